@@ -1,0 +1,55 @@
+//! Every way in which a kernel program can leave, defined once.
+//!
+//! A counter's index in the kernel's per-CPU array, its name in outputs and metrics and its help
+//! text all derive from this table. A counter is either plain information or a loss: something
+//! that the user asked for and did not get.
+
+macro_rules! counters {
+    ($($variant:ident, $name:literal, $loss:literal, $help:literal;)*) => {
+        /// One way a kernel program ends. The discriminant is the index in the `COUNTERS` map.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($variant,)*
+        }
+
+        impl Counter {
+            /// All counters, in index order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
+
+            /// Stable name, used in outputs and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)* }
+            }
+
+            /// Whether a hit means that something asked for is missing from the result.
+            pub const fn is_loss(self) -> bool {
+                match self { $(Counter::$variant => $loss,)* }
+            }
+
+            /// One sentence for the user.
+            pub const fn help(self) -> &'static str {
+                match self { $(Counter::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    Recorded, "recorded", false, "events counted under a stack";
+    NotSelected, "not_selected", false, "hits in processes that were not selected";
+    WrongBinary, "wrong_binary", false, "hits whose site belongs to another binary than the process runs";
+    ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
+    Forwarded, "forwarded", false, "mallocgc calls that a size-specialised function counts";
+    Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
+    Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
+    StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
+    StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
+    HashCollision, "lost_hash_collision", true, "events whose stack hash met a different stack";
+    ScratchBusy, "lost_scratch_busy", true, "events that found every scratch buffer of their CPU in use";
+    SpanUnread, "lost_span_unread", true, "span events whose span could not be read";
+    NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full";
+}
+
+/// Number of counters: the size of the kernel's array.
+pub const COUNTERS: u32 = Counter::ALL.len() as u32;

@@ -1,0 +1,138 @@
+//! The records themselves: what a site carries, what the process table says, how a stack is keyed.
+
+/// Deepest stack kept, as in Go's own profiles since 1.23.
+pub const MAX_DEPTH: usize = 128;
+
+/// Set in [`StackValue::flags`] when the stack went on beyond [`MAX_DEPTH`].
+pub const STACK_TRUNCATED: u32 = 1;
+
+/// Set in [`StackValue::flags`] when the frame chain ended in memory that could not be read.
+pub const STACK_BROKEN: u32 = 2;
+
+/// [`ProcEntry::state`]: traced.
+pub const PROC_LIVE: u32 = 1;
+/// [`ProcEntry::state`]: has exec'd since it was inspected; its addresses mean nothing now.
+pub const PROC_STALE: u32 = 2;
+
+/// What the kernel hands a program with each hit: which binary and which site it attached.
+///
+/// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
+/// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    pub binary: u32,
+    pub site: u16,
+    pub min_size: u16,
+}
+
+impl Cookie {
+    pub const fn pack(self) -> u64 {
+        (self.binary as u64) << 32 | (self.site as u64) << 16 | self.min_size as u64
+    }
+
+    pub const fn unpack(raw: u64) -> Self {
+        Self { binary: (raw >> 32) as u32, site: (raw >> 16) as u16, min_size: raw as u16 }
+    }
+}
+
+/// A process that is traced; the process table's value, keyed by tgid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcEntry {
+    /// One exec of one process, numbered by the loader: pid, start time, binary, load bias.
+    pub image: u32,
+    /// The binary that this image runs; must equal the cookie's.
+    pub binary: u32,
+    /// [`PROC_LIVE`] or [`PROC_STALE`].
+    pub state: u32,
+    /// Byte offset of `alloc` in `runtime.mcache`; used by the span probe only.
+    pub mcache_alloc: u32,
+    /// Byte offsets in `runtime.mspan`; used by the span probe only.
+    pub span_alloc_count: u32,
+    pub span_alloc_count_before: u32,
+    pub span_elemsize: u32,
+    /// Width in bytes of the two counts: 2 since Go 1.19's successor layouts, 8 before.
+    pub span_count_width: u32,
+}
+
+/// What one counter of events is kept under.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StackKey {
+    /// [`ProcEntry::image`].
+    pub image: u32,
+    /// [`Cookie::site`].
+    pub site: u32,
+    /// What splits one stack further: the type word (`--by type`), the span class (span mode), or 0.
+    pub class: u64,
+    /// Hash of the stack's addresses; the stack itself is compared before anything is added.
+    pub hash: u64,
+}
+
+/// Counts of one stack, and the stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StackValue {
+    /// Events.
+    pub hits: u64,
+    /// Objects: equals `hits` in exact mode, the weighted number in span mode.
+    pub objects: u64,
+    /// Bytes: requested in exact mode, of slots in span mode.
+    pub bytes: u64,
+    /// Sum over events of weight squared, for the variance of span estimates.
+    pub weight_squares: u64,
+    /// Number of addresses in `pcs`.
+    pub depth: u32,
+    /// [`STACK_TRUNCATED`], [`STACK_BROKEN`].
+    pub flags: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_DEPTH],
+}
+
+/// What a process did that the loader must know of; travels through the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// [`NOTICE_EXEC`] or [`NOTICE_EXIT`].
+    pub kind: u32,
+    pub pid: u32,
+    /// The image that the process was running, 0 when it was not traced.
+    pub image: u32,
+    pub _pad: u32,
+}
+
+pub const NOTICE_EXEC: u32 = 1;
+pub const NOTICE_EXIT: u32 = 2;
+
+const _: () = {
+    use core::mem::{offset_of, size_of};
+    assert!(size_of::<ProcEntry>() == 32);
+    assert!(size_of::<StackKey>() == 24);
+    assert!(offset_of!(StackKey, hash) == 16);
+    assert!(size_of::<StackValue>() == 40 + 8 * MAX_DEPTH);
+    assert!(offset_of!(StackValue, pcs) == 40);
+    assert!(size_of::<Notice>() == 16);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: repr(C), integers only, no padding (sizes asserted above); any bytes are a value.
+    unsafe impl aya::Pod for super::ProcEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::StackKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::StackValue {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Notice {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cookie;
+
+    #[test]
+    fn cookie_survives_the_trip() {
+        let cookie = Cookie { binary: 0xdead_beef, site: 0xfffe, min_size: 80 };
+        assert_eq!(Cookie::unpack(cookie.pack()), cookie);
+    }
+}

@@ -1,0 +1,1 @@
+//! Flags and their help, and nothing that does I/O.

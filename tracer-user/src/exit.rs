@@ -1,0 +1,43 @@
+//! Exit codes and the one-line failures behind them: the documented set, defined once.
+
+use std::process::ExitCode;
+
+/// Why heaptap ends. The numbers are part of the interface (README, `heaptap --help`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for was done.
+    Ok = 0,
+    /// A failure that has no code of its own.
+    Failure = 1,
+    /// The command line can't be understood.
+    Usage = 2,
+    /// A privilege is missing.
+    Permission = 3,
+    /// No such process, or not a Go program, or it went away before anything could be seen.
+    Target = 4,
+    /// This Go version, this binary or this kernel can't serve the request.
+    Unsupported = 5,
+    /// At least one output could not be written; the others were.
+    Output = 6,
+}
+
+/// A failure with its exit code: one line that says what happened and what can be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

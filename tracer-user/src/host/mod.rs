@@ -1,0 +1,1 @@
+//! Which processes exist, what they are, and what this kernel can do. The only reader of /proc.

@@ -1,0 +1,17 @@
+//! heaptap: taps the memory of Go programs from outside. The library behind the `heaptap` binary.
+//!
+//! The way of the data, and who may know what, is told in `docs/internals.md`: `host` finds
+//! processes, `gobin` reads binaries, `probe` loads and attaches kernel programs and drains their
+//! maps, `symbolize` names addresses, `profile` is the currency, `output` renders it. Only
+//! `pipeline` sees all stages; only `probe` imports aya; only `host` walks /proc.
+
+pub mod address;
+pub mod cli;
+pub mod exit;
+pub mod gobin;
+pub mod host;
+pub mod output;
+pub mod pipeline;
+pub mod probe;
+pub mod profile;
+pub mod symbolize;

@@ -1,0 +1,1 @@
+//! Renders profiles: SVG, pprof, folded, JSON, table. Never symbolizes.

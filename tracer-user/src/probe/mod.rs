@@ -1,0 +1,1 @@
+//! The only user of aya: loads kernel programs, attaches them, drains their maps.

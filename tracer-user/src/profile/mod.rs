@@ -1,0 +1,212 @@
+//! The currency: stacks with values, and what the values are.
+//!
+//! Every source makes a [`Profile`], every output takes one. In: symbolized locations and counts
+//! from the pipeline. Out: the same, interned, merged, folded or ranked. A profile knows no kernel
+//! map, no /proc and no output format, and needs no root.
+
+pub mod fold;
+mod intern;
+
+use std::time::{Duration, SystemTime};
+
+use crate::address::VAddr;
+pub use intern::{Interner, Name};
+
+/// Index in [`Profile::processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId(pub u32);
+
+/// Index in [`Profile::binaries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BinaryId(pub u32);
+
+/// Index in [`Profile::locations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocationId(pub u32);
+
+/// Stacks with values, complete with what is needed to print them anywhere.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub meta: Meta,
+    pub names: Interner,
+    pub processes: Vec<Process>,
+    pub binaries: Vec<Binary>,
+    pub locations: Vec<Location>,
+    pub samples: Vec<Sample>,
+}
+
+/// What was measured, how, and what is missing from it.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    pub source: Source,
+    pub started: SystemTime,
+    pub duration: Duration,
+    /// What [`Sample::values`] hold, in order; pprof's standard names.
+    pub value_types: Vec<ValueType>,
+    /// Index in `value_types` of what is shown when only one value can be.
+    pub default_value: usize,
+    /// Counters of the kernel programs that are not zero: name, count, help, and whether it is a loss.
+    pub counters: Vec<CounterValue>,
+    /// Sentences that a reader must know to read the numbers right (one line each).
+    pub notes: Vec<String>,
+}
+
+impl Meta {
+    /// Events asked for and not in the result.
+    pub fn lost(&self) -> u64 {
+        self.counters.iter().filter(|c| c.is_loss).map(|c| c.count).sum()
+    }
+}
+
+/// Which of the ways to see made the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Every allocation was counted.
+    Exact,
+    /// Slow-path sites only: values are estimates with [`Sample::error`].
+    Span,
+}
+
+impl Source {
+    /// The word used on the command line and in outputs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Source::Exact => "exact",
+            Source::Span => "span",
+        }
+    }
+
+    /// Whether values are estimates.
+    pub fn is_estimate(self) -> bool {
+        self == Source::Span
+    }
+}
+
+/// A kind of value, in pprof's words: `alloc_objects`/`count`, `alloc_space`/`bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueType {
+    pub kind: &'static str,
+    pub unit: &'static str,
+}
+
+pub const ALLOC_OBJECTS: ValueType = ValueType { kind: "alloc_objects", unit: "count" };
+pub const ALLOC_SPACE: ValueType = ValueType { kind: "alloc_space", unit: "bytes" };
+
+/// A counter of the kernel programs with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterValue {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub is_loss: bool,
+    pub count: u64,
+}
+
+/// One program run by one process (an exec makes a new one).
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: u32,
+    /// As the kernel has it: up to 15 bytes, any bytes. Outputs must escape it.
+    pub comm: String,
+    /// Container id, full length.
+    pub container: Option<String>,
+    /// The binary it runs.
+    pub binary: BinaryId,
+    /// `go1.26.6`, or nothing when the binary does not tell.
+    pub go_version: Option<String>,
+}
+
+/// A file that addresses belong to.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    /// Path as the process sees it.
+    pub path: String,
+    /// GNU build id as hex, else the Go build id, else empty.
+    pub build_id: String,
+    /// Link-time start and end of the executable segment that addresses lie in.
+    pub text_start: VAddr,
+    pub text_end: VAddr,
+    /// File offset of `text_start`.
+    pub text_offset: u64,
+}
+
+/// A place in a binary and its frames.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Nothing when the address lies in no known file.
+    pub binary: Option<BinaryId>,
+    /// Link-time address of the call (a return address less one); 0 for made-up locations.
+    pub address: VAddr,
+    /// Innermost first: inlined calls, then the function that was really called. Never empty.
+    pub frames: Vec<Frame>,
+}
+
+/// One function at one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Name as Go's own profiles print it. For unknown frames the text that is shown, with reason.
+    pub function: Name,
+    /// Path as the compiler recorded it; the empty name when there is none.
+    pub file: Name,
+    /// 0 when unknown.
+    pub line: u32,
+    /// Line of the function's declaration, 0 when unknown.
+    pub start_line: u32,
+    pub kind: FrameKind,
+}
+
+/// Whose code a frame is: what the palette, folding and filters go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FrameKind {
+    /// `runtime.…`, `internal/runtime/…`: the Go runtime.
+    Runtime,
+    /// The rest of Go's standard library.
+    Standard,
+    /// The program and its modules.
+    Program,
+    /// C code of cgo programs and shared libraries.
+    Native,
+    /// A Go type as a leaf (`--by type`).
+    Type,
+    /// Made by heaptap: `[truncated]`.
+    Marker,
+    /// An address without a name; the function's text says why.
+    Unknown,
+}
+
+/// One stack of one process and its values.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub process: ProcessId,
+    /// Innermost first.
+    pub stack: Vec<LocationId>,
+    /// One for each of [`Meta::value_types`].
+    pub values: Vec<u64>,
+    /// Half-width of the 95 % confidence interval of each value; empty when values are exact.
+    pub error: Vec<f64>,
+    /// What was allocated, when that was asked for.
+    pub go_type: Option<Name>,
+}
+
+impl Profile {
+    /// An empty profile.
+    pub fn new(meta: Meta) -> Self {
+        Self {
+            meta,
+            names: Interner::default(),
+            processes: Vec::new(),
+            binaries: Vec::new(),
+            locations: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    /// Frames of a sample, innermost first, inlined calls included.
+    pub fn frames<'a>(&'a self, sample: &'a Sample) -> impl DoubleEndedIterator<Item = &'a Frame> {
+        sample.stack.iter().flat_map(|id| self.locations[id.0 as usize].frames.iter())
+    }
+
+    /// Sum of one value over all samples.
+    pub fn total(&self, value: usize) -> u64 {
+        self.samples.iter().map(|s| s.values[value]).fold(0, u64::saturating_add)
+    }
+}

@@ -1,0 +1,3 @@
+//! heaptap's build and test commands.
+
+fn main() {}
