@@ -7,6 +7,7 @@
 
 pub mod counter;
 pub mod record;
+pub mod walk;
 
 pub use counter::Counter;
 pub use record::{Cookie, ProcEntry, StackKey, StackValue};

@@ -51,7 +51,7 @@ pub struct ProcEntry {
     pub span_alloc_count: u32,
     pub span_alloc_count_before: u32,
     pub span_elemsize: u32,
-    /// Width in bytes of the two counts: 2 since Go 1.19's successor layouts, 8 before.
+    /// Width in bytes of the two counts.
     pub span_count_width: u32,
 }
 

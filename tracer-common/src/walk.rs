@@ -1,0 +1,242 @@
+//! The stack walk, once, for the kernel programs and for unit tests.
+//!
+//! In: a stack pointer that points at a return address, the caller's frame pointer, and a way to
+//! read the target's memory. Out: return addresses, innermost first, and their hash. It knows no Go
+//! version; what the chain's end means (goexit, mcall, C code) is decided when addresses get names.
+//!
+//! A frame is two words at the frame pointer: the caller's frame pointer and the return address.
+//! Reading two words at a time costs a call into the kernel per frame; so the stack is read in
+//! windows of [`WINDOW`] words and walked inside them.
+
+use crate::record::{MAX_DEPTH, STACK_BROKEN, STACK_TRUNCATED};
+
+/// Words read at once: 2 KiB.
+pub const WINDOW: usize = 256;
+
+const WINDOW_BYTES: u64 = WINDOW as u64 * 8;
+
+/// A distance from every address that is sure to be outside a window.
+const FAR: u64 = 1 << 62;
+
+/// Reads another program's memory.
+pub trait UserMemory {
+    /// Fills the whole window from `at`; false when any byte of it can't be read.
+    fn window(&self, at: u64, into: &mut [u64; WINDOW]) -> bool;
+    /// Reads the two words at `at` into the start of the window.
+    fn pair(&self, at: u64, into: &mut [u64; WINDOW]) -> bool;
+}
+
+/// What a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Number of addresses written; 0 when not even the first could be read.
+    pub depth: u32,
+    /// [`STACK_TRUNCATED`], [`STACK_BROKEN`].
+    pub flags: u32,
+    pub hash: u64,
+}
+
+/// Walks from `sp` (which holds a return address) along the chain that starts at `fp`.
+///
+/// At the first instruction of a Go function and at P the frame pointer still belongs to the
+/// caller: without the word at `sp` the immediate caller would be missing.
+#[inline(always)]
+pub fn walk(
+    memory: &impl UserMemory,
+    sp: u64,
+    mut fp: u64,
+    window: &mut [u64; WINDOW],
+    pcs: &mut [u64; MAX_DEPTH],
+) -> Walked {
+    // Where the window lies in the target.
+    let mut base = sp;
+    if !memory.window(sp, window) {
+        // The window reaches beyond what is mapped: the first pair alone.
+        if !memory.pair(sp, window) {
+            return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
+        }
+        base = sp.wrapping_add(FAR);
+    }
+    pcs[0] = window[0];
+    let mut hash = mix(0, window[0]);
+    let mut depth = 1;
+    while depth < MAX_DEPTH {
+        if fp == 0 {
+            return Walked { depth: depth as u32, flags: 0, hash };
+        }
+        let mut offset = fp.wrapping_sub(base);
+        if offset > WINDOW_BYTES - 16 {
+            if memory.window(fp, window) {
+                base = fp;
+            } else if memory.pair(fp, window) {
+                base = fp.wrapping_add(FAR);
+            } else {
+                return Walked { depth: depth as u32, flags: STACK_BROKEN, hash };
+            }
+            offset = 0;
+        }
+        let index = (offset / 8) as usize;
+        // SAFETY: offset <= WINDOW_BYTES - 16, so index + 1 < WINDOW. Not a slice access, because a
+        // bounds check panics and kernel programs have no panic.
+        let (next, pc) = unsafe {
+            let at = window.as_ptr().add(index);
+            (*at, *at.add(1))
+        };
+        if pc == 0 {
+            return Walked { depth: depth as u32, flags: 0, hash };
+        }
+        if fp & 7 != 0 || next == fp {
+            return Walked { depth: depth as u32, flags: STACK_BROKEN, hash };
+        }
+        // SAFETY: depth < MAX_DEPTH is the loop's condition.
+        unsafe { *pcs.as_mut_ptr().add(depth) = pc };
+        hash = mix(hash, pc);
+        depth += 1;
+        fp = next;
+    }
+    let flags = if fp == 0 { 0 } else { STACK_TRUNCATED };
+    Walked { depth: depth as u32, flags, hash }
+}
+
+/// One step of the stack's hash. Stacks are compared in full, so this must only spread well.
+#[inline(always)]
+fn mix(hash: u64, pc: u64) -> u64 {
+    let h = (hash ^ pc).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    h ^ (h >> 29)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::HashMap;
+    use std::vec::Vec;
+
+    /// Words by address; what is not there can't be read.
+    struct Fake(HashMap<u64, u64>);
+
+    impl Fake {
+        /// A stack from `start` of `words` zero words.
+        fn stack(start: u64, words: u64) -> Self {
+            Self((0..words).map(|i| (start + i * 8, 0)).collect())
+        }
+
+        /// Lays a chain of frames `gap` bytes apart; returns the first frame pointer.
+        fn chain(&mut self, first: u64, gap: u64, pcs: &[u64]) -> u64 {
+            for (i, pc) in pcs.iter().enumerate() {
+                let at = first + i as u64 * gap;
+                let next = if i + 1 == pcs.len() { 0 } else { at + gap };
+                self.0.insert(at, next);
+                self.0.insert(at + 8, *pc);
+            }
+            first
+        }
+    }
+
+    impl UserMemory for Fake {
+        fn window(&self, at: u64, into: &mut [u64; WINDOW]) -> bool {
+            for (i, word) in into.iter_mut().enumerate() {
+                match self.0.get(&(at + i as u64 * 8)) {
+                    Some(value) => *word = *value,
+                    None => return false,
+                }
+            }
+            true
+        }
+
+        fn pair(&self, at: u64, into: &mut [u64; WINDOW]) -> bool {
+            match (self.0.get(&at), self.0.get(&(at + 8))) {
+                (Some(a), Some(b)) => {
+                    (into[0], into[1]) = (*a, *b);
+                    true
+                }
+                _ => false,
+            }
+        }
+    }
+
+    const SP: u64 = 0xc000_0000;
+
+    fn run(memory: &Fake, fp: u64) -> (Walked, Vec<u64>) {
+        let (mut window, mut pcs) = ([0; WINDOW], [0; MAX_DEPTH]);
+        let walked = walk(memory, SP, fp, &mut window, &mut pcs);
+        (walked, pcs[..walked.depth as usize].to_vec())
+    }
+
+    fn pcs(n: u64) -> Vec<u64> {
+        (0..n).map(|i| 0x40_0000 + i).collect()
+    }
+
+    #[test]
+    fn the_immediate_caller_comes_from_the_stack_pointer() {
+        let mut memory = Fake::stack(SP, 4096);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 96, &pcs(5));
+        let (walked, got) = run(&memory, fp);
+        assert_eq!(walked.flags, 0);
+        assert_eq!(got[0], 0x1234);
+        assert_eq!(got[1..], pcs(5));
+    }
+
+    #[test]
+    fn frames_beyond_the_window_are_found() {
+        let mut memory = Fake::stack(SP, 400_000);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 3000 * 8, &pcs(100));
+        let (walked, got) = run(&memory, fp);
+        assert_eq!(walked.flags, 0);
+        assert_eq!(got[1..], pcs(100));
+    }
+
+    #[test]
+    fn a_window_that_reaches_unmapped_memory_loses_nothing() {
+        let mut memory = Fake::stack(SP, 40);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 16, 32, &pcs(8));
+        let (walked, got) = run(&memory, fp);
+        assert_eq!(walked.flags, 0);
+        assert_eq!(got[1..], pcs(8));
+    }
+
+    #[test]
+    fn deep_stacks_are_cut_and_marked() {
+        let mut memory = Fake::stack(SP, 40_000);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 96, &pcs(300));
+        let (walked, _) = run(&memory, fp);
+        assert_eq!((walked.depth, walked.flags), (MAX_DEPTH as u32, STACK_TRUNCATED));
+    }
+
+    #[test]
+    fn a_stack_of_exactly_the_limit_is_not_marked() {
+        let mut memory = Fake::stack(SP, 40_000);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 96, &pcs(MAX_DEPTH as u64 - 1));
+        let (walked, _) = run(&memory, fp);
+        assert_eq!((walked.depth, walked.flags), (MAX_DEPTH as u32, 0));
+    }
+
+    #[test]
+    fn a_frame_pointer_that_points_nowhere_is_marked() {
+        let mut memory = Fake::stack(SP, 4096);
+        memory.0.insert(SP, 0x1234);
+        let (walked, got) = run(&memory, 0xdead_0000);
+        assert_eq!((walked.flags, got.len()), (STACK_BROKEN, 1));
+        let (walked, _) = run(&memory, SP + 3);
+        assert_eq!((walked.flags, walked.depth), (0, 1), "zero words end the chain");
+    }
+
+    #[test]
+    fn a_frame_that_points_at_itself_ends_the_walk() {
+        let mut memory = Fake::stack(SP, 4096);
+        memory.0.extend([(SP, 0x1234), (SP + 64, SP + 64), (SP + 72, 0x99)]);
+        let (walked, _) = run(&memory, SP + 64);
+        assert_eq!((walked.flags, walked.depth), (STACK_BROKEN, 1));
+    }
+
+    #[test]
+    fn an_unreadable_stack_yields_nothing() {
+        let (walked, _) = run(&Fake(HashMap::new()), SP + 64);
+        assert_eq!(walked.depth, 0);
+    }
+}

@@ -1,0 +1,26 @@
+//! Probe `alloc`: every heap allocation, at P of `runtime.mallocgc` and of the size-specialised
+//! functions that newer compilers call directly. Argument 0 is the size, argument 1 the type.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use tracer_common::Counter;
+
+use crate::{
+    count::count,
+    maps::BY_TYPE,
+    regs,
+    target::{Amount, keep, selected},
+};
+
+#[uprobe]
+pub fn alloc(ctx: ProbeContext) -> u32 {
+    let Some(hit) = selected(&ctx) else { return 0 };
+    let regs = regs::read(&ctx);
+    let size = regs.arg0;
+    if size <= hit.cookie.min_size as u64 {
+        count(if size == 0 { Counter::ZeroSize } else { Counter::Forwarded });
+        return 0;
+    }
+    let class = if BY_TYPE.load() != 0 { regs.arg1 } else { 0 };
+    keep(&hit, &regs, class, &Amount { objects: 1, bytes: size, weight_squared: 0 });
+    0
+}

@@ -1,0 +1,28 @@
+//! heaptap's kernel programs: one small file per probe, one of maps, one stack walk.
+//!
+//! They know no Go version: what to count, where fields lie and who is traced reach them through
+//! attach cookies, the process table and globals set at load time. Every early return counts
+//! itself under a code of `tracer_common::Counter`.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod alloc;
+mod atomic;
+mod count;
+mod empty;
+mod maps;
+mod process;
+mod regs;
+mod scratch;
+mod span;
+mod target;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,34 @@
+//! All maps and globals. Sizes are defaults: the loader sets them from flags.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{ProcEntry, StackKey, StackValue, counter::COUNTERS as COUNTER_SLOTS};
+
+use crate::scratch::{SLOTS, Scratch};
+
+/// Who is traced, by tgid.
+#[map]
+pub static PROCESSES: HashMap<u32, ProcEntry> = HashMap::with_max_entries(1024, 0);
+
+/// Counts and the stack itself, by image, site, class and hash.
+#[map]
+pub static STACKS: HashMap<StackKey, StackValue> = HashMap::with_max_entries(16384, 0);
+
+/// One counter for each way to leave.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+
+/// Buffers that are too large for the program stack.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// Execs and exits of traced processes, for the loader.
+#[map]
+pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
+
+/// Whether a stack is split by the type word (`--by type`); 0 or 1, set at load time.
+#[unsafe(no_mangle)]
+pub static BY_TYPE: Global<u8> = Global::new(0);

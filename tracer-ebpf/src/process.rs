@@ -1,0 +1,57 @@
+//! Execs and exits, where they happen: the process table must not outlive what it speaks of.
+//!
+//! After an exec the same pid has other addresses, after an exit the pid can be anybody's. Both are
+//! handled here at once, so that no event is ever counted under the wrong program; the loader is
+//! told and decides what comes next.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+use tracer_common::{
+    Counter,
+    record::{NOTICE_EXEC, NOTICE_EXIT, Notice, PROC_STALE},
+};
+
+use crate::{
+    count::count,
+    maps::{NOTICES, PROCESSES},
+};
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if let Some(entry) = PROCESSES.get_ptr_mut(pid) {
+        // SAFETY: a value of the map; only this process's own exec writes here.
+        let image = unsafe {
+            (*entry).state = PROC_STALE;
+            (*entry).image
+        };
+        notify(NOTICE_EXEC, pid, image);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((id >> 32) as u32, id as u32);
+    // Threads come and go; the process ends with its leader (Go never lets the main thread exit
+    // earlier: runtime/proc.go, mexit).
+    if pid != tid {
+        return 0;
+    }
+    if let Some(entry) = PROCESSES.get_ptr(pid) {
+        // SAFETY: a value of the map.
+        let image = unsafe { (*entry).image };
+        let _ = PROCESSES.remove(pid);
+        notify(NOTICE_EXIT, pid, image);
+    }
+    0
+}
+
+fn notify(kind: u32, pid: u32, image: u32) {
+    let notice = Notice { kind, pid, image, _pad: 0 };
+    if NOTICES.output::<Notice>(&notice, 0).is_err() {
+        count(Counter::NotifyFull);
+    }
+}

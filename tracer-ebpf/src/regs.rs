@@ -1,0 +1,23 @@
+//! Registers at a probe site, per architecture. Go's register ABI, not C's.
+
+use aya_ebpf::programs::ProbeContext;
+
+/// What the programs read of the registers, in Go's words.
+#[derive(Clone, Copy)]
+pub struct Regs {
+    /// Points at the return address (amd64).
+    pub sp: u64,
+    /// The caller's frame pointer, at P.
+    pub fp: u64,
+    /// Integer arguments in order: RAX, RBX on amd64.
+    pub arg0: u64,
+    pub arg1: u64,
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn read(ctx: &ProbeContext) -> Regs {
+    // SAFETY: the kernel hands the program a valid pt_regs; the verifier checks each access.
+    let regs = unsafe { &*ctx.regs };
+    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx }
+}

@@ -1,0 +1,162 @@
+//! Is this hit for us, and under which stack is it kept? Shared by every probe that counts stacks.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
+    programs::ProbeContext,
+};
+use tracer_common::{
+    Cookie, Counter, ProcEntry, StackKey, StackValue,
+    record::{PROC_LIVE, STACK_TRUNCATED},
+    walk::{UserMemory, WINDOW, walk},
+};
+
+use crate::{
+    atomic,
+    count::count,
+    maps::{PROCESSES, STACKS},
+    regs::Regs,
+    scratch::Owned,
+};
+
+/// A hit that is to be counted: whose it is and where.
+pub struct Hit {
+    pub cookie: Cookie,
+    pub process: ProcEntry,
+}
+
+/// What one event adds to its stack.
+pub struct Amount {
+    pub objects: u64,
+    pub bytes: u64,
+    pub weight_squared: u64,
+}
+
+/// The process table decides: nothing when this process is not traced for this site's binary.
+#[inline(always)]
+pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(entry) = PROCESSES.get_ptr(tgid) else {
+        count(Counter::NotSelected);
+        return None;
+    };
+    // SAFETY: a value of the map, valid for this program run.
+    let process = unsafe { *entry };
+    // SAFETY: ctx is the context that the kernel passed.
+    let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+    if process.state != PROC_LIVE {
+        count(Counter::Gone);
+        return None;
+    }
+    if process.binary != cookie.binary {
+        count(Counter::WrongBinary);
+        return None;
+    }
+    Some(Hit { cookie, process })
+}
+
+/// Memory of the task that hit the probe.
+struct Target;
+
+impl UserMemory for Target {
+    #[inline(always)]
+    fn window(&self, at: u64, into: &mut [u64; WINDOW]) -> bool {
+        // SAFETY: the helper checks the source and writes at most the window.
+        unsafe {
+            bpf_probe_read_user(into.as_mut_ptr().cast(), size_of_val(into) as u32, at as *const _)
+                == 0
+        }
+    }
+
+    #[inline(always)]
+    fn pair(&self, at: u64, into: &mut [u64; WINDOW]) -> bool {
+        // SAFETY: as above, 16 bytes.
+        unsafe { bpf_probe_read_user(into.as_mut_ptr().cast(), 16, at as *const _) == 0 }
+    }
+}
+
+/// Reads one word of the target.
+#[inline(always)]
+pub fn read_word(at: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { aya_ebpf::helpers::bpf_probe_read_user(at as *const u64) }.ok()
+}
+
+/// Walks the stack and adds the amount to it.
+#[inline(always)]
+pub fn keep(hit: &Hit, regs: &Regs, class: u64, amount: &Amount) {
+    let Some(mut owned) = Owned::take() else { return };
+    let scratch = owned.get();
+    let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
+    if walked.depth == 0 {
+        count(Counter::StackUnread);
+        return;
+    }
+    if walked.flags & STACK_TRUNCATED != 0 {
+        count(Counter::Truncated);
+    }
+    let key = StackKey {
+        image: hit.process.image,
+        site: hit.cookie.site as u32,
+        class,
+        hash: walked.hash,
+    };
+    let fresh = &mut scratch.value;
+    fresh.depth = walked.depth;
+    fresh.flags = walked.flags;
+    let Some(kept) = find_or_insert(&key, fresh) else { return };
+    if !same_stack(kept, fresh) {
+        count(Counter::HashCollision);
+        return;
+    }
+    // SAFETY: a value of the map; the words are only ever added to.
+    unsafe {
+        atomic::add(&raw mut (*kept).hits, 1);
+        atomic::add(&raw mut (*kept).objects, amount.objects);
+        atomic::add(&raw mut (*kept).bytes, amount.bytes);
+        if amount.weight_squared != 0 {
+            atomic::add(&raw mut (*kept).weight_squares, amount.weight_squared);
+        }
+    }
+    count(Counter::Recorded);
+}
+
+#[inline(always)]
+fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackValue> {
+    if let Some(kept) = STACKS.get_ptr_mut(key) {
+        return Some(kept);
+    }
+    const NOEXIST: u64 = 1;
+    (fresh.hits, fresh.objects, fresh.bytes, fresh.weight_squares) = (0, 0, 0, 0);
+    // Another CPU may have inserted it meanwhile; either way it is there now, or the map is full.
+    let _ = STACKS.insert(key, &*fresh, NOEXIST);
+    let kept = STACKS.get_ptr_mut(key);
+    if kept.is_none() {
+        count(Counter::StacksFull);
+    }
+    kept
+}
+
+/// A hash is no identity: the stacks themselves are compared.
+#[inline(always)]
+fn same_stack(kept: *const StackValue, fresh: &StackValue) -> bool {
+    // SAFETY: a value of the map, whose stack is never written after its insertion.
+    let kept = unsafe { &*kept };
+    if kept.depth != fresh.depth {
+        return false;
+    }
+    let depth = fresh.depth as usize;
+    let mut i = 0;
+    while i < kept.pcs.len() {
+        if i >= depth {
+            return true;
+        }
+        // SAFETY: i < pcs.len() is the loop's condition; a slice access could panic.
+        let (a, b) = unsafe { (*kept.pcs.as_ptr().add(i), *fresh.pcs.as_ptr().add(i)) };
+        if a != b {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
