@@ -1,17 +1,27 @@
-//! Folds the runtime's own allocation frames away, as Go's heap profile does.
+//! Folds the runtime's own frames away, as Go's heap profile does.
 //!
-//! `runtime/pprof.writeHeapProto` drops leading frames named `runtime.` or `internal/runtime/`, and
-//! keeps the whole stack when nothing else would be left. In and out: a [`Profile`].
+//! `runtime/pprof.writeHeapProto` (protomem.go) drops the innermost frames that are the runtime's
+//! and keeps the whole stack when nothing else would be left. The runtime's are those named
+//! `runtime.…` in Go up to 1.23, and `internal/runtime/…` too from 1.24 on, where maps moved into
+//! such packages (read in 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5, 1.26.6 and 1.27.3). One rule,
+//! the newer one, serves all: before 1.24 such packages exist in 1.23 only, and of those just
+//! `internal/runtime/exithook` allocates, when a hook is added. Packages like `runtime/debug` are
+//! not the runtime's here. `runtime.goexit`, the outermost frame of every
+//! goroutine, is left out as `appendLocsForStack` (proto.go) leaves it out.
+//! In and out: a [`Profile`]; [`Profile::merge_equal`] afterwards brings together what became equal.
 
 use std::collections::HashMap;
 
-use super::{FrameKind, Location, LocationId, Profile};
+use super::{FrameKind, Location, LocationId, Name, Profile};
 
-/// Removes the innermost run of runtime frames from every stack that has others.
+/// Removes the innermost run of runtime frames from every stack that has others, and
+/// `runtime.goexit` from its end.
 pub fn fold_runtime(profile: &mut Profile) {
+    let goexit = profile.names.get("runtime.goexit");
     // A location folded in part (an inlined runtime call) becomes a location of its own.
     let mut trimmed: HashMap<(LocationId, usize), LocationId> = HashMap::new();
     for sample in &mut profile.samples {
+        drop_goexit(&profile.locations, &mut sample.stack, goexit);
         let Some((at, skip)) = first_outside_runtime(&profile.locations, &sample.stack) else {
             continue;
         };
@@ -30,10 +40,124 @@ pub fn fold_runtime(profile: &mut Profile) {
     }
 }
 
+fn drop_goexit(locations: &[Location], stack: &mut Vec<LocationId>, goexit: Option<Name>) {
+    let is_goexit = |id: &LocationId| {
+        let frames = &locations[id.0 as usize].frames;
+        goexit.is_some() && frames.iter().all(|f| Some(f.function) == goexit)
+    };
+    if stack.len() > 1 && stack.last().is_some_and(is_goexit) {
+        stack.pop();
+    }
+}
+
 /// Position in the stack, and within that location, of the innermost frame that is not runtime's.
+///
+/// A marker is no frame of the program: a truncated stack of runtime frames alone stays whole.
 fn first_outside_runtime(locations: &[Location], stack: &[LocationId]) -> Option<(usize, usize)> {
+    let outside = |kind| !matches!(kind, FrameKind::Runtime | FrameKind::Marker);
     stack.iter().enumerate().find_map(|(at, id)| {
         let frames = &locations[id.0 as usize].frames;
-        frames.iter().position(|f| f.kind != FrameKind::Runtime).map(|skip| (at, skip))
+        frames.iter().position(|f| outside(f.kind)).map(|skip| (at, skip))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold_runtime;
+    use crate::profile::build::Build;
+    use crate::profile::{Profile, Source, TRUNCATED};
+
+    fn folded(frames: &[&str]) -> Vec<String> {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, frames, 1, 16);
+        let mut profile = build.done();
+        fold_runtime(&mut profile);
+        names(&profile, 0)
+    }
+
+    fn names(profile: &Profile, sample: usize) -> Vec<String> {
+        let frames = profile.frames(&profile.samples[sample]);
+        frames.map(|f| profile.names.text(f.function).to_owned()).collect()
+    }
+
+    #[test]
+    fn allocation_frames_go_and_runtime_main_stays() {
+        let frames = [
+            "runtime.mallocgc",
+            "runtime.newobject",
+            "main.alloc",
+            "main.main",
+            "runtime.main",
+            "runtime.goexit",
+        ];
+        assert_eq!(folded(&frames), ["main.alloc", "main.main", "runtime.main"]);
+    }
+
+    #[test]
+    fn runtime_frames_between_others_stay() {
+        let frames =
+            ["runtime.mallocgc", "main.inner", "runtime.systemstack", "main.outer", "runtime.main"];
+        assert_eq!(
+            folded(&frames),
+            ["main.inner", "runtime.systemstack", "main.outer", "runtime.main"]
+        );
+    }
+
+    #[test]
+    fn the_runtimes_packages_go_as_since_go_1_24() {
+        let frames = ["runtime.mallocgc", "internal/runtime/maps.newarray", "runtime.makemap"];
+        let with_user = [&frames[..], &["main.f"]].concat();
+        assert_eq!(folded(&with_user), ["main.f"]);
+    }
+
+    #[test]
+    fn packages_that_only_look_like_the_runtime_stay() {
+        for leaf in ["runtime/debug.Stack", "runtime/pprof.Lookup", "internal/bytealg.MakeNoZero"] {
+            assert_eq!(folded(&["runtime.mallocgc", leaf, "main.f"]), [leaf, "main.f"]);
+        }
+        let reflect = ["runtime.mallocgc", "reflect.unsafe_New", "main.f"];
+        assert_eq!(folded(&reflect), ["reflect.unsafe_New", "main.f"]);
+    }
+
+    #[test]
+    fn a_stack_of_the_runtime_alone_stays_whole() {
+        let frames = ["runtime.mallocgc", "runtime.allgadd", "runtime.newproc1"];
+        assert_eq!(folded(&frames), frames);
+        let with_goexit = [&frames[..], &["runtime.goexit"]].concat();
+        assert_eq!(folded(&with_goexit), frames);
+        let truncated = [&frames[..], &[TRUNCATED]].concat();
+        assert_eq!(folded(&truncated), truncated);
+        assert_eq!(folded(&["runtime.goexit"]), ["runtime.goexit"]);
+    }
+
+    #[test]
+    fn an_unknown_frame_is_not_the_runtimes() {
+        let frames = ["runtime.mallocgc", "unknown:[no~such~address]", "runtime.main"];
+        assert_eq!(folded(&frames), ["[no such address]", "runtime.main"]);
+    }
+
+    #[test]
+    fn an_inlined_runtime_call_is_folded_out_of_its_location() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        let frames = ["runtime.mallocgc", "+runtime.makeslicecopy", "main.copy main.go:7"];
+        build.stack(process, &frames, 1, 16);
+        build.stack(process, &["runtime.growslice", frames[1], frames[2]], 2, 32);
+        let mut profile = build.done();
+        let before = profile.locations.len();
+        fold_runtime(&mut profile);
+        assert_eq!(names(&profile, 0), ["main.copy"]);
+        assert_eq!(profile.locations.len(), before + 1, "one location for both stacks");
+        profile.merge_equal();
+        assert_eq!(profile.samples.len(), 1);
+        assert_eq!(profile.samples[0].values, [3, 48]);
+        let location = &profile.locations[profile.samples[0].stack[0].0 as usize];
+        assert!(location.binary.is_some() && location.address.0 != 0);
+    }
+
+    #[test]
+    fn an_empty_stack_is_left_alone() {
+        assert!(folded(&[]).is_empty());
+    }
 }

@@ -34,6 +34,11 @@ impl Interner {
         name
     }
 
+    /// The name of `text`, if it was interned before.
+    pub fn get(&self, text: &str) -> Option<Name> {
+        self.by_text.get(text).copied()
+    }
+
     /// The text of a name of this interner.
     pub fn text(&self, name: Name) -> &str {
         &self.texts[name.0 as usize]

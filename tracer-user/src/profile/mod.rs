@@ -3,14 +3,23 @@
 //! Every source makes a [`Profile`], every output takes one. In: symbolized locations and counts
 //! from the pipeline. Out: the same, interned, merged, folded or ranked. A profile knows no kernel
 //! map, no /proc and no output format, and needs no root.
+//!
+//! The usual way of a profile that is complete: [`fold::fold_runtime`] unless runtime frames are
+//! wanted, [`Profile::add_type_leaves`] when types are, [`Profile::merge_equal`], then an output.
 
+pub mod build;
 pub mod fold;
 mod intern;
+mod made;
+mod rank;
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::address::VAddr;
 pub use intern::{Interner, Name};
+pub use made::TRUNCATED;
+pub use rank::{Ranked, RankedType};
 
 /// Index in [`Profile::processes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +42,8 @@ pub struct Profile {
     pub binaries: Vec<Binary>,
     pub locations: Vec<Location>,
     pub samples: Vec<Sample>,
+    /// Locations without an address, by their only frame: see [`Profile::made_up`].
+    made: HashMap<(Name, FrameKind), LocationId>,
 }
 
 /// What was measured, how, and what is missing from it.
@@ -167,10 +178,36 @@ pub enum FrameKind {
     Native,
     /// A Go type as a leaf (`--by type`).
     Type,
-    /// Made by heaptap: `[truncated]`.
+    /// Made by heaptap: [`TRUNCATED`].
     Marker,
     /// An address without a name; the function's text says why.
     Unknown,
+}
+
+impl FrameKind {
+    /// All kinds, in the order in which a legend lists them.
+    pub const ALL: [FrameKind; 7] = [
+        FrameKind::Program,
+        FrameKind::Standard,
+        FrameKind::Runtime,
+        FrameKind::Native,
+        FrameKind::Type,
+        FrameKind::Marker,
+        FrameKind::Unknown,
+    ];
+
+    /// Stable lower-case word, used in outputs.
+    pub fn word(self) -> &'static str {
+        match self {
+            FrameKind::Runtime => "runtime",
+            FrameKind::Standard => "standard",
+            FrameKind::Program => "program",
+            FrameKind::Native => "native",
+            FrameKind::Type => "type",
+            FrameKind::Marker => "marker",
+            FrameKind::Unknown => "unknown",
+        }
+    }
 }
 
 /// One stack of one process and its values.
@@ -197,6 +234,7 @@ impl Profile {
             binaries: Vec::new(),
             locations: Vec::new(),
             samples: Vec::new(),
+            made: HashMap::new(),
         }
     }
 
@@ -207,6 +245,28 @@ impl Profile {
 
     /// Sum of one value over all samples.
     pub fn total(&self, value: usize) -> u64 {
-        self.samples.iter().map(|s| s.values[value]).fold(0, u64::saturating_add)
+        self.samples.iter().map(|s| s.value(value)).fold(0, u64::saturating_add)
+    }
+
+    /// Half-width of the 95 % confidence interval of [`Profile::total`]; 0 when values are exact.
+    pub fn total_error(&self, value: usize) -> f64 {
+        self.samples.iter().map(|s| s.error(value)).fold(0.0, f64::hypot)
+    }
+
+    /// Where in [`Meta::value_types`] a kind of value is, if it was measured.
+    pub fn value_of_kind(&self, kind: ValueType) -> Option<usize> {
+        self.meta.value_types.iter().position(|t| *t == kind)
+    }
+}
+
+impl Sample {
+    /// One of the values; 0 when there is none at this index.
+    pub fn value(&self, value: usize) -> u64 {
+        self.values.get(value).copied().unwrap_or(0)
+    }
+
+    /// Half-width of the 95 % confidence interval of one of the values; 0 when it is exact.
+    pub fn error(&self, value: usize) -> f64 {
+        self.error.get(value).copied().unwrap_or(0.0)
     }
 }

@@ -1,0 +1,77 @@
+//! Frames that no address stands behind: markers and Go types. In and out: a [`Profile`].
+
+use super::{Frame, FrameKind, Location, LocationId, Name, Profile};
+use crate::address::VAddr;
+
+/// The outermost frame of a stack that went on beyond what was kept.
+pub const TRUNCATED: &str = "[truncated]";
+
+impl Profile {
+    /// The location of a frame without an address; the same one for the same text and kind.
+    pub fn made_up(&mut self, text: &str, kind: FrameKind) -> LocationId {
+        let function = self.names.intern(text);
+        self.made_up_name(function, kind)
+    }
+
+    /// What to push at the end of a [`super::Sample::stack`] whose outermost frames are missing.
+    pub fn truncated(&mut self) -> LocationId {
+        self.made_up(TRUNCATED, FrameKind::Marker)
+    }
+
+    /// Puts what was allocated on top of each stack, as a leaf frame of kind [`FrameKind::Type`].
+    ///
+    /// Samples without a type stay as they are, and so do those that have such a leaf already. Fold
+    /// runtime frames before: a type on top of them keeps them from being folded.
+    pub fn add_type_leaves(&mut self) {
+        for at in 0..self.samples.len() {
+            let sample = &self.samples[at];
+            let leaf = self.frames(sample).next().map(|f| f.kind);
+            let Some(name) = sample.go_type.filter(|_| leaf != Some(FrameKind::Type)) else {
+                continue;
+            };
+            let leaf = self.made_up_name(name, FrameKind::Type);
+            self.samples[at].stack.insert(0, leaf);
+        }
+    }
+
+    fn made_up_name(&mut self, function: Name, kind: FrameKind) -> LocationId {
+        let locations = &mut self.locations;
+        *self.made.entry((function, kind)).or_insert_with(|| {
+            let frame = Frame { function, file: Name(0), line: 0, start_line: 0, kind };
+            locations.push(Location { binary: None, address: VAddr(0), frames: vec![frame] });
+            LocationId(locations.len() as u32 - 1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::build::Build;
+    use crate::profile::{FrameKind, Source};
+
+    #[test]
+    fn a_type_becomes_the_leaf_once_and_shares_its_location() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 1, 8).go_type("*main.T");
+        build.stack(process, &["main.b main.go:2"], 1, 8).go_type("*main.T");
+        build.stack(process, &["main.c main.go:3"], 1, 8);
+        let mut profile = build.done();
+        profile.add_type_leaves();
+        profile.add_type_leaves();
+        let leaves: Vec<_> = profile.samples.iter().map(|s| s.stack[0]).collect();
+        assert_eq!(leaves[0], leaves[1]);
+        assert_eq!(profile.samples[0].stack.len(), 2);
+        assert_eq!(profile.samples[2].stack.len(), 1);
+        let leaf = profile.frames(&profile.samples[0]).next().unwrap();
+        assert_eq!((profile.names.text(leaf.function), leaf.kind), ("*main.T", FrameKind::Type));
+    }
+
+    #[test]
+    fn a_marker_and_a_type_of_the_same_text_are_two_locations() {
+        let mut profile = Build::new(Source::Exact).done();
+        let marker = profile.truncated();
+        assert_eq!(profile.truncated(), marker);
+        assert_ne!(profile.made_up("[truncated]", FrameKind::Type), marker);
+    }
+}

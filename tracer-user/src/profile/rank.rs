@@ -1,0 +1,227 @@
+//! Merging equal stacks and ranking them. In: a [`Profile`]. Out: the same with fewer samples, or
+//! its samples in an order that depends on nothing but what they say.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::{Frame, LocationId, Name, ProcessId, Profile, Sample};
+
+/// All samples of one process that look the same to a reader: same functions, files and lines.
+#[derive(Clone, Debug)]
+pub struct Ranked {
+    pub process: ProcessId,
+    /// Innermost first, inlined calls included.
+    pub frames: Vec<Frame>,
+    /// As in [`Sample::values`].
+    pub values: Vec<u64>,
+    /// As in [`Sample::error`].
+    pub error: Vec<f64>,
+}
+
+/// All samples in which one type was allocated.
+#[derive(Clone, Debug)]
+pub struct RankedType {
+    /// Nothing for allocations without a type.
+    pub go_type: Option<Name>,
+    /// As in [`Sample::values`].
+    pub values: Vec<u64>,
+    /// As in [`Sample::error`].
+    pub error: Vec<f64>,
+}
+
+impl Profile {
+    /// Adds up samples of the same process, stack and type; they keep the place of the first.
+    pub fn merge_equal(&mut self) {
+        let mut seen: HashMap<(ProcessId, Option<Name>, Vec<LocationId>), usize> = HashMap::new();
+        let mut merged: Vec<Sample> = Vec::new();
+        for mut sample in self.samples.drain(..) {
+            let stack = std::mem::take(&mut sample.stack);
+            let key = (sample.process, sample.go_type, stack);
+            match seen.get(&key) {
+                Some(&at) => {
+                    add_values(&mut merged[at].values, &sample.values);
+                    add_errors(&mut merged[at].error, &sample.error);
+                }
+                None => {
+                    seen.insert(key, merged.len());
+                    merged.push(sample);
+                }
+            }
+        }
+        for ((_, _, stack), at) in seen {
+            merged[at].stack = stack;
+        }
+        self.samples = merged;
+    }
+
+    /// Samples with the largest `value` first; equal ones in the order of process, stack and type.
+    pub fn sorted(&self, value: usize) -> Vec<&Sample> {
+        let mut samples: Vec<&Sample> = self.samples.iter().collect();
+        samples.sort_by(|a, b| {
+            (b.value(value).cmp(&a.value(value)))
+                .then(a.process.cmp(&b.process))
+                .then_with(|| self.compare_frames(self.frames(a), self.frames(b)))
+                .then_with(|| self.addresses(a).cmp(self.addresses(b)))
+                .then_with(|| self.type_text(a.go_type).cmp(&self.type_text(b.go_type)))
+                .then_with(|| b.values.cmp(&a.values))
+        });
+        samples
+    }
+
+    /// Stacks as a reader sees them, with the largest `value` first; stable like [`Self::sorted`].
+    pub fn ranked(&self, value: usize) -> Vec<Ranked> {
+        let mut groups: HashMap<(ProcessId, Vec<Frame>), (Vec<u64>, Vec<f64>)> = HashMap::new();
+        for sample in &self.samples {
+            let frames = self.frames(sample).copied().collect();
+            let (values, error) = groups.entry((sample.process, frames)).or_default();
+            add_values(values, &sample.values);
+            add_errors(error, &sample.error);
+        }
+        let mut ranked: Vec<Ranked> = groups
+            .into_iter()
+            .map(|((process, frames), (values, error))| Ranked { process, frames, values, error })
+            .collect();
+        ranked.sort_by(|a, b| {
+            by_value(&a.values, &b.values, value)
+                .then(a.process.cmp(&b.process))
+                .then_with(|| self.compare_frames(a.frames.iter(), b.frames.iter()))
+        });
+        ranked
+    }
+
+    /// Types with the largest `value` first; equal ones by name.
+    pub fn ranked_types(&self, value: usize) -> Vec<RankedType> {
+        let mut groups: HashMap<Option<Name>, (Vec<u64>, Vec<f64>)> = HashMap::new();
+        for sample in &self.samples {
+            let (values, error) = groups.entry(sample.go_type).or_default();
+            add_values(values, &sample.values);
+            add_errors(error, &sample.error);
+        }
+        let mut ranked: Vec<RankedType> = groups
+            .into_iter()
+            .map(|(go_type, (values, error))| RankedType { go_type, values, error })
+            .collect();
+        ranked.sort_by(|a, b| {
+            by_value(&a.values, &b.values, value)
+                .then_with(|| self.type_text(a.go_type).cmp(&self.type_text(b.go_type)))
+        });
+        ranked
+    }
+
+    fn compare_frames<'a>(
+        &'a self,
+        a: impl Iterator<Item = &'a Frame>,
+        b: impl Iterator<Item = &'a Frame>,
+    ) -> Ordering {
+        let key = |f: &'a Frame| {
+            let text = |name| self.names.text(name);
+            (text(f.function), text(f.file), f.line, f.start_line, f.kind)
+        };
+        a.map(key).cmp(b.map(key))
+    }
+
+    fn addresses<'a>(&'a self, sample: &'a Sample) -> impl Iterator<Item = u64> + 'a {
+        sample.stack.iter().map(|id| self.locations[id.0 as usize].address.0)
+    }
+
+    fn type_text(&self, name: Option<Name>) -> Option<&str> {
+        name.map(|name| self.names.text(name))
+    }
+}
+
+fn by_value(a: &[u64], b: &[u64], value: usize) -> Ordering {
+    b.get(value).cmp(&a.get(value))
+}
+
+fn add_values(to: &mut Vec<u64>, from: &[u64]) {
+    to.resize(to.len().max(from.len()), 0);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = to.saturating_add(*from);
+    }
+}
+
+/// Errors of independent estimates add up as squares.
+fn add_errors(to: &mut Vec<f64>, from: &[f64]) {
+    to.resize(to.len().max(from.len()), 0.0);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = to.hypot(*from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::build::Build;
+    use crate::profile::{Profile, Source};
+
+    fn leaf<'a>(profile: &'a Profile, frame: &crate::profile::Frame) -> &'a str {
+        profile.names.text(frame.function)
+    }
+
+    #[test]
+    fn equal_stacks_are_merged_and_their_errors_add_up_as_squares() {
+        let mut build = Build::new(Source::Span);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 2, 30).error(3.0, 30.0);
+        build.stack(process, &["main.b main.go:2"], 1, 10).error(1.0, 10.0);
+        build.stack(process, &["main.a main.go:1"], 5, 70).error(4.0, 40.0);
+        let mut profile = build.done();
+        profile.merge_equal();
+        assert_eq!(profile.samples.len(), 2);
+        assert_eq!(profile.samples[0].values, [7, 100]);
+        assert_eq!(profile.samples[0].error, [5.0, 50.0]);
+        assert_eq!(profile.samples[0].stack.len(), 1);
+        assert_eq!(profile.total(1), 110);
+        assert!((profile.total_error(1) - 2600f64.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn processes_and_types_keep_equal_stacks_apart() {
+        let mut build = Build::new(Source::Exact);
+        let one = build.process(1, "server", "go1.26.6");
+        let two = build.process(2, "server", "go1.26.6");
+        build.stack(one, &["main.a main.go:1"], 1, 1).go_type("int");
+        build.stack(one, &["main.a main.go:1"], 1, 1).go_type("string");
+        build.stack(two, &["main.a main.go:1"], 1, 1).go_type("int");
+        let mut profile = build.done();
+        profile.merge_equal();
+        assert_eq!(profile.samples.len(), 3);
+        assert_eq!(profile.ranked(0).len(), 2, "a reader sees no types");
+        let types = profile.ranked_types(0);
+        assert_eq!(types[0].values, [2, 2]);
+        assert_eq!(profile.names.text(types[0].go_type.unwrap()), "int");
+    }
+
+    #[test]
+    fn the_largest_comes_first_and_equal_values_go_by_name() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.c main.go:3"], 9, 5);
+        build.stack(process, &["main.b main.go:2"], 1, 5);
+        build.stack(process, &["main.a main.go:1"], 1, 5);
+        build.stack(process, &["main.d main.go:4"], 1, 50);
+        let profile = build.done();
+        let names = |value| -> Vec<_> {
+            profile.ranked(value).iter().map(|r| leaf(&profile, &r.frames[0])).collect()
+        };
+        assert_eq!(names(1), ["main.d", "main.a", "main.b", "main.c"]);
+        assert_eq!(names(0), ["main.c", "main.a", "main.b", "main.d"]);
+        let sorted: Vec<_> = profile
+            .sorted(1)
+            .iter()
+            .map(|s| leaf(&profile, profile.frames(s).next().unwrap()))
+            .collect();
+        assert_eq!(sorted, ["main.d", "main.a", "main.b", "main.c"]);
+    }
+
+    #[test]
+    fn two_addresses_of_one_line_are_one_stack_to_a_reader() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 1, 10);
+        build.stack(process, &["main.a main.go:1 0x99"], 2, 20);
+        let mut profile = build.done();
+        profile.merge_equal();
+        assert_eq!(profile.samples.len(), 2);
+        assert_eq!(profile.ranked(0)[0].values, [3, 30]);
+    }
+}
