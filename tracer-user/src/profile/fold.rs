@@ -6,8 +6,8 @@
 //! such packages (read in 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5, 1.26.6 and 1.27.3). One rule,
 //! the newer one, serves all: before 1.24 such packages exist in 1.23 only, and of those just
 //! `internal/runtime/exithook` allocates, when a hook is added. Packages like `runtime/debug` are
-//! not the runtime's here. `runtime.goexit`, the outermost frame of every
-//! goroutine, is left out as `appendLocsForStack` (proto.go) leaves it out.
+//! not the runtime's here. `runtime.goexit`, the outermost frame of every goroutine, is left out
+//! as `appendLocsForStack` (proto.go) leaves it out.
 //! In and out: a [`Profile`]; [`Profile::merge_equal`] afterwards brings together what became equal.
 
 use std::collections::HashMap;

@@ -70,17 +70,16 @@ impl Profile {
 
     /// Stacks as a reader sees them, with the largest `value` first; stable like [`Self::sorted`].
     pub fn ranked(&self, value: usize) -> Vec<Ranked> {
-        let mut groups: HashMap<(ProcessId, Vec<Frame>), (Vec<u64>, Vec<f64>)> = HashMap::new();
+        let mut groups: HashMap<(ProcessId, Vec<Frame>), Sum> = HashMap::new();
         for sample in &self.samples {
             let frames = self.frames(sample).copied().collect();
-            let (values, error) = groups.entry((sample.process, frames)).or_default();
-            add_values(values, &sample.values);
-            add_errors(error, &sample.error);
+            groups.entry((sample.process, frames)).or_default().add(sample);
         }
-        let mut ranked: Vec<Ranked> = groups
-            .into_iter()
-            .map(|((process, frames), (values, error))| Ranked { process, frames, values, error })
-            .collect();
+        let ranked = groups.into_iter().map(|((process, frames), sum)| {
+            let Sum { values, error } = sum;
+            Ranked { process, frames, values, error }
+        });
+        let mut ranked: Vec<Ranked> = ranked.collect();
         ranked.sort_by(|a, b| {
             by_value(&a.values, &b.values, value)
                 .then(a.process.cmp(&b.process))
@@ -91,16 +90,15 @@ impl Profile {
 
     /// Types with the largest `value` first; equal ones by name.
     pub fn ranked_types(&self, value: usize) -> Vec<RankedType> {
-        let mut groups: HashMap<Option<Name>, (Vec<u64>, Vec<f64>)> = HashMap::new();
+        let mut groups: HashMap<Option<Name>, Sum> = HashMap::new();
         for sample in &self.samples {
-            let (values, error) = groups.entry(sample.go_type).or_default();
-            add_values(values, &sample.values);
-            add_errors(error, &sample.error);
+            groups.entry(sample.go_type).or_default().add(sample);
         }
-        let mut ranked: Vec<RankedType> = groups
-            .into_iter()
-            .map(|(go_type, (values, error))| RankedType { go_type, values, error })
-            .collect();
+        let ranked = groups.into_iter().map(|(go_type, sum)| {
+            let Sum { values, error } = sum;
+            RankedType { go_type, values, error }
+        });
+        let mut ranked: Vec<RankedType> = ranked.collect();
         ranked.sort_by(|a, b| {
             by_value(&a.values, &b.values, value)
                 .then_with(|| self.type_text(a.go_type).cmp(&self.type_text(b.go_type)))
@@ -126,6 +124,20 @@ impl Profile {
 
     fn type_text(&self, name: Option<Name>) -> Option<&str> {
         name.map(|name| self.names.text(name))
+    }
+}
+
+/// Values of several samples added up.
+#[derive(Default)]
+struct Sum {
+    values: Vec<u64>,
+    error: Vec<f64>,
+}
+
+impl Sum {
+    fn add(&mut self, sample: &Sample) {
+        add_values(&mut self.values, &sample.values);
+        add_errors(&mut self.error, &sample.error);
     }
 }
 
