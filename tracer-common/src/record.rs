@@ -51,8 +51,7 @@ pub struct ProcEntry {
     pub span_alloc_count: u32,
     pub span_alloc_count_before: u32,
     pub span_elemsize: u32,
-    /// Width in bytes of the two counts.
-    pub span_count_width: u32,
+    pub _pad: u32,
 }
 
 /// What one counter of events is kept under.

@@ -7,6 +7,7 @@
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
+use aya_log_ebpf::debug;
 use tracer_common::{
     Counter,
     record::{NOTICE_EXEC, NOTICE_EXIT, Notice, PROC_STALE},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if let Some(entry) = PROCESSES.get_ptr_mut(pid) {
         // SAFETY: a value of the map; only this process's own exec writes here.
@@ -26,13 +27,14 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
             (*entry).state = PROC_STALE;
             (*entry).image
         };
+        debug!(&ctx, "pid {} has exec'd", pid);
         notify(NOTICE_EXEC, pid, image);
     }
     0
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     let id = bpf_get_current_pid_tgid();
     let (pid, tid) = ((id >> 32) as u32, id as u32);
     // Threads come and go; the process ends with its leader (Go never lets the main thread exit
@@ -44,6 +46,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
         // SAFETY: a value of the map.
         let image = unsafe { (*entry).image };
         let _ = PROCESSES.remove(pid);
+        debug!(&ctx, "pid {} exits", pid);
         notify(NOTICE_EXIT, pid, image);
     }
     0

@@ -21,9 +21,9 @@ pub fn span_refill(ctx: ProbeContext) -> u32 {
     let weight = || {
         let span =
             read_word(regs.arg0.wrapping_add(p.mcache_alloc as u64).wrapping_add(class * 8))?;
-        let mask = if p.span_count_width == 8 { u64::MAX } else { 0xffff };
-        let now = read_word(span.wrapping_add(p.span_alloc_count as u64))? & mask;
-        let before = read_word(span.wrapping_add(p.span_alloc_count_before as u64))? & mask;
+        // Both counts are u16 in every release.
+        let now = read_word(span.wrapping_add(p.span_alloc_count as u64))? & 0xffff;
+        let before = read_word(span.wrapping_add(p.span_alloc_count_before as u64))? & 0xffff;
         let slot = read_word(span.wrapping_add(p.span_elemsize as u64))?;
         Some((now.wrapping_sub(before), slot))
     };
@@ -33,7 +33,7 @@ pub fn span_refill(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let amount = Amount { objects, bytes: objects * slot, weight_squared: objects * objects };
-    keep(&hit, &regs, class, &amount);
+    keep(&ctx, &hit, &regs, class, &amount);
     0
 }
 
@@ -43,6 +43,6 @@ pub fn span_large(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
     // Large objects have class 0; each one is seen, so its weight has no spread.
-    keep(&hit, &regs, 0, &Amount { objects: 1, bytes: regs.arg1, weight_squared: 0 });
+    keep(&ctx, &hit, &regs, 0, &Amount { objects: 1, bytes: regs.arg1, weight_squared: 0 });
     0
 }

@@ -5,6 +5,7 @@ use aya_ebpf::{
     helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
     programs::ProbeContext,
 };
+use aya_log_ebpf::warn;
 use tracer_common::{
     Cookie, Counter, ProcEntry, StackKey, StackValue,
     record::{PROC_LIVE, STACK_TRUNCATED},
@@ -84,12 +85,13 @@ pub fn read_word(at: u64) -> Option<u64> {
 
 /// Walks the stack and adds the amount to it.
 #[inline(always)]
-pub fn keep(hit: &Hit, regs: &Regs, class: u64, amount: &Amount) {
+pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amount) {
     let Some(mut owned) = Owned::take() else { return };
     let scratch = owned.get();
     let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
     if walked.depth == 0 {
         count(Counter::StackUnread);
+        warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.process.image);
         return;
     }
     if walked.flags & STACK_TRUNCATED != 0 {
@@ -107,6 +109,7 @@ pub fn keep(hit: &Hit, regs: &Regs, class: u64, amount: &Amount) {
     let Some(kept) = find_or_insert(&key, fresh) else { return };
     if !same_stack(kept, fresh) {
         count(Counter::HashCollision);
+        warn!(ctx, "two stacks with hash {:x} in image {}", walked.hash, hit.process.image);
         return;
     }
     // SAFETY: a value of the map; the words are only ever added to.

@@ -1,1 +1,21 @@
-//! The only user of aya: loads kernel programs, attaches them, drains their maps.
+//! The only user of aya: loads kernel programs, attaches them to sites, drains their maps.
+//!
+//! In: sites (file, offset, the bytes that must be there), the processes that are selected, sizes.
+//! Out: raw stacks with counts, counters, notices of exec and exit. It knows no Go version, no
+//! symbol and no /proc; what a site means was decided in `gobin`, what a stack means is decided in
+//! `symbolize`.
+
+mod attach;
+mod drain;
+mod error;
+mod load;
+
+pub use attach::{Attachment, Program, Scope};
+pub use drain::{KernelLog, Notice, Notices, RawStack};
+pub use error::Error;
+pub use load::{Kernel, Options};
+
+/// The kernel programs, as built by `cargo xtask build`.
+pub fn object() -> &'static [u8] {
+    aya::include_bytes_aligned!(env!("HEAPTAP_BPF_OBJECT"))
+}

@@ -1,0 +1,179 @@
+//! Reads what the kernel programs have kept: stacks, counters, notices, log.
+
+use std::{io, os::fd::AsRawFd};
+
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya_log::EbpfLogger;
+use log::Log;
+use tokio::io::{Interest, unix::AsyncFd};
+use tracer_common::{
+    Counter, StackKey, StackValue,
+    record::{MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT},
+};
+
+use super::{Error, Kernel};
+use crate::address::RuntimeAddr;
+
+/// One stack as the kernel kept it: addresses, not names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawStack {
+    pub key: StackKey,
+    pub hits: u64,
+    pub objects: u64,
+    pub bytes: u64,
+    pub weight_squares: u64,
+    /// `STACK_TRUNCATED`, `STACK_BROKEN` of tracer-common.
+    pub flags: u32,
+    /// Return addresses, innermost first.
+    pub pcs: Vec<RuntimeAddr>,
+}
+
+/// What a traced process did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It runs another program now and is not counted until it is selected again.
+    Exec { pid: u32, image: u32 },
+    /// It is gone and no longer selected.
+    Exit { pid: u32, image: u32 },
+}
+
+/// Notices as they come.
+pub struct Notices(AsyncFd<RingBuf<MapData>>);
+
+/// The kernel programs' log, as it comes.
+pub struct KernelLog(AsyncFd<EbpfLogger<&'static dyn Log>>);
+
+impl Kernel {
+    /// All stacks. Exact once [`Kernel::detach`] has returned; a moving picture before.
+    pub fn stacks(&self) -> Result<Vec<RawStack>, Error> {
+        let name = "STACKS";
+        let failed = |source| Error::Map { map: name, source };
+        let map: HashMap<&MapData, StackKey, StackValue> =
+            HashMap::try_from(self.ebpf.map(name).ok_or(Error::Missing(name))?).map_err(failed)?;
+        map.iter()
+            .map(|entry| entry.map(|(key, value)| raw_stack(key, &value)).map_err(failed))
+            .collect()
+    }
+
+    /// Every counter of the kernel programs, summed over CPUs, in `Counter::ALL`'s order.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
+        let name = "COUNTERS";
+        let failed = |source| Error::Map { map: name, source };
+        let map: PerCpuArray<&MapData, u64> =
+            PerCpuArray::try_from(self.ebpf.map(name).ok_or(Error::Missing(name))?)
+                .map_err(failed)?;
+        Counter::ALL
+            .iter()
+            .map(|counter| {
+                let per_cpu = map.get(&(*counter as u32), 0).map_err(failed)?;
+                Ok((*counter, per_cpu.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// The stream of notices; there is one.
+    pub fn notices(&mut self) -> Result<Notices, Error> {
+        let map = "NOTICES";
+        let data = self.ebpf.take_map(map).ok_or(Error::Missing(map))?;
+        let ring = RingBuf::try_from(data).map_err(|source| Error::Map { map, source })?;
+        Ok(Notices(readable(ring)?))
+    }
+
+    /// The kernel programs' log, when it was asked for at load time.
+    pub fn log(&mut self) -> Result<Option<KernelLog>, Error> {
+        if self.options().log.is_none() {
+            return Ok(None);
+        }
+        let logger = EbpfLogger::init(&mut self.ebpf)?;
+        Ok(Some(KernelLog(readable(logger)?)))
+    }
+}
+
+impl Notices {
+    /// Waits until there is at least one and returns all there are.
+    pub async fn next(&mut self) -> io::Result<Vec<Notice>> {
+        let mut guard = self.0.readable_mut().await?;
+        let mut notices = Vec::new();
+        while let Some(item) = guard.get_inner_mut().next() {
+            notices.extend(decode_notice(&item));
+        }
+        guard.clear_ready();
+        Ok(notices)
+    }
+}
+
+impl KernelLog {
+    /// Hands lines to the logger for ever.
+    pub async fn pump(&mut self) -> io::Result<()> {
+        loop {
+            let mut guard = self.0.readable_mut().await?;
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    }
+}
+
+/// Waits for a map's file descriptor to become readable.
+fn readable<T: AsRawFd>(inner: T) -> Result<AsyncFd<T>, Error> {
+    // SAFETY: `inner` is one of aya's map readers, which owns its descriptor and never changes it.
+    let registered = unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) };
+    registered.map_err(|err| Error::Ring(err.into_parts().1))
+}
+
+/// A notice's bytes; nothing when they are not one.
+fn decode_notice(bytes: &[u8]) -> Option<Notice> {
+    let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (kind, pid, image) = (word(0)?, word(4)?, word(8)?);
+    match kind {
+        NOTICE_EXEC => Some(Notice::Exec { pid, image }),
+        NOTICE_EXIT => Some(Notice::Exit { pid, image }),
+        _ => None,
+    }
+}
+
+fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
+    let depth = (value.depth as usize).min(MAX_DEPTH);
+    RawStack {
+        key,
+        hits: value.hits,
+        objects: value.objects,
+        bytes: value.bytes,
+        weight_squares: value.weight_squares,
+        flags: value.flags,
+        pcs: value.pcs[..depth].iter().map(|pc| RuntimeAddr(*pc)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_decoded_only_when_it_is_whole_and_known() {
+        let mut bytes = Vec::new();
+        for word in [NOTICE_EXEC, 42, 7, 0] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        assert_eq!(decode_notice(&bytes), Some(Notice::Exec { pid: 42, image: 7 }));
+        assert_eq!(decode_notice(&bytes[..11]), None);
+        assert_eq!(decode_notice(&[]), None);
+        bytes[0] = 99;
+        assert_eq!(decode_notice(&bytes), None);
+    }
+
+    #[test]
+    fn a_depth_beyond_the_limit_is_clamped() {
+        let mut value = StackValue {
+            hits: 1,
+            objects: 1,
+            bytes: 8,
+            weight_squares: 0,
+            depth: u32::MAX,
+            flags: 0,
+            pcs: [7; MAX_DEPTH],
+        };
+        assert_eq!(raw_stack(StackKey::default(), &value).pcs.len(), MAX_DEPTH);
+        value.depth = 2;
+        assert_eq!(raw_stack(StackKey::default(), &value).pcs, [RuntimeAddr(7); 2]);
+    }
+}

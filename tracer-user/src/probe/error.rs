@@ -1,0 +1,45 @@
+//! What can go wrong between the loader and the kernel, with what the user can do about it.
+
+use std::io;
+
+use crate::address::FileOffset;
+
+/// A failure of loading, attaching or draining.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the kernel did not take heaptap's programs: {0:#}; `heaptap doctor` says what is missing")]
+    Load(#[from] aya::EbpfError),
+    #[error("the kernel refused program {program}: {source:#}; `heaptap doctor` says what is missing")]
+    Program { program: &'static str, source: aya::programs::ProgramError },
+    #[error("can't attach {program} at file offset {offset}: {source:#}")]
+    Attach { program: &'static str, offset: FileOffset, source: aya::programs::ProgramError },
+    #[error("file offset {offset} holds {found:02x?} and not the {expected:02x?} that was decoded: the file has changed")]
+    Site { offset: FileOffset, expected: Vec<u8>, found: Vec<u8> },
+    #[error("can't read the file to attach to at offset {offset}: {source}")]
+    Read { offset: FileOffset, source: io::Error },
+    #[error("heaptap's kernel object has no {0}; it was built from other sources")]
+    Missing(&'static str),
+    #[error("kernel map {map}: {source}")]
+    Map { map: &'static str, source: aya::maps::MapError },
+    #[error("kernel log: {0}")]
+    Log(#[from] aya_log::Error),
+    #[error("ring buffer: {0}")]
+    Ring(io::Error),
+}
+
+impl Error {
+    /// Whether the kernel said that a privilege is missing.
+    pub fn is_permission(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(err) = source {
+            if let Some(io) = err.downcast_ref::<io::Error>() {
+                return io.kind() == io::ErrorKind::PermissionDenied;
+            }
+            if let Some(call) = err.downcast_ref::<aya::sys::SyscallError>() {
+                return call.io_error.kind() == io::ErrorKind::PermissionDenied;
+            }
+            source = err.source();
+        }
+        false
+    }
+}

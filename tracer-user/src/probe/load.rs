@@ -1,0 +1,114 @@
+//! Loads the kernel programs and holds them: the process table, sizes, the kernel log.
+
+use std::collections::HashSet;
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, MapData},
+};
+use log::Level;
+use tracer_common::ProcEntry;
+
+use super::{
+    Error, attach,
+    attach::{Link, Program},
+};
+
+/// Sizes and switches that must be known before loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Distinct stacks kept in the kernel; each takes about 1.1 KiB of kernel memory.
+    pub max_stacks: u32,
+    /// Processes that can be traced at once.
+    pub max_processes: u32,
+    /// Split stacks by the type that is allocated.
+    pub by_type: bool,
+    /// Diagnostics of the kernel programs, through the `log` crate.
+    pub log: Option<Level>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_stacks: 16_384, max_processes: 1_024, by_type: false, log: None }
+    }
+}
+
+/// Loaded kernel programs. Dropping it detaches everything.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    pub(super) links: Vec<Link>,
+    pub(super) loaded: HashSet<Program>,
+    processes: HashMap<MapData, u32, ProcEntry>,
+    options: Options,
+}
+
+impl Kernel {
+    /// Creates the maps. Programs are loaded when they are first attached.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let by_type = u8::from(options.by_type);
+        // aya-log's level: 0 off, 1 error … 5 trace.
+        let log_level = options.log.map_or(0, |level| level as u8);
+        let mut loader = EbpfLoader::new();
+        loader
+            // The programs use no CO-RE: without this aya would read the kernel's whole BTF.
+            .btf(None)
+            .map_max_entries("STACKS", options.max_stacks)
+            .map_max_entries("PROCESSES", options.max_processes)
+            .override_global("BY_TYPE", &by_type, true)
+            .override_global(aya_log::LEVEL, &log_level, true);
+        let mut ebpf = loader.load(super::object())?;
+        let processes = take_map(&mut ebpf, "PROCESSES")?;
+        Ok(Self {
+            ebpf,
+            links: Vec::new(),
+            loaded: HashSet::new(),
+            processes,
+            options: *options,
+        })
+    }
+
+    /// What it was loaded with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Follows execs and exits of traced processes; see [`Kernel::notices`].
+    pub fn watch_processes(&mut self) -> Result<(), Error> {
+        for (program, tracepoint) in [
+            ("process_exec", "sched_process_exec"),
+            ("process_exit", "sched_process_exit"),
+        ] {
+            attach::raw_tracepoint(&mut self.ebpf, program, tracepoint)?;
+        }
+        Ok(())
+    }
+
+    /// Counts this process from now on (or with other facts from now on).
+    pub fn select(&mut self, pid: u32, entry: &ProcEntry) -> Result<(), Error> {
+        let map = "PROCESSES";
+        self.processes.insert(pid, entry, 0).map_err(|source| Error::Map { map, source })
+    }
+
+    /// Stops counting this process. Not being selected is no error.
+    pub fn deselect(&mut self, pid: u32) -> Result<(), Error> {
+        use aya::maps::MapError;
+        match self.processes.remove(&pid) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(err))
+                if err.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(Error::Map { map: "PROCESSES", source }),
+        }
+    }
+}
+
+/// Takes a typed hash map out of the object.
+fn take_map<K: Pod, V: Pod>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+) -> Result<HashMap<MapData, K, V>, Error> {
+    let data = ebpf.take_map(map).ok_or(Error::Missing(map))?;
+    HashMap::try_from(data).map_err(|source| Error::Map { map, source })
+}
