@@ -58,13 +58,7 @@ impl Kernel {
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
         let processes = take_map(&mut ebpf, "PROCESSES")?;
-        Ok(Self {
-            ebpf,
-            links: Vec::new(),
-            loaded: HashSet::new(),
-            processes,
-            options: *options,
-        })
+        Ok(Self { ebpf, links: Vec::new(), loaded: HashSet::new(), processes, options: *options })
     }
 
     /// What it was loaded with.
@@ -74,10 +68,9 @@ impl Kernel {
 
     /// Follows execs and exits of traced processes; see [`Kernel::notices`].
     pub fn watch_processes(&mut self) -> Result<(), Error> {
-        for (program, tracepoint) in [
-            ("process_exec", "sched_process_exec"),
-            ("process_exit", "sched_process_exit"),
-        ] {
+        for (program, tracepoint) in
+            [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")]
+        {
             attach::raw_tracepoint(&mut self.ebpf, program, tracepoint)?;
         }
         Ok(())
