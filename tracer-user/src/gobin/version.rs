@@ -1,0 +1,48 @@
+//! What depends on the release: numbers of FuncIDs, and the release itself when only the runtime's
+//! own version string tells it.
+
+use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
+
+use super::facts::{GoVersion, MAX_RUNTIME_VERSION, header_text};
+use super::image::Image;
+use super::pclntab::{Function, Pclntab};
+use crate::address::VAddr;
+
+/// Longest function that is decoded in search of the version string.
+const MAX_CODE: u64 = 16 << 10;
+
+/// `FuncIDWrapper` (internal/abi/symtab.go; up to 1.20 runtime/symtab.go).
+pub fn wrapper_id(version: Option<GoVersion>) -> Option<u8> {
+    match version?.minor {
+        18..=21 => Some(21),
+        22..=24 => Some(22),
+        25..=27 => Some(23),
+        _ => None,
+    }
+}
+
+/// The text of `runtime.buildVersion`. `runtime.schedinit` compares its length with 0 (proc.go, Go
+/// 1.18 to 1.27), so its address is an operand there; a text is taken only if it is a version.
+pub fn runtime_string(image: &Image, table: &Pclntab) -> Option<String> {
+    let name = table.name_offset("runtime.schedinit")?;
+    let named = (0..table.len()).filter(|i| table.name_offset_of(*i) == Some(name));
+    named.filter_map(|i| table.function(i)).find_map(|f| version_operand(image, &f))
+}
+
+fn version_operand(image: &Image, function: &Function) -> Option<String> {
+    let len = function.end.0.checked_sub(function.entry.0)?.min(MAX_CODE);
+    let code = image.read(function.entry, len as usize).ok()?;
+    let decoder = Decoder::with_ip(64, &code, function.entry.0, DecoderOptions::NONE);
+    decoder.into_iter().find_map(|instruction| {
+        let memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
+        if !memory || instruction.memory_base() != Register::RIP {
+            return None;
+        }
+        let target = instruction.ip_rel_memory_address();
+        // The operand is the length (second word of the string header) or the header itself.
+        [target.wrapping_sub(8), target].into_iter().find_map(|at| {
+            let text = header_text(image, VAddr(at), MAX_RUNTIME_VERSION)?;
+            GoVersion::parse(&text).map(|_| text)
+        })
+    })
+}
