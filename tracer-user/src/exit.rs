@@ -22,6 +22,36 @@ pub enum Exit {
     Output = 6,
 }
 
+impl Exit {
+    /// All codes, in order.
+    pub const ALL: [Exit; 7] = [
+        Exit::Ok,
+        Exit::Failure,
+        Exit::Usage,
+        Exit::Permission,
+        Exit::Target,
+        Exit::Unsupported,
+        Exit::Output,
+    ];
+
+    /// The sentence that `--help` and docs/exit-codes.md print for it.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Exit::Ok => "everything that was asked for was done",
+            Exit::Failure => "a failure that has no code of its own",
+            Exit::Usage => "the command line can't be understood",
+            Exit::Permission => "a privilege is missing",
+            Exit::Target => {
+                "no such process, or not a Go program, or it went away before anything could be seen"
+            }
+            Exit::Unsupported => {
+                "this Go version, this binary or this kernel can't serve the request"
+            }
+            Exit::Output => "at least one output could not be written; the others were",
+        }
+    }
+}
+
 /// A failure with its exit code: one line that says what happened and what can be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
