@@ -1,1 +1,240 @@
 //! Flags and their help, and nothing that does I/O.
+//!
+//! In: the words of the command line. Out: one [`Command`] whose configurations are plain structs,
+//! or a [`Refusal`]: a text to print and an exit code. Parsing happens in two steps: clap turns
+//! words into [`Cli`], and `lower` turns that into what the pipeline takes, with the checks that
+//! span several flags. This module touches no file, no process and no environment.
+
+pub mod record;
+mod refusal;
+mod value;
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use refusal::Refusal;
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    Ps(PsConfig),
+    Record(record::Config),
+    Doctor(DoctorConfig),
+}
+
+/// `heaptap ps`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PsConfig {
+    /// Print `heaptap.ps/1` instead of a table.
+    pub json: bool,
+}
+
+/// `heaptap doctor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoctorConfig {
+    /// Print `heaptap.doctor/1` instead of lines.
+    pub json: bool,
+}
+
+/// Understands a command line.
+///
+/// `words` starts with the program's own name, as in [`std::env::args_os`].
+///
+/// # Errors
+/// A [`Refusal`] when the words make no command; also for `--help` and `--version`, whose refusals
+/// carry exit code 0 and go to standard output.
+pub fn parse<I, W>(words: I) -> Result<Command, Refusal>
+where
+    I: IntoIterator<Item = W>,
+    W: Into<OsString>,
+{
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let cli = Cli::try_parse_from(&words)
+        .map_err(|error| Refusal::from_clap(&error, words.get(1).and_then(|word| word.to_str())))?;
+    match cli.command {
+        Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
+        Subcommands::Record(flags) => flags.lower().map(Command::Record),
+        Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
+    }
+}
+
+/// Taps the memory of running Go programs: no change to them, no restart, no signal, no stop.
+#[derive(Debug, Parser)]
+#[command(
+    name = "heaptap",
+    version,
+    propagate_version = false,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = MAIN_EPILOGUE
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// List the Go programs of this host and what can be traced in each
+    #[command(after_help = PS_EPILOGUE)]
+    Ps(ReportFlags),
+    /// Record who allocates, and write flame graphs, pprof profiles or a table
+    #[command(after_help = RECORD_EPILOGUE)]
+    Record(Box<record::Flags>),
+    /// Say what this host can do, what is missing and what that costs
+    #[command(after_help = DOCTOR_EPILOGUE)]
+    Doctor(ReportFlags),
+}
+
+#[derive(Debug, Args)]
+struct ReportFlags {
+    /// Print one JSON document instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+macro_rules! exit_codes {
+    () => {
+        "Exit codes:
+  0  everything that was asked for was done
+  1  a failure that has no code of its own
+  2  the command line can't be understood
+  3  a privilege is missing
+  4  no such process, or not a Go program, or it went away before anything could be seen
+  5  this Go version, this binary or this kernel can't serve the request
+  6  at least one output could not be written; the others were"
+    };
+}
+
+const MAIN_EPILOGUE: &str = concat!(
+    "Examples:
+  sudo heaptap ps                                  which Go programs run here
+  sudo heaptap record -p 4242 -d 10                ten seconds of one program, as a table
+  sudo heaptap record -p 4242 -d 10 -o heap.svg    the same as a flame graph
+  sudo heaptap doctor                              why it does not work here
+
+",
+    exit_codes!()
+);
+
+const PS_EPILOGUE: &str = concat!(
+    "Columns: LOAD is fixed or pie, SYMS says whether the symbol table is there, TRACE names the
+modes that `heaptap record` can use, or why there is none.
+
+Examples:
+  sudo heaptap ps
+  sudo heaptap ps --json | jq '.processes[] | {pid, go_version}'
+
+",
+    exit_codes!()
+);
+
+const RECORD_EPILOGUE: &str = concat!(
+    "Examples:
+  sudo heaptap record -p 4242                      until Ctrl-C, top stacks as a table
+  sudo heaptap record -p 4242 -p 4243 -d 30s       two programs, half a minute
+  sudo heaptap record --exe /usr/bin/caddy -d 10 -o heap.svg -o heap.pb.gz
+  sudo heaptap record --comm 'api-*' --mode span -d 2m -o churn.folded
+  sudo heaptap record --all -d 10 --by type        what is allocated, by Go type
+
+",
+    exit_codes!()
+);
+
+const DOCTOR_EPILOGUE: &str = concat!(
+    "Ends with 0 when recording can work here, 3 when a privilege is missing, 5 when this kernel
+can't.
+
+",
+    exit_codes!()
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use clap::CommandFactory;
+
+    fn refusal(words: &[&str]) -> Refusal {
+        parse(words).expect_err("must be refused")
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ps_and_doctor_take_json() {
+        assert_eq!(parse(["heaptap", "ps"]).unwrap(), Command::Ps(PsConfig { json: false }));
+        assert_eq!(
+            parse(["heaptap", "doctor", "--json"]).unwrap(),
+            Command::Doctor(DoctorConfig { json: true })
+        );
+    }
+
+    #[test]
+    fn help_and_version_go_to_standard_output_and_succeed() {
+        for words in
+            [&["heaptap", "--help"][..], &["heaptap", "record", "--help"], &["heaptap", "-V"]]
+        {
+            let refusal = refusal(words);
+            assert_eq!(refusal.exit, Exit::Ok, "{words:?}");
+        }
+        assert_eq!(
+            refusal(&["heaptap", "--version"]).text,
+            concat!("heaptap ", env!("CARGO_PKG_VERSION"))
+        );
+    }
+
+    #[test]
+    fn every_help_text_ends_with_the_exit_codes() {
+        for words in [
+            &["heaptap", "--help"][..],
+            &["heaptap", "ps", "--help"],
+            &["heaptap", "record", "--help"],
+            &["heaptap", "doctor", "--help"],
+        ] {
+            let help = refusal(words).text;
+            let (_, codes) = help.split_once("Exit codes:\n").expect("exit codes");
+            let codes: Vec<_> = codes.lines().map(str::trim).collect();
+            let expected: Vec<_> =
+                Exit::ALL.iter().map(|e| format!("{}  {}", *e as u8, e.meaning())).collect();
+            assert_eq!(codes, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_document_lists_the_same_exit_codes() {
+        let document = include_str!("../../../docs/exit-codes.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit as u8, exit.meaning());
+            assert!(document.contains(&row), "docs/exit-codes.md lacks `{row}`");
+        }
+    }
+
+    #[test]
+    fn no_command_shows_the_help_and_is_a_usage_error() {
+        let refusal = refusal(&["heaptap"]);
+        assert_eq!(refusal.exit, Exit::Usage);
+        assert!(refusal.text.contains("Usage: heaptap <COMMAND>"), "{}", refusal.text);
+    }
+
+    #[test]
+    fn what_clap_refuses_is_one_line_that_says_where_help_is() {
+        for (words, expected) in [
+            (&["heaptap", "rekord"][..], "unrecognized subcommand 'rekord'"),
+            (&["heaptap", "ps", "--jsonn"], "unexpected argument '--jsonn' found"),
+            (&["heaptap", "ps", "extra"], "unexpected argument 'extra' found"),
+            (&["heaptap", "record", "-p"], "but none was supplied (see heaptap record --help)"),
+            (&["heaptap", "record", "--all", "--mode", "exat"], "invalid value 'exat' for '--mode"),
+        ] {
+            let refusal = refusal(words);
+            assert_eq!(refusal.exit, Exit::Usage, "{words:?}");
+            assert!(!refusal.text.contains('\n'), "{}", refusal.text);
+            assert!(refusal.text.contains(expected), "{words:?}: {}", refusal.text);
+            assert!(refusal.text.contains("--help"), "{}", refusal.text);
+        }
+    }
+}

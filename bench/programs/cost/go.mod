@@ -1,3 +1,0 @@
-module cost
-
-go 1.19

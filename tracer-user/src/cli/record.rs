@@ -1,0 +1,408 @@
+//! Flags of `heaptap record`, and the configuration they make.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{Refusal, value};
+use crate::host::Selection;
+use crate::profile::Source;
+
+/// What to record and what to do with it. Nothing in it has been checked against the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Which processes.
+    pub selection: Selection,
+    /// How long; nothing means until Ctrl-C, or until the last selected process has ended.
+    pub duration: Option<Duration>,
+    /// By which way to see.
+    pub source: Source,
+    /// Where to, in the order given, without duplicates. Empty: a table on standard output.
+    pub outputs: Vec<OutputFile>,
+    /// What is shown where only one value can be, and what stacks are ranked by.
+    pub value: Value,
+    /// What a leaf is.
+    pub by: By,
+    /// Keep the runtime's own allocation functions at the inner end of stacks.
+    pub runtime_frames: bool,
+    /// Size of the kernel's table of stacks.
+    pub max_stacks: u32,
+    /// Rows of the table.
+    pub top: usize,
+    /// No progress line and no remarks on standard error.
+    pub quiet: bool,
+    /// Diagnostics of the kernel programs, off unless asked for.
+    pub kernel_log: Option<log::Level>,
+    pub color: Color,
+}
+
+/// A file to write, and its format, told by the suffix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    pub path: PathBuf,
+    pub format: Format,
+}
+
+/// What can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.svg`: a flame graph.
+    Svg,
+    /// `.pb.gz`: a gzipped pprof profile.
+    Pprof,
+    /// `.folded`: one line per stack.
+    Folded,
+    /// `.json`.
+    Json,
+}
+
+impl Format {
+    const SUFFIXES: [(&'static str, Format); 4] = [
+        (".svg", Format::Svg),
+        (".pb.gz", Format::Pprof),
+        (".folded", Format::Folded),
+        (".json", Format::Json),
+    ];
+
+    /// The format that a file's name asks for.
+    pub fn of(path: &Path) -> Option<Format> {
+        let name = path.file_name()?.as_encoded_bytes();
+        Self::SUFFIXES
+            .iter()
+            .find(|(suffix, _)| name.len() > suffix.len() && name.ends_with(suffix.as_bytes()))
+            .map(|(_, format)| *format)
+    }
+}
+
+/// What stacks are weighed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Value {
+    /// Bytes allocated
+    Bytes,
+    /// Number of allocations
+    Objects,
+}
+
+/// What stacks end in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// The function that allocates
+    Stack,
+    /// The Go type that is allocated (mode exact only)
+    Type,
+}
+
+/// Whether text for people is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// When standard output is a terminal and NO_COLOR is not set
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// Count every allocation: one trap for each
+    Exact,
+    /// Estimate from slow-path allocations only: far fewer traps
+    Span,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// As typed. Processes are selected in exactly one of four ways.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Record this process; may be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
+    #[arg(help_heading = "Which processes", conflicts_with_all = ["exe", "comm", "all"])]
+    pid: Vec<u32>,
+
+    /// Record every process that runs this file: the same file, or the same path inside a container
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["comm", "all"])]
+    #[arg(help_heading = "Which processes")]
+    exe: Option<PathBuf>,
+
+    /// Record every Go process whose command name (15 bytes at most) matches, such as 'api-*'
+    #[arg(long, value_name = "GLOB", conflicts_with = "all", help_heading = "Which processes")]
+    comm: Option<OsString>,
+
+    /// Record every Go process of this host
+    #[arg(long, help_heading = "Which processes")]
+    all: bool,
+
+    /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
+    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
+    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
+    duration: Option<Duration>,
+
+    /// How to see allocations
+    #[arg(long, value_enum, default_value_t = Mode::Exact, help_heading = "How to record")]
+    mode: Mode,
+
+    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
+    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_stacks: u32,
+
+    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json; may be repeated
+    /// [default: a table on standard output]
+    #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
+    output: Vec<PathBuf>,
+
+    /// What to weigh stacks by
+    #[arg(long, value_enum, default_value_t = Value::Bytes, help_heading = "What to show")]
+    value: Value,
+
+    /// What stacks end in
+    #[arg(long, value_enum, default_value_t = By::Stack, help_heading = "What to show")]
+    by: By,
+
+    /// Keep the runtime's own allocation functions (newobject, mallocgc, ...) in stacks
+    #[arg(long, help_heading = "What to show")]
+    runtime_frames: bool,
+
+    /// Rows of the table
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "What to show")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+
+    /// No progress line, no remarks: results and errors only
+    #[arg(short, long, help_heading = "What to show")]
+    quiet: bool,
+
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto, help_heading = "What to show")]
+    color: Color,
+
+    /// Print diagnostics of the kernel programs (slow)
+    #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true)]
+    #[arg(help_heading = "Diagnosis")]
+    kernel_log: Option<Level>,
+}
+
+impl Flags {
+    /// Checks what spans several flags.
+    pub(super) fn lower(self) -> Result<Config, Refusal> {
+        let selection = match (self.exe, self.comm) {
+            (Some(exe), _) => Selection::Exe(exe),
+            (_, Some(comm)) if comm.is_empty() => {
+                return Err(Refusal::usage("--comm needs a name; heaptap ps --json shows them"));
+            }
+            (_, Some(comm)) => Selection::Comm(comm),
+            _ if self.all => Selection::All,
+            _ if !self.pid.is_empty() => {
+                let mut pids = self.pid;
+                pids.sort_unstable();
+                pids.dedup();
+                Selection::Pids(pids)
+            }
+            _ => {
+                return Err(Refusal::usage(
+                    "say which processes to record: -p PID, --exe PATH, --comm GLOB or --all \
+                     (heaptap ps lists the Go programs of this host)",
+                ));
+            }
+        };
+        let source = match self.mode {
+            Mode::Exact => Source::Exact,
+            Mode::Span => Source::Span,
+        };
+        if self.by == By::Type && source != Source::Exact {
+            return Err(Refusal::usage(
+                "--by type needs --mode exact: the other sites do not see the type",
+            ));
+        }
+        Ok(Config {
+            selection,
+            duration: self.duration,
+            source,
+            outputs: outputs(self.output)?,
+            value: self.value,
+            by: self.by,
+            runtime_frames: self.runtime_frames,
+            max_stacks: self.max_stacks,
+            top: usize::try_from(self.top).unwrap_or(usize::MAX),
+            quiet: self.quiet,
+            kernel_log: self.kernel_log.map(|level| match level {
+                Level::Error => log::Level::Error,
+                Level::Warn => log::Level::Warn,
+                Level::Info => log::Level::Info,
+                Level::Debug => log::Level::Debug,
+                Level::Trace => log::Level::Trace,
+            }),
+            color: self.color,
+        })
+    }
+}
+
+fn outputs(paths: Vec<PathBuf>) -> Result<Vec<OutputFile>, Refusal> {
+    let mut outputs: Vec<OutputFile> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some(format) = Format::of(&path) else {
+            return Err(Refusal::usage(format!(
+                "-o {}: the name must end in .svg, .pb.gz, .folded or .json, which says the format",
+                path.display().to_string().escape_debug(),
+            )));
+        };
+        if outputs.iter().any(|output| output.path == path) {
+            return Err(Refusal::usage(format!(
+                "-o {}: given twice",
+                path.display().to_string().escape_debug()
+            )));
+        }
+        outputs.push(OutputFile { path, format });
+    }
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, parse};
+    use crate::exit::Exit;
+
+    fn config(flags: &[&str]) -> Config {
+        match parse(["heaptap", "record"].iter().chain(flags)) {
+            Ok(Command::Record(config)) => config,
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+
+    fn refusal(flags: &[&str]) -> String {
+        let refusal =
+            parse(["heaptap", "record"].iter().chain(flags)).expect_err("must be refused");
+        assert_eq!(refusal.exit, Exit::Usage, "{flags:?}");
+        assert!(refusal.is_message);
+        assert!(!refusal.text.contains('\n'), "{}", refusal.text);
+        refusal.text
+    }
+
+    #[test]
+    fn defaults() {
+        assert_eq!(
+            config(&["--all"]),
+            Config {
+                selection: Selection::All,
+                duration: None,
+                source: Source::Exact,
+                outputs: vec![],
+                value: Value::Bytes,
+                by: By::Stack,
+                runtime_frames: false,
+                max_stacks: 16384,
+                top: 20,
+                quiet: false,
+                kernel_log: None,
+                color: Color::Auto,
+            }
+        );
+    }
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
+                     -o d.json --value objects --by stack --runtime-frames --max-stacks 512 \
+                     --top 3 -q --kernel-log debug --color never";
+        let flags: Vec<_> = words.split_whitespace().collect();
+        assert_eq!(
+            config(&flags),
+            Config {
+                selection: Selection::Pids(vec![5, 7]),
+                duration: Some(Duration::from_millis(1500)),
+                source: Source::Span,
+                outputs: vec![
+                    OutputFile { path: "a.svg".into(), format: Format::Svg },
+                    OutputFile { path: "b.pb.gz".into(), format: Format::Pprof },
+                    OutputFile { path: "c.folded".into(), format: Format::Folded },
+                    OutputFile { path: "d.json".into(), format: Format::Json },
+                ],
+                value: Value::Objects,
+                by: By::Stack,
+                runtime_frames: true,
+                max_stacks: 512,
+                top: 3,
+                quiet: true,
+                kernel_log: Some(log::Level::Debug),
+                color: Color::Never,
+            }
+        );
+        assert_eq!(config(&["--all", "--by", "type"]).by, By::Type);
+        assert_eq!(config(&["--exe", "/a b"]).selection, Selection::Exe("/a b".into()));
+        assert_eq!(config(&["--comm", "api-*"]).selection, Selection::Comm("api-*".into()));
+    }
+
+    #[test]
+    fn a_selection_is_required_and_the_message_names_ps() {
+        for flags in [&[][..], &["-d", "10"], &["-o", "x.svg"]] {
+            let text = refusal(flags);
+            assert!(text.contains("-p PID") && text.contains("heaptap ps"), "{text}");
+        }
+        assert!(refusal(&["--exe", ""]).contains("a value is required for '--exe <PATH>'"));
+        assert!(refusal(&["--comm", ""]).contains("--comm needs a name"));
+    }
+
+    #[test]
+    fn processes_are_selected_in_one_way_only() {
+        for flags in [
+            &["-p", "1", "--all"][..],
+            &["-p", "1", "--exe", "/x"],
+            &["--exe", "/x", "--comm", "y"],
+            &["--comm", "y", "--all"],
+        ] {
+            let text = refusal(flags);
+            assert!(text.contains("cannot be used with"), "{text}");
+        }
+    }
+
+    #[test]
+    fn formats_are_told_by_suffix() {
+        for (name, format) in [
+            ("/tmp/a.b.svg", Some(Format::Svg)),
+            ("x.pb.gz", Some(Format::Pprof)),
+            ("x.pb", None),
+            ("x.gz", None),
+            (".svg", None),
+            ("x.SVG", None),
+            ("-", None),
+            ("", None),
+            ("dir.svg/", Some(Format::Svg)),
+            ("..", None),
+        ] {
+            assert_eq!(Format::of(Path::new(name)), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn outputs_that_say_no_format_or_repeat_are_refused() {
+        assert!(
+            refusal(&["--all", "-o", "heap.txt"]).contains("-o heap.txt: the name must end in")
+        );
+        assert!(refusal(&["--all", "-o", "-"]).contains(".svg, .pb.gz"));
+        assert!(refusal(&["--all", "-o", "a\nb"]).contains(r"a\nb"));
+        assert!(refusal(&["--all", "-o", "a.svg", "-o", "a.svg"]).contains("given twice"));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_what_is_expected() {
+        assert!(refusal(&["-p", "0"]).contains("expected a process id"));
+        assert!(refusal(&["-p", "-5"]).contains("-5"));
+        assert!(refusal(&["--all", "-d", "0"]).contains("shorter than a millisecond"));
+        assert!(refusal(&["--all", "-d", "-1"]).contains("expected seconds"));
+        assert!(refusal(&["--all", "--top", "0"]).contains("--top"));
+        assert!(refusal(&["--all", "--max-stacks", "0"]).contains("--max-stacks"));
+        assert!(refusal(&["--all", "--max-stacks", "1048577"]).contains("--max-stacks"));
+        assert!(refusal(&["--all", "--mode", "sample"]).contains("possible values: exact, span"));
+        assert!(refusal(&["--all", "--by", "type", "--mode", "span"]).contains("--mode exact"));
+    }
+}
