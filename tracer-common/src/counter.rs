@@ -37,6 +37,7 @@ macro_rules! counters {
 
 counters! {
     Recorded, "recorded", false, "events counted under a stack";
+    Stacks, "stacks", false, "distinct stacks kept";
     NotSelected, "not_selected", false, "hits in processes that were not selected";
     WrongBinary, "wrong_binary", false, "hits whose site belongs to another binary than the process runs";
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";

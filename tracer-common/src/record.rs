@@ -74,11 +74,12 @@ pub struct StackKey {
 pub struct StackValue {
     /// Events.
     pub hits: u64,
-    /// Objects: equals `hits` in exact mode, the weighted number in span mode.
-    pub objects: u64,
+    /// Objects beyond one for each hit, modulo 2^64: 0 in exact mode; in span mode a hit stands for
+    /// the objects of a span.
+    pub more_objects: u64,
     /// Bytes: requested in exact mode, of slots in span mode.
     pub bytes: u64,
-    /// Sum over events of weight squared, for the variance of span estimates.
+    /// Sum of squared weights over hits whose weight is not 1, for the variance of span estimates.
     pub weight_squares: u64,
     /// Number of addresses in `pcs`.
     pub depth: u32,

@@ -32,8 +32,7 @@ pub fn span_refill(ctx: ProbeContext) -> u32 {
         count(Counter::SpanUnread);
         return 0;
     };
-    let amount = Amount { objects, bytes: objects * slot, weight_squared: objects * objects };
-    keep(&ctx, &hit, &regs, class, &amount);
+    keep(&ctx, &hit, &regs, class, &Amount { weight: objects, bytes: objects * slot });
     0
 }
 
@@ -43,6 +42,6 @@ pub fn span_large(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
     // Large objects have class 0; each one is seen, so its weight has no spread.
-    keep(&ctx, &hit, &regs, 0, &Amount { objects: 1, bytes: regs.arg1, weight_squared: 0 });
+    keep(&ctx, &hit, &regs, 0, &Amount { weight: 1, bytes: regs.arg1 });
     0
 }

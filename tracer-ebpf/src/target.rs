@@ -28,9 +28,9 @@ pub struct Hit {
 
 /// What one event adds to its stack.
 pub struct Amount {
-    pub objects: u64,
+    /// Objects that this event stands for; 1 costs nothing extra.
+    pub weight: u64,
     pub bytes: u64,
-    pub weight_squared: u64,
 }
 
 /// The process table decides: nothing when this process is not traced for this site's binary.
@@ -115,10 +115,11 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
     // SAFETY: a value of the map; the words are only ever added to.
     unsafe {
         atomic::add(&raw mut (*kept).hits, 1);
-        atomic::add(&raw mut (*kept).objects, amount.objects);
         atomic::add(&raw mut (*kept).bytes, amount.bytes);
-        if amount.weight_squared != 0 {
-            atomic::add(&raw mut (*kept).weight_squares, amount.weight_squared);
+        if amount.weight != 1 {
+            let weight = amount.weight;
+            atomic::add(&raw mut (*kept).more_objects, weight.wrapping_sub(1));
+            atomic::add(&raw mut (*kept).weight_squares, weight * weight);
         }
     }
     count(Counter::Recorded);
@@ -130,9 +131,11 @@ fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackVa
         return Some(kept);
     }
     const NOEXIST: u64 = 1;
-    (fresh.hits, fresh.objects, fresh.bytes, fresh.weight_squares) = (0, 0, 0, 0);
+    (fresh.hits, fresh.more_objects, fresh.bytes, fresh.weight_squares) = (0, 0, 0, 0);
     // Another CPU may have inserted it meanwhile; either way it is there now, or the map is full.
-    let _ = STACKS.insert(key, &*fresh, NOEXIST);
+    if STACKS.insert(key, &*fresh, NOEXIST).is_ok() {
+        count(Counter::Stacks);
+    }
     let kept = STACKS.get_ptr_mut(key);
     if kept.is_none() {
         count(Counter::StacksFull);

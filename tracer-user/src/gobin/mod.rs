@@ -9,8 +9,10 @@ pub mod bytes;
 mod error;
 mod facts;
 mod image;
+pub mod layout;
 mod module;
 mod pclntab;
+pub mod sites;
 mod version;
 
 use std::fs::File;

@@ -19,6 +19,7 @@ use crate::address::RuntimeAddr;
 pub struct RawStack {
     pub key: StackKey,
     pub hits: u64,
+    /// As many as `hits` in exact mode; in span mode what the hits stand for.
     pub objects: u64,
     pub bytes: u64,
     pub weight_squares: u64,
@@ -136,7 +137,7 @@ fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
     RawStack {
         key,
         hits: value.hits,
-        objects: value.objects,
+        objects: value.hits.wrapping_add(value.more_objects),
         bytes: value.bytes,
         weight_squares: value.weight_squares,
         flags: value.flags,
@@ -165,7 +166,7 @@ mod tests {
     fn a_depth_beyond_the_limit_is_clamped() {
         let mut value = StackValue {
             hits: 1,
-            objects: 1,
+            more_objects: 0,
             bytes: 8,
             weight_squares: 0,
             depth: u32::MAX,

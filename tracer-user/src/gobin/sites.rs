@@ -1,0 +1,399 @@
+//! Where probes are attached: finds the functions and decodes the instructions.
+//!
+//! In: a binary's functions and code. Out: sites at P, the instruction after a function's stack
+//! check, with the bytes that must be there; and, for allocation, whether the set of entry
+//! functions is what the release should have. A function whose stack check fails starts again from
+//! its first byte, so a probe there would count twice; at P it does not.
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+use super::{GoBinary, GoVersion, layout::SIZE_CLASSES};
+use crate::address::{FileOffset, VAddr};
+
+/// One instruction where a probe can be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Name of the function as pclntab has it.
+    pub function: String,
+    /// Link-time address of the instruction.
+    pub vaddr: VAddr,
+    /// The same in the file.
+    pub offset: FileOffset,
+    /// Bytes of the instruction.
+    pub bytes: Vec<u8>,
+    /// Whether the kernel emulates the instruction; otherwise a hit costs about ten times as much.
+    pub emulated: bool,
+}
+
+/// An entry to the allocator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocSite {
+    pub site: Site,
+    /// Sizes up to this one are counted elsewhere or, when it is 0, are no allocation.
+    pub min_size: u16,
+}
+
+/// All entries to the allocator, and what is known about their completeness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocSites {
+    pub sites: Vec<AllocSite>,
+    /// Nothing when every entry that the release should have was found and no other; otherwise why
+    /// a recording with these sites can't be called complete.
+    pub incomplete: Option<String>,
+}
+
+/// Sites of the allocator's slow path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanSites {
+    pub refill: Site,
+    pub large: Site,
+}
+
+/// Why there is no site.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    #[error("no function {0} in the binary's pclntab")]
+    NoFunction(String),
+    #[error("{function} at {entry} can't be decoded: {why}")]
+    Decode { function: String, entry: VAddr, why: &'static str },
+    #[error(transparent)]
+    Binary(#[from] super::Error),
+}
+
+const MALLOCGC: &str = "runtime.mallocgc";
+
+/// Most code bytes that the stack check can take (facts: 27), and then some.
+const CHECK_BYTES: usize = 96;
+/// The check's conditional jump is among the first instructions.
+const CHECK_INSTRUCTIONS: usize = 10;
+
+/// Entries of the allocator: `runtime.mallocgc` and the size-specialised functions, if any.
+pub fn alloc_sites(binary: &GoBinary) -> Result<AllocSites, SiteError> {
+    let specialised: Vec<(String, Specialised)> = binary
+        .functions()
+        .filter_map(|f| Some((f.name.to_string(), Specialised::parse(f.name)?)))
+        .collect();
+    let min_size = specialised
+        .iter()
+        .filter_map(|(_, s)| s.class)
+        .max()
+        .and_then(|class| SIZE_CLASSES.get(class as usize))
+        .copied()
+        .unwrap_or(0);
+    let mut sites = vec![AllocSite { site: site_at_p(binary, MALLOCGC)?, min_size }];
+    for (name, _) in &specialised {
+        sites.push(AllocSite { site: site_at_p(binary, name)?, min_size: 0 });
+    }
+    let facts = binary.facts();
+    let found: Vec<Specialised> = specialised.into_iter().map(|(_, s)| s).collect();
+    let incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &found);
+    Ok(AllocSites { sites, incomplete })
+}
+
+/// Sites of the span probe.
+pub fn span_sites(binary: &GoBinary) -> Result<SpanSites, SiteError> {
+    Ok(SpanSites {
+        refill: site_at_p(binary, "runtime.(*mcache).refill")?,
+        large: site_at_p(binary, "runtime.(*mcache).allocLarge")?,
+    })
+}
+
+/// P of a function: the instruction after its stack check, or its first one when it has none.
+pub fn site_at_p(binary: &GoBinary, name: &str) -> Result<Site, SiteError> {
+    let function =
+        binary.find_function(name).ok_or_else(|| SiteError::NoFunction(name.to_string()))?;
+    let entry = function.entry;
+    let undecodable = |why| SiteError::Decode { function: name.to_string(), entry, why };
+    let length = (function.end.0.saturating_sub(entry.0) as usize).min(CHECK_BYTES);
+    let code = binary.read(entry, length)?;
+    let p = find_p(&code).map_err(undecodable)?;
+    let vaddr = VAddr(entry.0 + p.offset as u64);
+    let offset = binary.file_offset(vaddr).ok_or_else(|| undecodable("it is not in the file"))?;
+    Ok(Site {
+        function: name.to_string(),
+        vaddr,
+        offset,
+        bytes: code[p.offset..p.offset + p.length].to_vec(),
+        emulated: p.emulated,
+    })
+}
+
+/// P within a function's code.
+#[derive(Debug, PartialEq, Eq)]
+struct P {
+    offset: usize,
+    length: usize,
+    emulated: bool,
+}
+
+/// Finds P (facts 2.1): the first `jbe` after a comparison with `0x10(%r14)` or `0x18(%r14)` (the
+/// goroutine's stack guards) ends the check. Without one the function has no check and can't
+/// restart, so that P is its first instruction.
+fn find_p(code: &[u8]) -> Result<P, &'static str> {
+    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+    let mut first: Option<P> = None;
+    let mut guard_read = false;
+    let mut check_over = false;
+    for _ in 0..=CHECK_INSTRUCTIONS {
+        if !decoder.can_decode() {
+            break;
+        }
+        let offset = decoder.position();
+        let instruction = decoder.decode();
+        if instruction.is_invalid() {
+            return Err("invalid instruction");
+        }
+        let here = P { offset, length: instruction.len(), emulated: is_emulated(&instruction) };
+        if check_over {
+            return Ok(here);
+        }
+        first.get_or_insert(here);
+        guard_read |= reads_stack_guard(&instruction);
+        check_over = guard_read && matches!(instruction.mnemonic(), Mnemonic::Jbe);
+    }
+    if check_over {
+        return Err("its code ends after the stack check");
+    }
+    first.ok_or("it is empty")
+}
+
+fn reads_stack_guard(instruction: &Instruction) -> bool {
+    (0..instruction.op_count()).any(|op| instruction.op_kind(op) == OpKind::Memory)
+        && instruction.memory_base() == Register::R14
+        && instruction.memory_index() == Register::None
+        && matches!(instruction.memory_displacement64(), 0x10 | 0x18)
+}
+
+/// `push %rbp` is emulated (arch/x86/kernel/uprobes.c: push_setup_xol_ops); what else stands at P
+/// is single-stepped.
+fn is_emulated(instruction: &Instruction) -> bool {
+    matches!(instruction.code(), Code::Push_r64)
+}
+
+/// Offsets of every RET of a function, by linear decoding of its code (facts 7.2).
+pub fn ret_offsets(code: &[u8]) -> Vec<usize> {
+    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+    let mut rets = Vec::new();
+    while decoder.can_decode() {
+        let at = decoder.position();
+        if decoder.decode().mnemonic() == Mnemonic::Ret {
+            rets.push(at);
+        }
+    }
+    rets
+}
+
+/// A size-specialised allocation function: its family and size class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Specialised {
+    family: &'static str,
+    number: u8,
+    /// The size class; `TinySize` functions are numbered by size instead.
+    class: Option<u8>,
+}
+
+impl Specialised {
+    /// Nothing for every other function, the `…SlowPath` ones included: those are called by these.
+    fn parse(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix(MALLOCGC)?;
+        let families = ["TinySC", "TinySize", "SmallNoScanSC", "SmallScanNoHeaderSC"];
+        families.into_iter().find_map(|family| {
+            let number: u8 = rest.strip_prefix(family)?.parse().ok()?;
+            let class = family.ends_with("SC").then_some(number);
+            Some(Self { family, number, class })
+        })
+    }
+}
+
+/// What a release's compiler calls directly beside `mallocgc` (facts 2.2).
+fn expected(version: &GoVersion, experiments: &[String]) -> Option<Vec<Specialised>> {
+    let has = |name: &str| experiments.iter().any(|e| e == name);
+    let sc = |family, numbers: std::ops::RangeInclusive<u8>| {
+        numbers.map(move |n| Specialised { family, number: n, class: Some(n) })
+    };
+    match (version.major, version.minor) {
+        (1, ..=25) => Some(Vec::new()),
+        (1, 26) if has("sizespecializedmalloc") => Some(
+            (1..=15)
+                .map(|n| Specialised { family: "TinySize", number: n, class: None })
+                .chain(sc("SmallNoScanSC", 2..=26))
+                .chain(sc("SmallScanNoHeaderSC", 1..=26))
+                .collect(),
+        ),
+        (1, 26) => Some(Vec::new()),
+        (1, 27) if has("nosizespecializedmalloc") => Some(Vec::new()),
+        (1, 27) => Some(
+            sc("TinySC", 2..=2)
+                .chain(sc("SmallNoScanSC", 2..=7))
+                .chain(sc("SmallScanNoHeaderSC", 1..=7))
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+/// Why the entries found can't be called complete, if they can't.
+fn incomplete(
+    version: Option<&GoVersion>,
+    experiments: &[String],
+    found: &[Specialised],
+) -> Option<String> {
+    let Some(version) = version else {
+        return Some(format!(
+            "the binary does not tell its Go version; found mallocgc and {} size-specialised functions",
+            found.len()
+        ));
+    };
+    let Some(mut expected) = expected(version, experiments) else {
+        return Some(format!(
+            "heaptap does not know what Go {version} calls to allocate; found mallocgc and {} size-specialised functions",
+            found.len()
+        ));
+    };
+    let mut found = found.to_vec();
+    found.sort();
+    expected.sort();
+    if found == expected {
+        return None;
+    }
+    let list = |a: &[Specialised], b: &[Specialised]| {
+        let names: Vec<String> = a
+            .iter()
+            .filter(|s| !b.contains(s))
+            .map(|s| format!("{MALLOCGC}{}{}", s.family, s.number))
+            .collect();
+        if names.is_empty() { "none".to_string() } else { names.join(", ") }
+    };
+    Some(format!(
+        "Go {version} should have {} size-specialised allocation functions and the binary has {}; missing: {}; unexpected: {}",
+        expected.len(),
+        found.len(),
+        list(&expected, &found),
+        list(&found, &expected)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUSH_RBP: u8 = 0x55;
+
+    fn p(code: &[u8]) -> P {
+        find_p(code).unwrap()
+    }
+
+    #[test]
+    fn p_follows_a_small_check() {
+        // cmp 0x10(%r14),%rsp ; jbe +0x20 ; push %rbp
+        let code = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, PUSH_RBP];
+        assert_eq!(p(&code), P { offset: 6, length: 1, emulated: true });
+    }
+
+    #[test]
+    fn p_follows_a_far_branch() {
+        let code = [0x49, 0x3b, 0x66, 0x10, 0x0f, 0x86, 0, 1, 0, 0, PUSH_RBP];
+        assert_eq!(p(&code).offset, 10);
+    }
+
+    #[test]
+    fn p_follows_a_check_of_a_larger_frame() {
+        // lea -0x88(%rsp),%r12 ; cmp 0x10(%r14),%r12 ; jbe ; push %rbp
+        let code = [
+            0x4c, 0x8d, 0xa4, 0x24, 0x78, 0xff, 0xff, 0xff, 0x4d, 0x3b, 0x66, 0x10, 0x0f, 0x86, 0,
+            1, 0, 0, PUSH_RBP,
+        ];
+        assert_eq!(p(&code).offset, 18);
+    }
+
+    #[test]
+    fn p_follows_the_second_jump_of_a_huge_frame() {
+        // mov %rsp,%r12 ; sub $0x2000,%r12 ; jb ; cmp 0x10(%r14),%r12 ; jbe ; push %rbp
+        let code = [
+            0x49, 0x89, 0xe4, 0x49, 0x81, 0xec, 0, 0x20, 0, 0, 0x0f, 0x82, 0, 1, 0, 0, 0x4d, 0x3b,
+            0x66, 0x10, 0x0f, 0x86, 0, 1, 0, 0, PUSH_RBP,
+        ];
+        assert_eq!(p(&code).offset, 26);
+    }
+
+    #[test]
+    fn a_function_on_the_system_stack_has_the_other_guard() {
+        let code = [0x49, 0x3b, 0x66, 0x18, 0x76, 0x20, PUSH_RBP];
+        assert_eq!(p(&code).offset, 6);
+    }
+
+    #[test]
+    fn without_a_check_p_is_the_first_byte() {
+        // push %rbp ; mov %rsp,%rbp ; test ; jbe (no guard was read) ; ret
+        let code = [PUSH_RBP, 0x48, 0x89, 0xe5, 0x48, 0x85, 0xc0, 0x76, 0x02, 0xc3];
+        assert_eq!(p(&code).offset, 0);
+    }
+
+    #[test]
+    fn what_go_1_19_has_at_p_is_not_emulated() {
+        // cmp ; jbe ; sub $0x78,%rsp
+        let code = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, 0x48, 0x83, 0xec, 0x78];
+        assert_eq!(p(&code), P { offset: 6, length: 4, emulated: false });
+    }
+
+    #[test]
+    fn code_that_ends_early_or_is_no_code_is_refused() {
+        assert!(find_p(&[]).is_err());
+        assert!(find_p(&[0x49, 0x3b, 0x66, 0x10, 0x76, 0x20]).is_err());
+        assert!(find_p(&[0x06]).is_err());
+        assert!(find_p(&[0x49, 0x3b]).is_err());
+    }
+
+    #[test]
+    fn rets_are_instructions_and_not_bytes() {
+        // mov $0xc3,%eax ; ret ; int3 ; ret
+        assert_eq!(ret_offsets(&[0xb8, 0xc3, 0, 0, 0, 0xc3, 0xcc, 0xc3]), [5, 7]);
+    }
+
+    #[test]
+    fn specialised_names_are_told_from_their_slow_paths() {
+        let parse = Specialised::parse;
+        assert_eq!(parse("runtime.mallocgcSmallNoScanSC7").unwrap().class, Some(7));
+        assert_eq!(parse("runtime.mallocgcTinySize15").unwrap().class, None);
+        for other in [
+            "runtime.mallocgc",
+            "runtime.mallocgcTiny",
+            "runtime.mallocgcSmallNoscan",
+            "runtime.mallocgcSmallNoScanSC7SlowPath",
+            "runtime.mallocgcTinySC2SlowPath",
+            "main.mallocgcTinySC2",
+        ] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    fn version(minor: u32) -> GoVersion {
+        GoVersion { major: 1, minor, patch: Some(0) }
+    }
+
+    #[test]
+    fn a_missing_entry_is_named() {
+        let mut all = expected(&version(27), &[]).unwrap();
+        assert_eq!(all.len(), 14);
+        assert_eq!(incomplete(Some(&version(27)), &[], &all), None);
+        all.retain(|s| s.number != 5);
+        let why = incomplete(Some(&version(27)), &[], &all).unwrap();
+        assert!(why.contains("runtime.mallocgcSmallNoScanSC5"), "{why}");
+        assert!(why.contains("14") && why.contains("12"), "{why}");
+    }
+
+    #[test]
+    fn experiments_change_what_is_expected() {
+        let on = ["sizespecializedmalloc".to_string()];
+        assert_eq!(expected(&version(26), &[]).unwrap().len(), 0);
+        assert_eq!(expected(&version(26), &on).unwrap().len(), 66);
+        let off = ["nosizespecializedmalloc".to_string()];
+        assert_eq!(expected(&version(27), &off).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_unknown_version_is_never_complete() {
+        assert!(incomplete(None, &[], &[]).is_some());
+        assert!(incomplete(Some(&version(28)), &[], &[]).is_some());
+    }
+}
