@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::process;
-use xtask::{paths, pins, toolchain};
+use xtask::{paths, toolchain};
 
 #[derive(Args)]
 pub struct Options {
@@ -65,13 +65,10 @@ pub fn cargo() -> Command {
 
 /// A cargo command for tracer-ebpf with the compiler that can build for the BPF target.
 pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
-    let Some(compiler) = toolchain::bpf_compiler() else {
-        bail!("no compiler for the kernel programs is installed: run `cargo xtask setup`");
+    let Some(tools) = toolchain::bpf() else {
+        bail!("nothing here can build the kernel programs: run `cargo xtask setup`");
     };
-    let Some(linker) = toolchain::bpf_linker() else {
-        bail!("bpf-linker {} is not installed: run `cargo xtask setup`", pins::BPF_LINKER);
-    };
-    let mut command = Command::new(&compiler.cargo);
+    let mut command = Command::new(&tools.cargo);
     // What the calling cargo set for itself and the host's flags must not reach this build.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -81,7 +78,7 @@ pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
         }
     }
     // cargo finds clippy, and rustc finds bpf-linker, through PATH.
-    let first = [&compiler.cargo, &linker];
+    let first = [&tools.cargo, &tools.linker];
     let first = first.iter().filter_map(|program| program.parent()).map(Path::to_path_buf);
     let path = env::var_os("PATH").unwrap_or_default();
     let path =
@@ -90,10 +87,10 @@ pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
         .arg(subcommand)
         .current_dir(paths::repo().join("tracer-ebpf"))
         .env("PATH", path)
-        .env("RUSTC", &compiler.rustc)
+        .env("RUSTC", &tools.rustc)
         .env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf")
         .env("CARGO_TARGET_DIR", kernel_target_dir());
-    if compiler.bootstrap {
+    if tools.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
     Ok(command)

@@ -1,20 +1,25 @@
 //! Every version that the project pins outside of Cargo.toml: change it here and nowhere else.
 
-/// The nightly that has the kernel programs' target library (`rust-src`). Its LLVM must be one that
-/// [`BPF_LINKER`] built with [`LLVM`] can read: the same major version.
-pub const NIGHTLY: &str = "nightly-2026-05-20";
+/// The nightly that has the kernel programs' target library (`rust-src`): rustc 1.95, LLVM 21.1.
+pub const NIGHTLY: &str = "nightly-2026-01-25";
 
-/// `bpf-linker` on crates.io.
-pub const BPF_LINKER: &str = "0.13.0";
+/// The bpf-linker that goes with [`NIGHTLY`]: the last that borrows the compiler's own LLVM (21),
+/// and so needs no LLVM packages.
+pub const NIGHTLY_LINKER: &str = "0.9.15";
 
-/// Major version of the LLVM that bpf-linker is built with.
-pub const LLVM: &str = "22";
-
-/// Debian packages with the libraries that bpf-linker is built from.
-pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libclang-22-dev"];
-
-/// Debian packages with a compiler and its library source, where rustup can't add [`NIGHTLY`].
+/// Debian packages with a compiler (LLVM 22) and its library source, where rustup can't add
+/// [`NIGHTLY`].
 pub const RUST_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
+
+/// The bpf-linker that goes with [`RUST_PACKAGES`], built with [`LLVM_FEATURE`].
+pub const PACKAGED_LINKER: &str = "0.13.0";
+pub const LLVM_FEATURE: &str = "llvm-22";
+
+/// Where [`LLVM_PACKAGES`] put LLVM.
+pub const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// Debian packages with the libraries that [`PACKAGED_LINKER`] is built from.
+pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libclang-22-dev"];
 
 /// Go releases that fixtures are built with.
 pub const GO: &[GoRelease] = &[

@@ -63,19 +63,15 @@ pub fn install(purpose: Purpose) -> Result<()> {
 /// One thing that a machine can lack.
 #[derive(Clone, Copy, Debug)]
 enum Thing {
-    BpfCompiler,
-    BpfLinker,
+    BpfToolchain,
     Go(GoRelease),
     Bpftrace,
 }
 
 fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     let mut things = Vec::new();
-    if toolchain::bpf_compiler().is_none() {
-        things.push(Thing::BpfCompiler);
-    }
-    if toolchain::bpf_linker().is_none() {
-        things.push(Thing::BpfLinker);
+    if toolchain::bpf().is_none() {
+        things.push(Thing::BpfToolchain);
     }
     for &release in releases_for(purpose) {
         let known_absent = toolchain::unavailable_mark(release)?.is_file();
@@ -100,53 +96,59 @@ fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
 impl Thing {
     fn install(self, apt: &mut Apt) -> Result<()> {
         match self {
-            Thing::BpfCompiler => bpf_compiler(apt),
-            Thing::BpfLinker => bpf_linker(apt),
+            Thing::BpfToolchain => bpf_toolchain(apt),
             Thing::Go(release) => go(release, apt),
             Thing::Bpftrace => apt.install(&["bpftrace"]),
         }
     }
 }
 
-fn bpf_compiler(apt: &mut Apt) -> Result<()> {
-    println!("setup: {} with rust-src, to build the kernel programs", pins::NIGHTLY);
-    let mut rustup = Command::new("rustup");
-    rustup.args(["toolchain", "install", pins::NIGHTLY, "--profile", "minimal"]);
-    rustup.args(["--component", "rust-src,clippy", "--no-self-update"]);
-    let refused = match process::quiet("rustup", &mut rustup) {
-        Ok(()) if toolchain::bpf_compiler().is_some() => return Ok(()),
-        Ok(()) => anyhow::anyhow!("rustup installed it without rust-src"),
-        Err(err) => err,
-    };
-    println!("setup: rustup can't ({refused:#}); taking the distribution's compiler");
-    apt.install(pins::RUST_PACKAGES).context("no compiler for the kernel programs")?;
-    if toolchain::bpf_compiler().is_none() {
-        bail!("{} brought no compiler with core's source", pins::RUST_PACKAGES.join(" "));
+/// rustup's nightly and its linker; where one of them can't be had, the distribution's packages.
+fn bpf_toolchain(apt: &mut Apt) -> Result<()> {
+    if let Err(err) = nightly() {
+        println!("setup: no nightly Rust ({err:#}); taking the distribution's compiler");
+        packaged(apt).context("nothing can build the kernel programs here")?;
     }
     Ok(())
 }
 
-fn bpf_linker(apt: &mut Apt) -> Result<()> {
-    let llvm = format!("/usr/lib/llvm-{}", pins::LLVM);
-    if !Path::new(&llvm).join("bin/llvm-config").is_file() {
-        apt.install(pins::LLVM_PACKAGES).with_context(|| {
-            format!(
-                "bpf-linker is built with LLVM {}; or put bpf-linker {} from its releases into PATH",
-                pins::LLVM,
-                pins::BPF_LINKER
-            )
-        })?;
+fn nightly() -> Result<()> {
+    if toolchain::nightly_root().is_none() {
+        println!("setup: Rust {} with rust-src, for the kernel programs", pins::NIGHTLY);
+        let mut rustup = Command::new("rustup");
+        rustup.args(["toolchain", "install", pins::NIGHTLY, "--profile", "minimal"]);
+        rustup.args(["--component", "rust-src,clippy", "--no-self-update"]);
+        process::quiet("rustup", &mut rustup)?;
     }
-    println!("setup: bpf-linker {} (about a minute)", pins::BPF_LINKER);
+    if toolchain::nightly_root().is_none() {
+        bail!("rustup installed it without rust-src");
+    }
+    bpf_linker(pins::NIGHTLY_LINKER, &[])
+}
+
+fn packaged(apt: &mut Apt) -> Result<()> {
+    if toolchain::packaged_cargo().is_none() {
+        apt.install(pins::RUST_PACKAGES)?;
+    }
+    if toolchain::packaged_cargo().is_none() {
+        bail!("{} brought no compiler with core's source", pins::RUST_PACKAGES.join(" "));
+    }
+    if !Path::new(pins::LLVM_PREFIX).join("bin/llvm-config").is_file() {
+        apt.install(pins::LLVM_PACKAGES)?;
+    }
+    bpf_linker(pins::PACKAGED_LINKER, &["--no-default-features", "--features", pins::LLVM_FEATURE])
+}
+
+fn bpf_linker(version: &str, features: &[&str]) -> Result<()> {
+    if toolchain::bpf_linker(version).is_some() {
+        return Ok(());
+    }
+    println!("setup: bpf-linker {version} (one to two minutes)");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["install", "bpf-linker", "--version", pins::BPF_LINKER, "--force", "--locked"]);
-    cargo.args(["--no-default-features", "--features", &format!("llvm-{}", pins::LLVM)]);
-    cargo.env("LLVM_PREFIX", llvm).env_remove("CARGO_TARGET_DIR").current_dir("/");
-    process::quiet("bpf-linker", &mut cargo)?;
-    if toolchain::bpf_linker().is_none() {
-        bail!("bpf-linker was installed but is not found in PATH or cargo's bin directory");
-    }
-    Ok(())
+    cargo.args(["install", "bpf-linker", "--version", version, "--locked"]).args(features);
+    cargo.arg("--root").arg(toolchain::bpf_linker_root(version)?);
+    cargo.env("LLVM_PREFIX", pins::LLVM_PREFIX).env_remove("CARGO_TARGET_DIR").current_dir("/");
+    process::quiet("bpf-linker", &mut cargo)
 }
 
 fn go(release: GoRelease, apt: &mut Apt) -> Result<()> {

@@ -12,58 +12,72 @@ use anyhow::Result;
 use crate::paths;
 use crate::pins::{self, GoRelease, GoSource};
 
-/// A Rust compiler that can build the BPF target's core library.
+/// A Rust compiler that can build the BPF target's core library, and a linker that reads its output.
 #[derive(Clone, Debug)]
-pub struct BpfCompiler {
+pub struct BpfToolchain {
     pub cargo: PathBuf,
     pub rustc: PathBuf,
+    /// `bpf-linker`.
+    pub linker: PathBuf,
     /// A stable compiler that has to be told to allow `-Z build-std`.
     pub bootstrap: bool,
     /// What to call it in messages.
-    pub name: String,
+    pub name: &'static str,
 }
 
-/// The compiler for kernel programs: rustup's pinned nightly first, else the distribution's.
-pub fn bpf_compiler() -> Option<BpfCompiler> {
-    rustup_nightly().or_else(distribution_rust)
+/// What builds the kernel programs: rustup's pinned nightly when it is complete, else the
+/// distribution's compiler.
+pub fn bpf() -> Option<BpfToolchain> {
+    let nightly = || {
+        let bin = nightly_root()?.join("bin");
+        let (cargo, rustc) = (bin.join("cargo"), bin.join("rustc"));
+        let linker = bpf_linker(pins::NIGHTLY_LINKER)?;
+        Some(BpfToolchain { cargo, rustc, linker, bootstrap: false, name: pins::NIGHTLY })
+    };
+    let packaged = || {
+        let (cargo, rustc) = (packaged_cargo()?, "/usr/bin/rustc".into());
+        let linker = bpf_linker(pins::PACKAGED_LINKER)?;
+        Some(BpfToolchain { cargo, rustc, linker, bootstrap: true, name: pins::RUST_PACKAGES[0] })
+    };
+    nightly().or_else(packaged)
 }
 
-fn rustup_nightly() -> Option<BpfCompiler> {
+/// Where rustup has the pinned nightly, when it has it with core's source.
+pub fn nightly_root() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = set("RUSTUP_HOME").or_else(|| set("HOME").map(|home| home.join(".rustup")))?;
     // Looked up by path: asking rustup may start a download.
     let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let root = home.join("toolchains").join(format!("{}-{host}", pins::NIGHTLY));
-    let compiler = BpfCompiler {
-        cargo: root.join("bin/cargo"),
-        rustc: root.join("bin/rustc"),
-        bootstrap: false,
-        name: pins::NIGHTLY.to_string(),
-    };
-    (has_core_source(&root) && compiler.cargo.is_file()).then_some(compiler)
+    (has_core_source(&root) && root.join("bin/cargo").is_file()).then_some(root)
 }
 
-fn distribution_rust() -> Option<BpfCompiler> {
-    let compiler = BpfCompiler {
-        cargo: "/usr/bin/cargo".into(),
-        rustc: "/usr/bin/rustc".into(),
-        bootstrap: true,
-        name: pins::RUST_PACKAGES[0].to_string(),
-    };
-    let there = compiler.cargo.is_file() && compiler.rustc.is_file();
-    (there && has_core_source(Path::new("/usr"))).then_some(compiler)
+/// The distribution's cargo, when its compiler and core's source are there too.
+pub fn packaged_cargo() -> Option<PathBuf> {
+    let cargo = PathBuf::from("/usr/bin/cargo");
+    let there = cargo.is_file() && Path::new("/usr/bin/rustc").is_file();
+    (there && has_core_source(Path::new("/usr"))).then_some(cargo)
 }
 
 fn has_core_source(sysroot: &Path) -> bool {
     sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
 }
 
-/// `bpf-linker` of the pinned version.
-pub fn bpf_linker() -> Option<PathBuf> {
+/// `bpf-linker` of exactly this version: from the cache, else from `PATH`.
+pub fn bpf_linker(version: &str) -> Option<PathBuf> {
+    let cached = bpf_linker_root(version).ok().map(|root| root.join("bin/bpf-linker"));
+    if let Some(program) = cached.filter(|program| program.is_file()) {
+        return Some(program);
+    }
     let program = paths::find_program("bpf-linker")?;
     let output = Command::new(&program).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    (text.split_whitespace().nth(1) == Some(pins::BPF_LINKER)).then_some(program)
+    (text.split_whitespace().nth(1) == Some(version)).then_some(program)
+}
+
+/// Where setup installs a bpf-linker: versions don't displace each other, nor the user's own.
+pub fn bpf_linker_root(version: &str) -> Result<PathBuf> {
+    Ok(paths::cache_dir()?.join(format!("bpf-linker-{version}")))
 }
 
 /// Where a Go release is, or is to be, installed.
