@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use super::bytes::{u8_at, u64_at, uvarint_at};
 use super::error::Error;
 use super::image::Image;
+use super::module::NEWEST;
 use crate::address::VAddr;
 
 /// How build information begins (`cmd/link`, `debug/buildinfo`).
@@ -113,6 +114,9 @@ pub struct Facts {
     pub cgo: bool,
     /// It can load plugins while it runs; known after [`super::GoBinary::open`] only.
     pub loads_plugins: bool,
+    /// Made by a Go release that this heaptap does not know, or by one that can't be told: functions
+    /// and lines can be named, nothing that depends on the runtime's structures can be done.
+    pub newer_than_known: bool,
     /// Bytes of the file.
     pub size: u64,
 }
@@ -129,13 +133,14 @@ impl Facts {
             experiments: Vec::new(),
             load: if image.relocatable { LoadType::Pie } else { LoadType::Fixed },
             stripped: !image.has_symbols(),
-            gnu_build_id: image.note("GNU", NOTE_GNU_BUILD_ID).map(hex),
+            gnu_build_id: gnu_build_id(image),
             go_build_id,
             main_module: None,
             main_path: None,
             settings: Vec::new(),
             cgo: image.needed().iter().any(|n| n.starts_with("libc.")),
             loads_plugins: false,
+            newer_than_known: false,
             size: image.size,
         };
         if let Some(info) = info {
@@ -154,6 +159,7 @@ impl Facts {
             return Ok(());
         }
         self.version = GoVersion::parse(text);
+        self.newer_than_known = self.version.is_some_and(|v| v.at_least(NEWEST + 1));
         self.version_from = from;
         self.experiments = experiments(text);
         self.version_text = Some(text.to_owned());
@@ -269,6 +275,11 @@ pub(super) const MAX_RUNTIME_VERSION: u64 = MAX_VERSION;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The GNU build id in hexadecimal.
+pub(crate) fn gnu_build_id(image: &Image) -> Option<String> {
+    image.note("GNU", NOTE_GNU_BUILD_ID).map(hex)
 }
 
 fn hex(bytes: &[u8]) -> String {

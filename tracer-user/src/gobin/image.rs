@@ -12,7 +12,8 @@ use object::LittleEndian as LE;
 use object::elf::{
     DT_NEEDED, DT_NULL, DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB, Dyn64, ELFCLASS64, ELFDATA2LSB,
     ELFMAG, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_NOTE,
-    ProgramHeader64, R_X86_64_RELATIVE, Rela64, SHT_NOBITS, SHT_SYMTAB, SectionHeader64,
+    ProgramHeader64, R_X86_64_RELATIVE, Rela64, SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB,
+    SectionHeader64,
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 
@@ -49,13 +50,26 @@ pub struct Segment {
     pub executable: bool,
 }
 
+/// An executable segment, as pprof's mappings want it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub start: VAddr,
+    pub end: VAddr,
+    pub offset: FileOffset,
+}
+
 /// A section header with its name.
 #[derive(Clone, Debug)]
 pub struct Section {
     pub name: String,
     pub vaddr: u64,
+    pub offset: u64,
+    /// Bytes in the file.
     pub size: u64,
     pub kind: u32,
+    /// Another section that belongs to this one: the strings of a symbol table.
+    pub link: u32,
+    pub compressed: bool,
 }
 
 /// The parts of an ELF file that tell what it is.
@@ -158,6 +172,9 @@ impl Image {
                 {
                     return Err(Error::BadElf("a segment wraps around the address space"));
                 }
+                if offset + file_size > self.size {
+                    return Err(Error::Truncated { offset, len: file_size, size: self.size });
+                }
                 self.segments.push(Segment {
                     vaddr,
                     offset,
@@ -198,8 +215,11 @@ impl Image {
             Some(Section {
                 name: String::from_utf8_lossy(name).into_owned(),
                 vaddr: header.sh_addr.get(LE),
+                offset: header.sh_offset.get(LE),
                 size: if kind == SHT_NOBITS { 0 } else { header.sh_size.get(LE) },
                 kind: kind.0,
+                link: header.sh_link.get(LE),
+                compressed: header.sh_flags.get(LE).0 & SHF_COMPRESSED.0 != 0,
             })
         };
         headers.iter().map(section).collect()
@@ -234,6 +254,14 @@ impl Image {
     /// The section of that name.
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|s| s.name == name)
+    }
+
+    /// The bytes of a section, as they are in the file.
+    pub fn section_bytes(&self, section: &Section, limit: u64) -> Result<Vec<u8>, Error> {
+        if section.size > limit {
+            return Err(Error::TooBig { what: "one of its sections", size: section.size, limit });
+        }
+        self.read_file(section.offset, section.size)
     }
 
     /// Whether the file has a symbol table beside the dynamic one.
@@ -301,6 +329,24 @@ impl Image {
     /// How many bytes from `at` on one segment takes from the file.
     pub fn file_backed(&self, at: VAddr) -> u64 {
         self.backing(at).map_or(0, |s| s.vaddr + s.file_size - at.0)
+    }
+
+    /// The link-time address of a byte of the file, as executable segments place it: how an address
+    /// in a process's mapping of the file becomes one of the file.
+    pub fn executable_vaddr(&self, at: FileOffset) -> Option<VAddr> {
+        let holds =
+            |s: &&Segment| s.executable && at.0 >= s.offset && at.0 - s.offset < s.file_size;
+        self.segments.iter().find(holds).map(|s| VAddr(s.vaddr + (at.0 - s.offset)))
+    }
+
+    /// The executable segment that an address lies in.
+    pub fn executable_at(&self, at: VAddr) -> Option<Mapping> {
+        let segment = self.backing(at).filter(|s| s.executable)?;
+        Some(Mapping {
+            start: VAddr(segment.vaddr),
+            end: VAddr(segment.vaddr + segment.mem_size),
+            offset: FileOffset(segment.offset),
+        })
     }
 
     fn backing(&self, at: VAddr) -> Option<&Segment> {

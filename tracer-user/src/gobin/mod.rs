@@ -5,10 +5,12 @@
 //! the file is opened, so names stay true when the file is deleted or overwritten. Files belong to
 //! other people: every size is bounded and every offset checked. Knows no process and needs no root.
 
+mod address_table;
 pub mod bytes;
 mod error;
 mod facts;
 mod image;
+mod inline;
 pub mod layout;
 mod module;
 mod pclntab;
@@ -18,12 +20,17 @@ mod version;
 use std::fs::File;
 
 use crate::address::{FileOffset, VAddr};
+pub(crate) use address_table::AddressTable;
 pub use error::Error;
+pub(crate) use facts::gnu_build_id;
 pub use facts::{Facts, GoVersion, LoadType, VersionFrom};
-use image::Image;
+pub(crate) use image::Image;
+pub use image::Mapping;
+pub(crate) use inline::InlineTrees;
 use module::{Module, ModuleTail};
 pub use pclntab::Function;
-use pclntab::{Header, Pclntab};
+use pclntab::Header;
+pub(crate) use pclntab::{Pclntab, Record};
 
 /// A Go binary, opened.
 #[derive(Debug)]
@@ -32,15 +39,9 @@ pub struct GoBinary {
     facts: Facts,
     table: Pclntab,
     module: Module,
-    tail: ModuleTail,
-}
-
-/// A segment as pprof's mappings want it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    pub start: VAddr,
-    pub end: VAddr,
-    pub offset: FileOffset,
+    /// What depends on the release: nothing when it is unknown and no known form fits.
+    tail: Option<(ModuleTail, InlineTrees)>,
+    wrapper: Option<u8>,
 }
 
 impl GoBinary {
@@ -62,9 +63,19 @@ impl GoBinary {
         {
             facts.set_version(&text, VersionFrom::RuntimeString)?;
         }
-        let tails = module.tails(facts.version, header.format);
-        let tail = tails.first().copied().ok_or(Error::NoModule("its release is unknown"))?;
-        let mut binary = Self { image, facts, table, module, tail };
+        facts.newer_than_known = facts.version.is_none_or(|v| v.at_least(module::NEWEST + 1));
+        let mut tail = None;
+        for candidate in module.tails(facts.version, header.format) {
+            if let Some(trees) = InlineTrees::load(&image, &table, candidate.gofunc)? {
+                tail = Some((candidate, trees));
+                break;
+            }
+        }
+        let mut binary = Self { image, facts, table, module, tail, wrapper: None };
+        // FuncIDWrapper is the last FuncID, after that of systemstack_switch (internal/abi/symtab.go;
+        // Go 1.18 to 1.27): the numbers themselves change with the release.
+        let last = binary.find_function("runtime.systemstack_switch").map(|f| f.func_id);
+        binary.wrapper = last.filter(|id| *id != 0).and_then(|id| id.checked_add(1));
         // Assembly of runtime/cgo that every program with C code has.
         binary.facts.cgo = binary.find_function("crosscall2").is_some();
         binary.facts.loads_plugins = binary.find_function("plugin.open").is_some();
@@ -118,8 +129,7 @@ impl GoBinary {
             let Some(offset) = self.table.name_offset_of(index) else { continue };
             let Some(at) = wanted.iter().position(|w| *w == Some(offset)) else { continue };
             let Some(function) = self.table.function(index) else { continue };
-            // A wrapper lies behind its function in every binary seen, so the first one is kept
-            // also where the number of wrapper's FuncID is not known.
+            // A wrapper lies behind its function in every binary seen: the first one is kept.
             if found[at].is_none_or(|f: Function| self.is_wrapper(&f)) {
                 found[at] = Some(function);
             }
@@ -127,9 +137,14 @@ impl GoBinary {
         found
     }
 
-    /// Whether the compiler or linker made the function (FuncIDWrapper), as far as that is known.
+    /// Whether the compiler or linker made the function (FuncIDWrapper).
     pub fn is_wrapper(&self, function: &Function) -> bool {
-        version::wrapper_id(self.facts.version) == Some(function.func_id)
+        self.wrapper == Some(function.func_id)
+    }
+
+    /// The FuncID of wrappers in this binary's release.
+    pub fn wrapper_id(&self) -> Option<u8> {
+        self.wrapper
     }
 
     /// The function that `at` lies in.
@@ -160,14 +175,7 @@ impl GoBinary {
 
     /// The executable segment that Go's text lies in.
     pub fn text_mapping(&self) -> Option<Mapping> {
-        let text = self.module.text.0;
-        let holds =
-            |s: &&image::Segment| s.executable && text >= s.vaddr && text - s.vaddr < s.file_size;
-        self.image.segments.iter().find(holds).map(|s| Mapping {
-            start: VAddr(s.vaddr),
-            end: VAddr(s.vaddr + s.mem_size),
-            offset: FileOffset(s.offset),
-        })
+        self.image.executable_at(self.module.text)
     }
 
     /// Page of the lowest link-time address. Load bias = lowest mapping of the file − this (facts 4.1).
@@ -175,13 +183,23 @@ impl GoBinary {
         self.image.lowest_page()
     }
 
-    /// Where type data lies: start and end.
-    pub fn types_range(&self) -> (VAddr, VAddr) {
-        (self.tail.types, self.tail.etypes)
+    /// Where type data lies: start and end; nothing in a release whose module record is unknown.
+    pub fn types_range(&self) -> Option<(VAddr, VAddr)> {
+        self.tail.as_ref().map(|(tail, _)| (tail.types, tail.etypes))
+    }
+
+    /// The function table.
+    pub(crate) fn table(&self) -> &Pclntab {
+        &self.table
+    }
+
+    /// The inline trees; nothing in a release whose module record is unknown.
+    pub(crate) fn inline_trees(&self) -> Option<&InlineTrees> {
+        self.tail.as_ref().map(|(_, trees)| trees)
     }
 
     /// Bytes held in memory for naming addresses.
     pub fn memory(&self) -> usize {
-        self.table.memory()
+        self.table.memory() + self.tail.as_ref().map_or(0, |(_, trees)| trees.memory())
     }
 }

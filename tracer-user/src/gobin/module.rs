@@ -30,14 +30,15 @@ const ETEXT: usize = 184;
 struct Tail {
     types: usize,
     etypes: usize,
+    gofunc: usize,
 }
 
 /// Go 1.18 and 1.19.
-const TAIL_118: Tail = Tail { types: 280, etypes: 288 };
+const TAIL_118: Tail = Tail { types: 280, etypes: 288, gofunc: 304 };
 /// Go 1.20 to 1.26: `covctrs` and `ecovctrs` came before.
-const TAIL_120: Tail = Tail { types: 296, etypes: 304 };
+const TAIL_120: Tail = Tail { types: 296, etypes: 304, gofunc: 320 };
 /// Go 1.27: `typedesclen`, `itaboffset` and `itabsize` came between.
-const TAIL_127: Tail = Tail { types: 296, etypes: 312 };
+const TAIL_127: Tail = Tail { types: 296, etypes: 312, gofunc: 344 };
 
 /// Newest release whose record is known.
 pub const NEWEST: u32 = 27;
@@ -59,6 +60,8 @@ pub struct ModuleTail {
     /// Type data.
     pub types: VAddr,
     pub etypes: VAddr,
+    /// What offsets of inline trees are counted from.
+    pub gofunc: VAddr,
 }
 
 impl Module {
@@ -114,7 +117,11 @@ impl Module {
             _ => &[TAIL_127, TAIL_120],
         };
         let word = |at| VAddr(u64_at(&self.raw, at).unwrap_or(0));
-        let read = |tail: &Tail| ModuleTail { types: word(tail.types), etypes: word(tail.etypes) };
+        let read = |tail: &Tail| ModuleTail {
+            types: word(tail.types),
+            etypes: word(tail.etypes),
+            gofunc: word(tail.gofunc),
+        };
         tails.iter().map(read).collect()
     }
 }

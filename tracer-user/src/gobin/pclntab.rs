@@ -47,6 +47,8 @@ impl Format {
 pub struct Header {
     pub at: VAddr,
     pub format: Format,
+    /// Smallest instruction: the unit of the address deltas in the tables.
+    pub quantum: u8,
     pub functions: u64,
     /// Offsets of the tables from `at`, ascending.
     pub names: u64,
@@ -72,6 +74,7 @@ impl Header {
         let header = Self {
             at,
             format,
+            quantum: data[6],
             functions: word(8)?,
             names: word(32)?,
             units: word(40)?,
@@ -160,6 +163,27 @@ pub struct Function<'a> {
     pub index: u32,
 }
 
+/// What a `_func` record says beside the name; offsets as the runtime keeps them.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    pub name: u32,
+    /// Line of the declaration; 0 up to Go 1.19, which does not keep it.
+    pub start_line: u32,
+    pub func_id: u8,
+    /// Address tables: file number, line, index in the inline tree. 0 when there is none.
+    pub file_table: u32,
+    pub line_table: u32,
+    pub inline_table: u32,
+    /// First file of the compilation unit.
+    pub unit: u32,
+    /// Inline tree, from the module's `gofunc` on.
+    pub inline_tree: Option<u32>,
+}
+
+/// PCDATA_InlTreeIndex and FUNCDATA_InlTree (internal/abi/symtab.go; runtime/funcdata.h).
+const PCDATA_INLINE: usize = 2;
+const FUNCDATA_INLINE: usize = 3;
+
 impl Pclntab {
     /// Reads the table, which ends at `end`; `text` is the module's start of text.
     pub fn load(image: &Image, header: Header, end: VAddr, text: VAddr) -> Result<Self, Error> {
@@ -188,6 +212,15 @@ impl Pclntab {
     pub fn entry(&self, index: u32) -> Option<VAddr> {
         let offset = u32_at(&self.data, self.slot(index))?;
         Some(VAddr(self.text.0.wrapping_add(u64::from(offset))))
+    }
+
+    /// Bytes of code of function `index`, padding included; 0 when its record is damaged.
+    pub fn size_of(&self, index: u32) -> u32 {
+        let offset = |index| u32_at(&self.data, self.slot(index));
+        match (offset(index), index.checked_add(1).and_then(offset)) {
+            (Some(entry), Some(end)) => end.saturating_sub(entry),
+            _ => 0,
+        }
     }
 
     /// Position in the table of the function that `at` lies in.
@@ -219,8 +252,32 @@ impl Pclntab {
         })
     }
 
+    /// The decoded record of function `index`; nothing when it is damaged.
+    pub fn details(&self, index: u32) -> Option<Record> {
+        let record = self.record(index)?;
+        let word = |at| u32_at(record, at);
+        let size = self.header.format.func_size();
+        let tables = word(28)? as usize;
+        let optional = |slot: usize| word(size.checked_add(slot.checked_mul(4)?)?);
+        let inline_table = if tables > PCDATA_INLINE { optional(PCDATA_INLINE)? } else { 0 };
+        let inline_tree = match usize::from(u8_at(record, size - 1)?) > FUNCDATA_INLINE {
+            true => Some(optional(tables.checked_add(FUNCDATA_INLINE)?)?),
+            false => None,
+        };
+        Some(Record {
+            name: word(4)?,
+            start_line: if self.header.format == Format::Go118 { 0 } else { word(36)? },
+            func_id: u8_at(record, size - 4)?,
+            file_table: word(20)?,
+            line_table: word(24)?,
+            inline_table,
+            unit: word(32)?,
+            inline_tree: inline_tree.filter(|offset| *offset != u32::MAX),
+        })
+    }
+
     /// The `_func` record of function `index` and all that follows it.
-    pub fn record(&self, index: u32) -> Option<&[u8]> {
+    fn record(&self, index: u32) -> Option<&[u8]> {
         if index >= self.len() {
             return None;
         }
@@ -232,6 +289,30 @@ impl Pclntab {
     pub fn name(&self, offset: u32) -> Option<&str> {
         let names = self.between(self.header.names, self.header.units)?;
         std::str::from_utf8(c_str_at(names, offset as usize)?).ok()
+    }
+
+    /// One byte of the table of names.
+    pub fn name_byte(&self, offset: u32) -> Option<u8> {
+        u8_at(self.between(self.header.names, self.header.units)?, offset as usize)
+    }
+
+    /// The bytes of an address table and all that follows it; nothing when there is none.
+    pub fn address_table(&self, offset: u32) -> Option<&[u8]> {
+        let tables = self.between(self.header.tables, self.header.funcs)?;
+        tables.get(offset as usize..).filter(|_| offset != 0)
+    }
+
+    /// Bytes of all address tables.
+    pub fn address_tables_size(&self) -> u64 {
+        self.header.funcs - self.header.tables
+    }
+
+    /// Path of file `number` of a compilation unit.
+    pub fn file(&self, unit: u32, number: u32) -> Option<&str> {
+        let units = self.between(self.header.units, self.header.files)?;
+        let offset = u32_at(units, unit.checked_add(number)?.checked_mul(4)? as usize)?;
+        let files = self.between(self.header.files, self.header.tables)?;
+        std::str::from_utf8(c_str_at(files, offset as usize)?).ok()
     }
 
     /// Offset of a whole name in the table of names; the linker stores each name once.

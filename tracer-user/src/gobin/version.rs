@@ -1,5 +1,6 @@
-//! What depends on the release: numbers of FuncIDs, and the release itself when only the runtime's
-//! own version string tells it.
+//! The Go release of a binary that has no build information: the runtime's own version string.
+//!
+//! In: an [`Image`] and its function table. Out: the text that `runtime.Version()` returns.
 
 use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
 
@@ -10,16 +11,6 @@ use crate::address::VAddr;
 
 /// Longest function that is decoded in search of the version string.
 const MAX_CODE: u64 = 16 << 10;
-
-/// `FuncIDWrapper` (internal/abi/symtab.go; up to 1.20 runtime/symtab.go).
-pub fn wrapper_id(version: Option<GoVersion>) -> Option<u8> {
-    match version?.minor {
-        18..=21 => Some(21),
-        22..=24 => Some(22),
-        25..=27 => Some(23),
-        _ => None,
-    }
-}
 
 /// The text of `runtime.buildVersion`. `runtime.schedinit` compares its length with 0 (proc.go, Go
 /// 1.18 to 1.27), so its address is an operand there; a text is taken only if it is a version.
