@@ -1,0 +1,3 @@
+module heaptap.test/frames
+
+go 1.18

@@ -1,0 +1,215 @@
+//! Real Go binaries of every release: what is read from them equals what they say themselves.
+//!
+//! The fixture (`frames/main.go`) prints its stacks as return addresses along the frame pointers and
+//! as `runtime.CallersFrames` names them; it is built default, stripped and position-independent.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use heaptap::address::{LoadBias, RuntimeAddr, VAddr};
+use heaptap::gobin::{GoBinary, LoadType, VersionFrom};
+use heaptap::symbolize::Symbolizer;
+use heaptap::symbolize::stack::StackRules;
+
+const VARIANTS: [(&str, &[&str]); 3] = [
+    ("default", &[]),
+    ("stripped", &["-ldflags=-s -w"]),
+    ("pie", &["-buildmode=pie", "-ldflags=-s -w"]),
+];
+
+/// The `go` command of a release; fails the test when it is not installed.
+fn go_command(release: &str) -> PathBuf {
+    if release == "1.19" {
+        return present("/usr/lib/go-1.19/bin/go".into(), release);
+    }
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    let cache = || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+    let root = std::env::var_os("HEAPTAP_GO_ROOT");
+    let root = root.map_or_else(|| cache().join("heaptap/go"), PathBuf::from);
+    present(root.join(release).join("go/bin/go"), release)
+}
+
+fn present(go: PathBuf, release: &str) -> PathBuf {
+    assert!(go.exists(), "Go {release} is missing ({}): run `cargo xtask setup`", go.display());
+    go
+}
+
+fn build(release: &str, variant: &str, flags: &[&str]) -> PathBuf {
+    let temp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let out = temp.join(format!("frames-{release}-{variant}"));
+    let built = Command::new(go_command(release))
+        .arg("build")
+        .args(flags)
+        .arg("-o")
+        .arg(&out)
+        .arg(".")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frames"))
+        .envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod"), ("CGO_ENABLED", "0")])
+        .env("GOCACHE", temp.join("go-cache"))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "go {release} build {flags:?}: {errors}");
+    out
+}
+
+#[derive(Default)]
+struct Stack {
+    name: String,
+    returns: Vec<RuntimeAddr>,
+    frames: Vec<(u32, String, String)>,
+}
+
+/// Runs the fixture: address of `main.main`, and its stacks.
+fn run(fixture: &Path) -> (u64, Vec<Stack>) {
+    let output = Command::new(fixture).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (mut main, mut stacks) = (0, Vec::<Stack>::new());
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let (word, rest) = line.split_once(' ').unwrap();
+        let hex = || u64::from_str_radix(rest, 16).unwrap();
+        match word {
+            "main" => main = hex(),
+            "stack" => stacks.push(Stack { name: rest.to_owned(), ..Stack::default() }),
+            "pc" => stacks.last_mut().unwrap().returns.push(RuntimeAddr(hex())),
+            _ => {
+                let fields: Vec<&str> = rest.split('\t').collect();
+                let frame = (fields[0].parse().unwrap(), fields[1].into(), fields[2].into());
+                stacks.last_mut().unwrap().frames.push(frame);
+            }
+        }
+    }
+    (main, stacks)
+}
+
+fn matches_callers_frames(release: &str) {
+    let minor: u32 = release.split('.').nth(1).unwrap().parse().unwrap();
+    for (variant, flags) in VARIANTS {
+        let path = build(release, variant, flags);
+        let binary = Arc::new(GoBinary::open(File::open(&path).unwrap()).unwrap());
+        let facts = binary.facts();
+        let version = facts.version.unwrap();
+        assert_eq!((version.major, version.minor), (1, minor));
+        assert_eq!(facts.version_from, VersionFrom::BuildInfo);
+        assert_eq!(facts.stripped, variant != "default");
+        assert_eq!(facts.load == LoadType::Pie, variant == "pie");
+        assert_eq!(facts.main_path.as_deref(), Some("heaptap.test/frames"));
+        assert!(!facts.newer_than_known && !facts.cgo && !facts.loads_plugins);
+
+        let (main, stacks) = run(&path);
+        assert!(stacks.len() > 15, "{variant}: only {} stacks", stacks.len());
+        let entry = binary.find_function("main.main").unwrap().entry;
+        let bias = LoadBias(main.wrapping_sub(entry.0));
+        assert_eq!(bias.0 != 0, variant == "pie");
+        let rules = StackRules::new(&binary);
+        let symbolizer = Symbolizer::new(binary.clone());
+        for stack in stacks {
+            let mut seen = Vec::new();
+            let mut callee = 0;
+            for call in rules.calls(&stack.returns, bias, |_| false) {
+                let frames = symbolizer.symbolize_one(bias.to_vaddr(call)).unwrap();
+                let (shown, last) = rules.shown(callee, &frames);
+                callee = last;
+                let frame = |f: &heaptap::symbolize::SymFrame| {
+                    assert_eq!(f.start_line > 0, minor >= 20, "{f:?}");
+                    (f.line, f.function.clone().into_owned(), f.file.clone().into_owned())
+                };
+                seen.extend(shown.map(frame));
+            }
+            assert_eq!(seen, stack.frames, "Go {release}, {variant}, stack {}", stack.name);
+        }
+        several_at_once_equal_one_by_one(&symbolizer);
+    }
+}
+
+/// The batch gives each address the same frames as a single request, in whatever order.
+fn several_at_once_equal_one_by_one(symbolizer: &Symbolizer) {
+    let functions: Vec<_> = symbolizer.binary().functions().collect();
+    let some = functions.iter().step_by(7);
+    let mut addresses: Vec<VAddr> =
+        some.flat_map(|f| [f.entry.0, f.entry.0 + 9, f.end.0 - 1, f.entry.0].map(VAddr)).collect();
+    addresses.reverse();
+    addresses.push(VAddr(1));
+    let mut called = 0;
+    symbolizer.symbolize(&addresses, |position, frames| {
+        called += 1;
+        let one = symbolizer.symbolize_one(addresses[position]);
+        assert_eq!(frames.map(<[_]>::to_vec), one, "{}", addresses[position]);
+    });
+    assert_eq!(called, addresses.len());
+}
+
+macro_rules! releases {
+    ($($test:ident $release:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            matches_callers_frames($release);
+        })*
+
+        /// Every release in one list, for the tests that need no run.
+        const RELEASES: &[&str] = &[$($release),*];
+    };
+}
+
+releases! {
+    frames_of_go_1_19 "1.19";
+    frames_of_go_1_21 "1.21.13";
+    frames_of_go_1_22 "1.22.10";
+    frames_of_go_1_23 "1.23.9";
+    frames_of_go_1_24 "1.24.11";
+    frames_of_go_1_25 "1.25.5";
+    frames_of_go_1_26 "1.26.6";
+    frames_of_go_1_27 "1.27.3";
+}
+
+/// Without section headers and without build information the same functions are found, and the
+/// release comes from the runtime's own string.
+#[test]
+fn nothing_but_segments() {
+    for release in RELEASES {
+        for (variant, flags) in VARIANTS {
+            let path = build(release, variant, flags);
+            let whole = GoBinary::open(File::open(&path).unwrap()).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[0x28..0x30].fill(0);
+            bytes[0x3c..0x40].fill(0);
+            let magic = b"\xff Go buildinf:";
+            let at: Vec<_> = memchr::memmem::find_iter(&bytes, magic).collect();
+            at.into_iter().for_each(|at| bytes[at..at + magic.len()].fill(0));
+            let bare = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(bare.path(), bytes).unwrap();
+
+            let file = File::open(bare.path()).unwrap();
+            assert_eq!(GoBinary::peek(&file).unwrap().version, None);
+            let bare = GoBinary::open(file).unwrap();
+            let (facts, expected) = (bare.facts(), whole.facts());
+            assert_eq!(facts.version_from, VersionFrom::RuntimeString, "{release} {variant}");
+            assert_eq!(facts.version_text, expected.version_text, "{release} {variant}");
+            assert!(facts.stripped && facts.main_module.is_none());
+            assert_eq!(bare.text_range(), whole.text_range());
+            assert_eq!(bare.types_range(), whole.types_range());
+            assert!(bare.functions().eq(whole.functions()), "{release} {variant}");
+        }
+    }
+}
+
+/// A file that ends early is refused, wherever it ends, and never brings the reader down.
+#[test]
+fn truncated_files_are_refused() {
+    let path = build("1.26.6", "stripped", &["-ldflags=-s -w"]);
+    let bytes = std::fs::read(&path).unwrap();
+    let cut = tempfile::NamedTempFile::new().unwrap();
+    for part in (0..40).map(|i| bytes.len() * i / 40).chain([1, 3, 4, 63, 64, 119, 120, 4096]) {
+        std::fs::write(cut.path(), &bytes[..part]).unwrap();
+        let result = GoBinary::open(File::open(cut.path()).unwrap());
+        // What lies behind the tables (types come last in the file's data) may be missing.
+        if let Ok(binary) = result {
+            assert!(part > bytes.len() / 2, "opened with {part} of {} bytes", bytes.len());
+            assert_eq!(binary.facts().version.map(|v| v.minor), Some(26));
+        }
+    }
+}
