@@ -1,5 +1,26 @@
 //! Which processes exist, what they are, and what this kernel can do. The only reader of /proc.
+//!
+//! In: /proc and a few files of /sys. Out: [`Process`]es with their identity (pid and start time),
+//! their opened executables and load bias, and [`System`], what this kernel and this user may do.
+//! What stands in /proc was in part written by other people's programs: every read is bounded,
+//! every text is bytes until checked, and each field can fail alone. Knows nothing of Go.
+//!
+//! The `procfs` crate is not used: it gives up on a whole file when one name in it is not UTF-8, it
+//! panics on a mapped file called `/SYSV`, and it bounds nothing.
 
+mod cgroup;
+mod error;
+mod exe;
+mod maps;
+mod process;
+mod read;
 mod select;
+mod system;
 
-pub use select::Selection;
+pub use cgroup::{Container, Runtime};
+pub use error::Error;
+pub use exe::{ExeFile, ExePath, open_exe};
+pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings};
+pub use process::{Identity, Process, process, processes};
+pub use select::{Selected, Selection, Selector, select};
+pub use system::{Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, system};

@@ -1,0 +1,180 @@
+//! The file that a process runs, opened: what is read and probed later is what runs, whatever
+//! happens to the path.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::process::Identity;
+
+/// What the kernel appends to the name of a file that is no longer there (`d_path`).
+const DELETED: &[u8] = b" (deleted)";
+
+/// Where the file of a process lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExePath {
+    /// As the process sees it: inside its container or chroot.
+    pub path: PathBuf,
+    /// No longer at that path: removed, or replaced by an upgrade.
+    pub deleted: bool,
+    /// As /proc/PID/exe and /proc/PID/maps write it.
+    pub(super) link: PathBuf,
+}
+
+/// The file that a process runs.
+#[derive(Debug)]
+pub struct ExeFile {
+    pub file: File,
+    pub dev: u64,
+    pub ino: u64,
+    pub path: PathBuf,
+    pub deleted: bool,
+    /// The process that it was opened through.
+    pub process: Identity,
+    link: PathBuf,
+}
+
+impl ExeFile {
+    /// How /proc/PID/maps names the file.
+    pub(super) fn link(&self) -> &Path {
+        &self.link
+    }
+
+    /// Whether the process still runs this file.
+    pub(super) fn still_runs(&self, dir: &Path) -> bool {
+        let same = fs::metadata(dir.join("exe")).is_ok_and(|m| (m.dev(), m.ino()) == self.key());
+        same && self.process.check(dir).is_ok()
+    }
+
+    fn key(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+}
+
+/// Opens the file that a process runs.
+///
+/// # Errors
+/// The process is gone, is none that can be traced, may not be looked at, or changed meanwhile.
+pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
+    open_in(&super::process::dir(pid), pid)
+}
+
+fn open_in(dir: &Path, pid: u32) -> Result<ExeFile, Error> {
+    let process = Identity::read(dir, pid)?;
+    let ExePath { path, deleted, link } = exe_path(dir, pid)?;
+    let error = |e: std::io::Error| Error::read(pid, "executable", &e);
+    let file = File::open(dir.join("exe")).map_err(error)?;
+    let metadata = file.metadata().map_err(error)?;
+    let (dev, ino) = (metadata.dev(), metadata.ino());
+    let exe = ExeFile { file, dev, ino, path, deleted, process, link };
+    // An exec between the steps would pair one file with another one's path.
+    let same_link = fs::read_link(dir.join("exe")).is_ok_and(|link| link == exe.link);
+    if !same_link || !exe.still_runs(dir) {
+        return Err(Error::Replaced { pid });
+    }
+    Ok(exe)
+}
+
+/// Reads where the file lies.
+pub(super) fn exe_path(dir: &Path, pid: u32) -> Result<ExePath, Error> {
+    let error = |e: std::io::Error| Error::read(pid, "executable", &e);
+    let link = fs::read_link(dir.join("exe")).map_err(error)?;
+    let root = fs::read_link(dir.join("root")).unwrap_or_else(|_| PathBuf::from("/"));
+    let bytes = link.as_os_str().as_bytes();
+    let named = bytes.strip_suffix(DELETED).filter(|_| !exists_so_named(dir, &link));
+    let path = Path::new(OsStr::from_bytes(named.unwrap_or(bytes)));
+    Ok(ExePath { path: below(&root, path), deleted: named.is_some(), link })
+}
+
+/// Whether a file whose name ends in ` (deleted)` is really called so.
+fn exists_so_named(dir: &Path, link: &Path) -> bool {
+    let key = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let Ok(inside) = link.strip_prefix("/") else { return false };
+    let so_named = key(&dir.join("root").join(inside));
+    so_named.is_some() && so_named == key(&dir.join("exe"))
+}
+
+/// A chroot's path without the chroot. (Of a process in another mount namespace the kernel gives
+/// the path inside it already, and its root is `/`.)
+fn below(root: &Path, path: &Path) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(inside) => Path::new("/").join(inside),
+        Err(_) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::process::tests::Sleeper;
+    use std::os::unix::fs::symlink;
+
+    fn exe_of(sleeper: &Sleeper) -> ExeFile {
+        open_exe(sleeper.pid()).unwrap()
+    }
+
+    #[test]
+    fn the_file_of_a_process_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sleeper");
+        let sleeper = Sleeper::copy_to(&file);
+        let exe = exe_of(&sleeper);
+        assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), false));
+        assert_eq!(exe.file.metadata().unwrap().ino(), fs::metadata(&file).unwrap().ino());
+        assert_eq!(exe.process.pid, sleeper.pid());
+    }
+
+    #[test]
+    fn a_deleted_file_is_opened_and_said_to_be_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("with space");
+        let sleeper = Sleeper::copy_to(&file);
+        let before = exe_of(&sleeper);
+        fs::remove_file(&file).unwrap();
+        let exe = exe_of(&sleeper);
+        assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), true));
+        assert_eq!(exe.key(), before.key());
+    }
+
+    #[test]
+    fn a_file_that_is_called_deleted_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x (deleted)");
+        let sleeper = Sleeper::copy_to(&file);
+        let exe = exe_of(&sleeper);
+        assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), false));
+        fs::remove_file(&file).unwrap();
+        let exe = exe_of(&sleeper);
+        assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), true));
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_file() {
+        let mut sleeper = Sleeper::start();
+        sleeper.end();
+        let error = open_exe(sleeper.pid()).expect_err("it has ended");
+        assert_eq!(error, Error::Gone { pid: sleeper.pid() });
+    }
+
+    #[test]
+    fn paths_in_a_chroot_are_what_the_process_sees() {
+        let root = Path::new("/srv/jail");
+        assert_eq!(below(root, Path::new("/srv/jail/bin/app")), Path::new("/bin/app"));
+        assert_eq!(below(root, Path::new("/srv/jailed/app")), Path::new("/srv/jailed/app"));
+        assert_eq!(below(Path::new("/"), Path::new("/bin/app")), Path::new("/bin/app"));
+        assert_eq!(below(Path::new("/"), Path::new("memfd:x")), Path::new("memfd:x"));
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = OsStr::from_bytes(b"/tmp/\xff\n(deleted) (deleted)");
+        symlink(odd, dir.path().join("exe")).unwrap();
+        let exe = exe_path(dir.path(), 1).unwrap();
+        assert_eq!(exe.path.as_os_str().as_bytes(), b"/tmp/\xff\n(deleted)");
+        assert!(exe.deleted);
+    }
+}
