@@ -60,6 +60,22 @@ pub fn mappings(pid: u32) -> Result<Vec<Mapping>, Error> {
     Ok(all)
 }
 
+/// Opens the file behind a mapping: the very one, whatever lies at its path now.
+///
+/// # Errors
+/// The mapping is gone, it is of no regular file (opening a device may do things), or the privilege
+/// is missing: CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+pub fn open_mapped(pid: u32, mapping: &Mapping) -> Result<File, Error> {
+    let what = "mapped file";
+    let error = |e: io::Error| Error::read(pid, what, &e);
+    let name = format!("{:x}-{:x}", mapping.start.0, mapping.end.0);
+    let path = dir(pid).join("map_files").join(name);
+    if !std::fs::metadata(&path).map_err(error)?.is_file() {
+        return Err(Error::Malformed { pid, what, detail: "it is no regular file" });
+    }
+    File::open(path).map_err(error)
+}
+
 /// What was added to the link-time addresses of `exe` in the process that it was opened through.
 ///
 /// `segment` is the file's executable segment. The bias follows from the lowest executable mapping
@@ -205,6 +221,7 @@ mod tests {
     use super::*;
     use crate::host::exe::open_exe;
     use crate::host::process::tests::Sleeper;
+    use std::os::unix::fs::MetadataExt;
 
     fn all(text: &[u8]) -> (Walked, Vec<Mapping>) {
         let mut found = Vec::new();
@@ -355,6 +372,18 @@ mod tests {
             auxv.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
         let at_entry = words.chunks_exact(2).find(|pair| pair[0] == 9).unwrap()[1];
         assert_eq!(bias.to_runtime(VAddr(entry)), RuntimeAddr(at_entry));
+
+        // As root: what is behind the mapping is the file itself.
+        let inode = |file: &File| file.metadata().unwrap().ino();
+        let mapped = mappings(sleeper.pid()).unwrap();
+        let text =
+            mapped.iter().find(|m| m.executable && m.path == Some(exe.path.clone())).unwrap();
+        match open_mapped(sleeper.pid(), text) {
+            Ok(file) => assert_eq!(inode(&file), inode(&exe.file)),
+            Err(error) => {
+                assert!(error.is_permission() && !nix::unistd::geteuid().is_root(), "{error}");
+            }
+        }
 
         let wrong = Segment { vaddr: segment.vaddr, offset: FileOffset(1 << 40) };
         let error = load_bias(&exe, wrong).expect_err("no such segment");

@@ -20,7 +20,7 @@ mod system;
 pub use cgroup::{Container, Runtime};
 pub use error::Error;
 pub use exe::{ExeFile, ExePath, open_exe};
-pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings};
+pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
 pub use process::{Identity, Process, process, processes};
 pub use select::{Selected, Selection, Selector, select};
 pub use system::{Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, system};
