@@ -8,6 +8,7 @@
 //! wanted, [`Profile::add_type_leaves`] when types are, [`Profile::merge_equal`], then an output.
 
 pub mod build;
+pub mod estimate;
 pub mod fold;
 mod intern;
 mod made;
