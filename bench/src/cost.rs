@@ -1,0 +1,221 @@
+//! What one exact event costs the program: no probe, an empty probe at the same sites, heaptap, and
+//! bpftrace at the function's entry.
+//!
+//! One Go program allocates one object again and again under a stack of a known depth and times
+//! itself. All of them are measured in the same run of the program, in turn, round after round; what
+//! a round says is compared within the round. Two rounds of nothing show the noise floor.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use heaptap::{
+    gobin::{GoBinary, sites},
+    probe::{self, Attachment, Kernel, Program, Scope},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
+
+use crate::{report, stats::Series, target, target::Target};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Go releases
+    #[arg(long, value_delimiter = ',', default_value = "1.21,1.24,1.26,1.27")]
+    go: Vec<String>,
+    /// Frames of the stack, from the allocation function's caller to runtime.goexit
+    #[arg(long, default_value_t = 20)]
+    depth: u32,
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// The heaptap to measure
+    #[arg(long, default_value = "target/release/heaptap")]
+    heaptap: PathBuf,
+}
+
+/// Allocations of one measurement.
+const PLAIN: u32 = 2_000_000;
+const PROBED: u32 = 300_000;
+const BPFTRACE: u32 = 50_000;
+
+/// Figures of all rounds, in nanoseconds per allocation.
+#[derive(Default)]
+struct Figures {
+    none: Series,
+    none_again: Series,
+    empty: Series,
+    heaptap: Series,
+    bpftrace: Series,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let mut body = format!(
+        "One `new` of 64 bytes under {} frames, {} rounds; medians (smallest to largest), \
+         nanoseconds per allocation. Cost is the difference to no probe in the same round.\n\n\
+         | Go | no probe | noise | empty probe | heaptap | bpftrace | heaptap / empty | bpftrace / heaptap |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        options.depth, options.rounds
+    );
+    for release in &options.go {
+        let f = measure(options, release)?;
+        let (empty, heaptap) = (f.empty.minus(&f.none), f.heaptap.minus(&f.none));
+        let bpftrace = f.bpftrace.minus(&f.none);
+        let noise = f.none_again.minus(&f.none);
+        body += &format!(
+            "| {release} | {} | {} | {} | {} | {} | {} | {} |\n",
+            nanoseconds(&f.none),
+            nanoseconds(&noise),
+            nanoseconds(&empty),
+            nanoseconds(&heaptap),
+            nanoseconds(&bpftrace),
+            ratio(&heaptap.over(&empty)),
+            ratio(&bpftrace.over(&heaptap)),
+        );
+    }
+    body += "\nBars: heaptap / empty at most 1.5, bpftrace / heaptap at least 8.\n";
+    let versions = [
+        format!("heaptap {}", env!("CARGO_PKG_VERSION")),
+        report::first_line("bpftrace", &["--version"]),
+    ];
+    report::keep("cost", "Cost of one exact event", &versions, &body)
+}
+
+fn measure(options: &Options, release: &str) -> Result<Figures> {
+    let binary = target::build("cost", release)?;
+    let mut target = Target::start(&binary)?;
+    let mut figures = Figures::default();
+    let ask = |target: &mut Target, count: u32| {
+        // A little first, so that what is new (a breakpoint's page, a stack's entry) is not timed.
+        target.ask(&format!("{} {}", options.depth, count / 20))?;
+        target.ask(&format!("{} {count}", options.depth))
+    };
+    for round in 0..options.rounds {
+        eprint!("\rcost: go {release}, round {} of {} ", round + 1, options.rounds);
+        figures.none.push(ask(&mut target, PLAIN)?);
+        let mut empty = attach_empty(&binary, target.pid())?;
+        figures.empty.push(ask(&mut target, PROBED)?);
+        empty.detach();
+        let mut heaptap = heaptap(&options.heaptap, target.pid())?;
+        figures.heaptap.push(ask(&mut target, PROBED)?);
+        heaptap.stop()?;
+        figures.none_again.push(ask(&mut target, PLAIN)?);
+        let mut bpftrace = bpftrace(&binary, target.pid())?;
+        // It says nothing when its probes are attached; but it can be felt.
+        let plain = figures.none.median();
+        let felt = |ns: f64| ns > 20.0 * plain;
+        ensure!(
+            (0..100).any(|_| ask(&mut target, 2_000).is_ok_and(felt)),
+            "bpftrace's probe was not felt"
+        );
+        figures.bpftrace.push(ask(&mut target, BPFTRACE)?);
+        bpftrace.stop()?;
+    }
+    eprintln!();
+    Ok(figures)
+}
+
+/// The empty program at every allocation site.
+fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
+    let file = File::open(binary)?;
+    let go = GoBinary::open(file.try_clone()?)?;
+    let mut kernel = Kernel::load(&probe::Options::default())?;
+    let scope = Scope::Process(NonZeroU32::new(pid).context("pid 0")?);
+    kernel
+        .select(pid, &ProcEntry { image: 1, binary: 1, state: PROC_LIVE, ..Default::default() })?;
+    for (index, alloc) in sites::alloc_sites(&go)?.sites.iter().enumerate() {
+        kernel.attach(&Attachment {
+            program: Program::Empty,
+            file: &file,
+            offset: alloc.site.offset,
+            expected: &alloc.site.bytes,
+            cookie: Cookie { binary: 1, site: index as u16, min_size: alloc.min_size },
+            scope,
+        })?;
+    }
+    Ok(kernel)
+}
+
+/// Another tracer that is running.
+struct Tracer(Child);
+
+impl Tracer {
+    /// Ends it as a user would, with Ctrl-C.
+    fn stop(&mut self) -> Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.0.id())?), Signal::SIGINT)?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the tracer ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn heaptap(heaptap: &Path, pid: u32) -> Result<Tracer> {
+    let mut child = Command::new(heaptap)
+        .args(["record", "--mode", "exact", "-p", &pid.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| heaptap.display().to_string())?;
+    let stderr = child.stderr.take().context("no stderr")?;
+    wait_for(Tracer(child), BufReader::new(stderr), "heaptap: recording")
+}
+
+/// What one would do with bpftrace: bytes by process and stack, at the function's entry.
+fn bpftrace(binary: &Path, pid: u32) -> Result<Tracer> {
+    let go = GoBinary::open(File::open(binary)?)?;
+    // The function that allocates 64 bytes without pointers: class 6 where there are such.
+    let specialised = "runtime.mallocgcSmallNoScanSC6";
+    let function =
+        if go.find_function(specialised).is_some() { specialised } else { "runtime.mallocgc" };
+    let script = format!(
+        "BEGIN {{ printf(\"begun\\n\"); }} uprobe:{}:\"{function}\" {{ @[pid, ustack(64)] = sum(reg(\"ax\")); }}",
+        binary.display()
+    );
+    let mut child = Command::new("bpftrace")
+        .args(["-B", "line", "-p", &pid.to_string(), "-e", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("bpftrace is not installed: run `cargo xtask setup --for bench`")?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    wait_for(Tracer(child), BufReader::new(stdout), "begun")
+}
+
+/// Waits for a line, then lets the rest run through, so that the tracer never blocks on a pipe.
+fn wait_for(
+    tracer: Tracer,
+    mut lines: BufReader<impl std::io::Read + Send + 'static>,
+    beginning: &str,
+) -> Result<Tracer> {
+    let mut line = String::new();
+    while !line.starts_with(beginning) {
+        line.clear();
+        ensure!(lines.read_line(&mut line)? > 0, "the tracer ended before it said {beginning:?}");
+    }
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    Ok(tracer)
+}
+
+fn nanoseconds(series: &Series) -> String {
+    let (min, max) = series.range();
+    format!("{:.0} ({min:.0} to {max:.0})", series.median())
+}
+
+fn ratio(series: &Series) -> String {
+    let (min, max) = series.range();
+    format!("{:.2} ({min:.2} to {max:.2})", series.median())
+}

@@ -1,0 +1,70 @@
+//! Medians and spread of a handful of runs.
+
+/// Figures of one quantity over all rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Series(Vec<f64>);
+
+impl Series {
+    pub fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut values = self.0.clone();
+        values.sort_by(f64::total_cmp);
+        values
+    }
+
+    /// The middle value; NaN when there is none.
+    pub fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        match sorted.len() {
+            0 => f64::NAN,
+            n if n % 2 == 1 => sorted[n / 2],
+            n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+        }
+    }
+
+    /// Smallest and largest.
+    pub fn range(&self) -> (f64, f64) {
+        let sorted = self.sorted();
+        match (sorted.first(), sorted.last()) {
+            (Some(min), Some(max)) => (*min, *max),
+            _ => (f64::NAN, f64::NAN),
+        }
+    }
+
+    /// Round by round: this minus the other.
+    pub fn minus(&self, other: &Series) -> Series {
+        Series(self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect())
+    }
+
+    /// Round by round: this divided by the other.
+    pub fn over(&self, other: &Series) -> Series {
+        Series(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(values: &[f64]) -> Series {
+        Series(values.to_vec())
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(series(&[3.0, 1.0, 2.0]).median(), 2.0);
+        assert_eq!(series(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+        assert!(series(&[]).median().is_nan());
+        assert_eq!(series(&[3.0, 1.0, 2.0]).range(), (1.0, 3.0));
+    }
+
+    #[test]
+    fn pairs_are_taken_round_by_round() {
+        let (a, b) = (series(&[10.0, 20.0]), series(&[5.0, 4.0]));
+        assert_eq!(a.minus(&b).0, [5.0, 16.0]);
+        assert_eq!(a.over(&b).0, [2.0, 5.0]);
+    }
+}
