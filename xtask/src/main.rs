@@ -3,6 +3,7 @@
 mod build;
 mod process;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -15,12 +16,15 @@ enum Xtask {
     Setup(setup::Options),
     /// Build the kernel programs and the `heaptap` binary.
     Build(build::Options),
+    /// Check everything: format, lints, unit tests, integration tests with real probes (root).
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Xtask::parse() {
         Xtask::Setup(options) => setup::run(&options),
         Xtask::Build(options) => build::run(&options),
+        Xtask::Test(options) => test::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,164 @@
+//! `cargo xtask test`: everything that must hold, from formatting to real probes on real programs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::setup::{self, Purpose};
+use crate::{build, process};
+use xtask::{pins, toolchain};
+
+#[derive(Args)]
+pub struct Options {
+    /// Run only tests whose name contains TEXT, and neither format nor lint checks.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Leave out what needs root: the integration tests and their fixtures.
+    #[arg(long)]
+    unit: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    if !options.unit && !setup::is_root() {
+        bail!("the integration tests attach real probes: run as root, or add --unit");
+    }
+    let mut steps = Steps::default();
+    let done = run_steps(options, &mut steps);
+    steps.summary(options)?;
+    done
+}
+
+fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
+    let purpose = if options.unit { Purpose::Demo } else { Purpose::Test };
+    steps.run("setup", || setup::install(purpose))?;
+    if options.filter.is_none() {
+        steps.run("format", format)?;
+    }
+    steps.run("kernel programs", kernel_programs)?;
+    if options.filter.is_none() {
+        steps.run("lint", lint)?;
+    }
+    steps.run("unit tests", || unit_tests(options))?;
+    if options.unit {
+        return Ok(());
+    }
+    steps.run("heaptap", || build::heaptap(false).map(|_| ()))?;
+    if options.filter.is_none() {
+        steps.run("fixtures", fixtures)?;
+    }
+    steps.run("integration tests", || integration_tests(options))
+}
+
+fn format() -> Result<()> {
+    process::loud(build::cargo().args(["fmt", "--all", "--check"]))?;
+    let kernel = ["fmt", "--check", "--manifest-path", "tracer-ebpf/Cargo.toml"];
+    process::loud(build::cargo().args(kernel))
+}
+
+/// Builds the kernel programs; any warning about them fails.
+fn kernel_programs() -> Result<()> {
+    let object = build::kernel_object()?;
+    // cargo repeats the warnings of what it does not build again.
+    let mut again = build::kernel_cargo("build")?;
+    again.args(build::kernel_flags());
+    let mut child = again.stderr(Stdio::piped()).spawn().context("can't start cargo")?;
+    let stderr = child.stderr.take().context("cargo has no stderr")?;
+    let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let warnings = lines.filter(|line| line.starts_with("warning")).count();
+    child.wait().context("can't wait for cargo")?;
+    if warnings > 0 {
+        bail!("the kernel programs have warnings (above)");
+    }
+    println!("{}", object.display());
+    Ok(())
+}
+
+fn lint() -> Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    process::loud(build::cargo().args(["clippy", "--workspace", "--all-targets"]).args(deny))?;
+    let tools = toolchain::bpf().context("the compiler for the kernel programs is gone")?;
+    if !tools.cargo.with_file_name("cargo-clippy").is_file() {
+        println!("{} has no clippy: the kernel programs' warnings were checked", tools.name);
+        return Ok(());
+    }
+    process::loud(build::kernel_cargo("clippy")?.args(build::kernel_flags()).args(deny))
+}
+
+fn unit_tests(options: &Options) -> Result<()> {
+    let mut others = build::cargo();
+    others.args(["test", "--workspace", "--exclude", "heaptap-tests"]);
+    process::loud(with_filter(&mut others, options))?;
+    let mut harness = build::cargo();
+    harness.args(["test", "--package", "heaptap-tests", "--lib"]);
+    process::loud(with_filter(&mut harness, options))
+}
+
+fn fixtures() -> Result<()> {
+    process::loud(build::cargo().args(["run", "--quiet", "--package", "heaptap-tests"]))
+}
+
+fn integration_tests(options: &Options) -> Result<()> {
+    let heaptap = build::heaptap(false)?;
+    let mut cargo = build::cargo();
+    // All files run even when one fails: a failure on one release tells less than the pattern does.
+    cargo.args(["test", "--package", "heaptap-tests", "--test", "*", "--no-fail-fast"]);
+    cargo.env("HEAPTAP_BIN", heaptap);
+    let cargo = with_filter(&mut cargo, options);
+    for release in unavailable()? {
+        cargo.args(["--skip", &format!("go{}", release.replace('.', "_"))]);
+    }
+    process::loud(cargo)
+}
+
+/// Adds the filter, and the separator that `--skip` goes behind.
+fn with_filter<'a>(cargo: &'a mut Command, options: &Options) -> &'a mut Command {
+    cargo.arg("--").args(&options.filter)
+}
+
+/// Go releases that this distribution does not have.
+fn unavailable() -> Result<Vec<&'static str>> {
+    let mut versions = Vec::new();
+    for &release in pins::GO {
+        if toolchain::go(release)?.is_none() && toolchain::unavailable_mark(release)?.is_file() {
+            versions.push(release.minor());
+        }
+    }
+    Ok(versions)
+}
+
+/// What was done, and how long it took.
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration, bool)>,
+}
+
+impl Steps {
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n=== {name}");
+        let started = Instant::now();
+        let result = step();
+        self.done.push((name, started.elapsed(), result.is_ok()));
+        result.context(name)
+    }
+
+    fn summary(&self, options: &Options) -> Result<()> {
+        println!("\n=== summary");
+        for (name, took, ok) in &self.done {
+            let verdict = if *ok { "ok" } else { "FAILED" };
+            println!("{name:<20} {:>6.1} s  {verdict}", took.as_secs_f64());
+        }
+        let total: Duration = self.done.iter().map(|(_, took, _)| *took).sum();
+        println!("{:<20} {:>6.1} s", "total", total.as_secs_f64());
+        if !options.unit {
+            for version in unavailable()? {
+                println!(
+                    "Go {version}: not packaged for this distribution; its tests were left out"
+                );
+            }
+        }
+        Ok(())
+    }
+}
