@@ -1,0 +1,177 @@
+//! Go programs built from `tests/fixtures`, once per content, release and variant.
+//!
+//! In: the name of a fixture, a Go release, a way of building. Out: an executable file that all
+//! tests share. Knows nothing of what the programs do.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use xtask::pins::GoRelease;
+use xtask::{paths, toolchain};
+
+use crate::{erase, running::Running};
+
+/// How a fixture is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Variant {
+    Default,
+    /// `-ldflags="-s -w"`: no symbol table, no DWARF.
+    Stripped,
+    Pie,
+    PieStripped,
+    /// `-ldflags=-linkmode=external`: the system's linker does the last step.
+    External,
+    /// Stripped, then without section headers and without build info.
+    Bare,
+    /// `-buildmode=plugin`: a shared object for another Go program.
+    Plugin,
+}
+
+impl Variant {
+    /// The ones that every release is tested with.
+    pub const MATRIX: [Variant; 4] =
+        [Variant::Default, Variant::Stripped, Variant::Pie, Variant::PieStripped];
+
+    /// As it appears in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Default => "default",
+            Variant::Stripped => "stripped",
+            Variant::Pie => "pie",
+            Variant::PieStripped => "pie-stripped",
+            Variant::External => "external",
+            Variant::Bare => "bare",
+            Variant::Plugin => "plugin",
+        }
+    }
+
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Variant::Default => &[],
+            Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
+            Variant::Pie => &["-buildmode=pie"],
+            Variant::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
+            Variant::External => &["-ldflags=-linkmode=external"],
+            Variant::Plugin => &["-buildmode=plugin"],
+        }
+    }
+
+    /// The variant with the same code and all its symbols.
+    pub fn unstripped(self) -> Variant {
+        match self {
+            Variant::Stripped | Variant::Bare => Variant::Default,
+            Variant::PieStripped => Variant::Pie,
+            other => other,
+        }
+    }
+}
+
+/// A built program.
+#[derive(Clone, Debug)]
+pub struct Fixture {
+    pub name: String,
+    pub release: GoRelease,
+    pub variant: Variant,
+    /// The executable file.
+    pub program: PathBuf,
+    /// Whether it had to be built now.
+    pub fresh: bool,
+}
+
+impl Fixture {
+    /// Builds `tests/fixtures/<name>` with the Go release `go` (`1.27`), or finds it built.
+    pub fn build(name: &str, go: &str, variant: Variant) -> Result<Fixture> {
+        let release =
+            GoRelease::find(go).with_context(|| format!("no Go {go} is pinned for fixtures"))?;
+        let Some(command) = toolchain::go(release)? else {
+            bail!("Go {} is not installed: run `cargo xtask setup`", release.version);
+        };
+        let sources = Sources::read(name)?;
+        let mut hasher = DefaultHasher::new();
+        (&sources.files, release.version, variant.flags(), variant).hash(&mut hasher);
+        let dir = paths::target_dir().join("fixtures");
+        fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
+        let stem = format!("{name}-go{go}-{}", variant.name());
+        let program = dir.join(format!("{stem}-{:016x}", hasher.finish()));
+        // Held until this returns: tests that want the same program build it once.
+        let lock = File::create(dir.join(format!("{stem}.lock")))?;
+        lock.lock().context("can't wait for another build of a fixture")?;
+        let fresh = !program.is_file();
+        if fresh {
+            remove_older(&dir, &stem)?;
+            let part = dir.join(format!("{stem}.part"));
+            sources.compile(&command, variant, &part)?;
+            if variant == Variant::Bare {
+                erase::sections_and_build_info(&part)?;
+            }
+            fs::rename(&part, &program).context("can't move a fixture into place")?;
+        }
+        Ok(Fixture { name: name.to_string(), release, variant, program, fresh })
+    }
+
+    /// Starts it with its pipes held.
+    pub fn start(&self) -> Result<Running> {
+        Running::start(Command::new(&self.program))
+    }
+
+    /// A `go tool` of the release that built it.
+    pub fn go_tool(&self, tool: &str) -> Result<Command> {
+        let program = toolchain::go(self.release)?.context("the Go release is gone")?;
+        let mut command = toolchain::go_command(&program);
+        command.args(["tool", tool]);
+        Ok(command)
+    }
+}
+
+struct Sources {
+    dir: PathBuf,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Sources {
+    fn read(name: &str) -> Result<Sources> {
+        let dir = paths::repo().join("tests/fixtures").join(name);
+        let mut files = Vec::new();
+        let entries = fs::read_dir(&dir).with_context(|| format!("no fixture {name}"))?;
+        for entry in entries {
+            let entry = entry?;
+            let file = entry.file_name().to_string_lossy().into_owned();
+            files.push((file, fs::read(entry.path())?));
+        }
+        files.sort();
+        Ok(Sources { dir, files })
+    }
+
+    fn compile(&self, go: &Path, variant: Variant, to: &Path) -> Result<()> {
+        let uses_cgo = |text: &[u8]| text.windows(10).any(|part| part == b"import \"C\"");
+        let cgo = matches!(variant, Variant::External | Variant::Plugin)
+            || self.files.iter().any(|(_, text)| uses_cgo(text));
+        let mut command = toolchain::go_command(go);
+        command.args(["build", "-buildvcs=false"]).args(variant.flags());
+        command.arg("-o").arg(to).arg(".").current_dir(&self.dir);
+        command.env("CGO_ENABLED", if cgo { "1" } else { "0" });
+        let output = command.output().context("can't start go")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("go build of {} failed: {}", self.dir.display(), said.trim());
+        }
+        Ok(())
+    }
+}
+
+/// Removes programs of the same name, release and variant from other contents.
+fn remove_older(dir: &Path, stem: &str) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let hash = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
+        if hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}

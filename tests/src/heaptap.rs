@@ -1,0 +1,134 @@
+//! Running the `heaptap` binary.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use xtask::paths;
+
+use crate::lines::Lines;
+
+/// How heaptap begins the line that says that all probes are attached.
+const HAS_BEGUN: &str = "heaptap: recording";
+
+/// What is left of a heaptap that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A recording that has begun; killed when dropped.
+#[derive(Debug)]
+pub struct Recording {
+    child: Child,
+    stdout: Option<thread::JoinHandle<Result<String>>>,
+    stderr: Lines,
+    /// What it said until now.
+    pub said: String,
+}
+
+/// The binary under test: `HEAPTAP_BIN`, else what `cargo xtask build` made.
+pub fn program() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("HEAPTAP_BIN") {
+        return Ok(path.into());
+    }
+    let program = paths::target_dir().join("debug/heaptap");
+    if !program.is_file() {
+        bail!("no heaptap at {}: run `cargo xtask build`", program.display());
+    }
+    Ok(program)
+}
+
+/// Runs heaptap to its end.
+pub fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Ended> {
+    let mut command = Command::new(program()?);
+    command.args(args);
+    run_command(command)
+}
+
+/// Runs a prepared command (heaptap behind another program, say) to its end.
+pub fn run_command(mut command: Command) -> Result<Ended> {
+    let output = command.stdin(Stdio::null()).output().context("can't start heaptap")?;
+    Ok(Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+impl Recording {
+    /// Starts `heaptap record` with these arguments and waits until all probes are attached.
+    pub fn start<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Recording> {
+        let mut child = Command::new(program()?)
+            .arg("record")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("can't start heaptap")?;
+        let stdout = Lines::of(child.stdout.take().context("heaptap has no stdout")?);
+        let stdout = Some(thread::spawn(move || stdout.rest()));
+        let stderr = Lines::of(child.stderr.take().context("heaptap has no stderr")?);
+        let mut recording = Recording { child, stdout, stderr, said: String::new() };
+        while let Some(line) = recording.stderr.next()? {
+            recording.said.push_str(&line);
+            recording.said.push('\n');
+            if line.starts_with(HAS_BEGUN) {
+                return Ok(recording);
+            }
+        }
+        bail!("heaptap ended before it recorded: {}", recording.said.trim())
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn stop(self) -> Result<Ended> {
+        let pid = Pid::from_raw(self.child.id().try_into().context("no process id")?);
+        kill(pid, Signal::SIGINT).context("can't interrupt heaptap")?;
+        self.finish()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn finish(mut self) -> Result<Ended> {
+        let rest = self.stderr.rest()?;
+        let stdout = self.stdout.take().context("waited for twice")?;
+        let stdout = stdout.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        let code = self.child.wait().context("can't wait for heaptap")?.code();
+        Ok(Ended { code, stdout, stderr: format!("{}{rest}", self.said) })
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // It may have ended already; its process id is ours until it is waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Fails the test, with what heaptap said, unless it ended with this code.
+    pub fn expect(&self, code: i32) -> Result<&Ended> {
+        if self.code != Some(code) {
+            bail!("heaptap ended with {:?} instead of {code}: {}", self.code, self.stderr.trim());
+        }
+        Ok(self)
+    }
+
+    /// Fails the test unless the exit code is this and stderr is one line that contains `text`.
+    pub fn refused(&self, code: i32, text: &str) -> Result<()> {
+        self.expect(code)?;
+        if self.stderr.trim().lines().count() != 1 || !self.stderr.contains(text) {
+            bail!("heaptap should say {text:?} in one line, and says {:?}", self.stderr);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! heaptap's JSON output, as `docs/output.md` tells it: the fields that tests look at.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::report::Frame;
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Profile {
+    pub schema: String,
+    pub meta: Meta,
+    pub counters: Vec<Counter>,
+    pub notes: Vec<String>,
+    pub processes: Vec<Process>,
+    pub stacks: Vec<Stack>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Meta {
+    pub source: String,
+    pub estimate: bool,
+    pub value_types: Vec<ValueType>,
+    pub totals: Vec<u64>,
+    pub lost_events: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ValueType {
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Counter {
+    pub name: String,
+    pub count: u64,
+    pub is_loss: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: String,
+    pub go_version: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stack {
+    /// Index in [`Profile::processes`].
+    pub process: usize,
+    pub values: Vec<u64>,
+    /// Half-widths of the 95 % confidence intervals; empty when values are exact.
+    pub error: Vec<f64>,
+    pub go_type: Option<String>,
+    /// Innermost first.
+    pub frames: Vec<StackFrame>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct StackFrame {
+    pub function: String,
+    pub file: String,
+    pub line: u32,
+    pub kind: String,
+    pub inlined: bool,
+    /// `0x4a5b6c`: where the call is, as the linker placed it.
+    pub address: String,
+}
+
+impl Profile {
+    pub fn read(path: &Path) -> Result<Profile> {
+        let text = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        let profile: Profile = serde_json::from_slice(&text).context("not the documented JSON")?;
+        ensure!(profile.schema == "heaptap.profile/1", "unknown schema {:?}", profile.schema);
+        Ok(profile)
+    }
+
+    /// Position of a kind of value (`alloc_objects`, `alloc_space`).
+    pub fn value(&self, kind: &str) -> Result<usize> {
+        let found = self.meta.value_types.iter().position(|value| value.kind == kind);
+        found.with_context(|| format!("the profile has no value {kind}"))
+    }
+
+    /// Sum of one kind of value.
+    pub fn total(&self, kind: &str) -> Result<u64> {
+        let value = self.value(kind)?;
+        Ok(self.stacks.iter().map(|stack| stack.values[value]).sum())
+    }
+
+    /// A counter of the kernel programs; 0 when it is not listed.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.iter().find(|c| c.name == name).map_or(0, |c| c.count)
+    }
+
+    /// Process ids that stacks belong to.
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> =
+            self.stacks.iter().map(|stack| self.processes[stack.process].pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}
+
+impl StackFrame {
+    /// Whether this is `frame`.
+    pub fn is(&self, frame: &Frame) -> bool {
+        self.function == frame.function && self.file == frame.file && self.line == frame.line
+    }
+}

@@ -1,0 +1,55 @@
+//! The fixtures' own arithmetic: what they claim must hold before heaptap is judged by it.
+
+use anyhow::{Result, ensure};
+use heaptap_tests::{Fixture, Variant};
+
+/// The counts of all paths add up to what the runtime counted, but for a few allocations of the
+/// runtime's own, and the program allocates nothing while it waits.
+fn adds_up(go: &str, variant: Variant) -> Result<()> {
+    let mut alloc = Fixture::build("alloc", go, variant)?.start()?;
+    let first = alloc.rounds(20)?;
+    let second = alloc.rounds(5)?;
+    let report = alloc.report()?;
+    ensure!(report.mallocs == first + second, "{first} + {second} is not {}", report.mallocs);
+    let counted: u64 = report.paths.iter().map(|path| path.count).sum();
+    let others = report.mallocs.checked_sub(counted);
+    // A wait record, a goroutine, a pool's array after a collection: some per round at most.
+    ensure!(
+        others.is_some_and(|others| others < 150),
+        "paths count {counted} of {} allocations",
+        report.mallocs
+    );
+    ensure!(report.idle < 10, "{} allocations while it waited", report.idle);
+    for path in &report.paths {
+        let expected = !path.id.starts_with("zero_");
+        ensure!((path.count > 0) == expected, "path {} counts {}", path.id, path.count);
+        let last = path.frames.last().map(|frame| frame.function.as_str());
+        ensure!(last == Some("runtime.goexit"), "path {} ends in {last:?}", path.id);
+    }
+    let inlined = &report.path("inlined")?.frames;
+    ensure!(inlined[1].function == "main.inlinedTwice", "nothing is inlined: {inlined:?}");
+    ensure!(report.path("recursion_160")?.frames.len() > 160, "the recursion is too shallow");
+    Ok(())
+}
+
+macro_rules! each_release {
+    ($($name:ident $go:literal;)*) => {
+        $(
+            #[test]
+            fn $name() -> Result<()> {
+                adds_up($go, Variant::Default)
+            }
+        )*
+    };
+}
+
+each_release! {
+    go1_19 "1.19";
+    go1_21 "1.21";
+    go1_22 "1.22";
+    go1_23 "1.23";
+    go1_24 "1.24";
+    go1_25 "1.25";
+    go1_26 "1.26";
+    go1_27 "1.27";
+}
