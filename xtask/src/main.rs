@@ -1,6 +1,7 @@
 //! heaptap's build and test commands: `cargo xtask --help`.
 
 mod build;
+mod demo;
 mod process;
 mod setup;
 mod test;
@@ -12,6 +13,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests and shows heaptap", version)]
 enum Xtask {
+    /// Record a bundled Go server under load: demo.svg, demo.pb.gz and a table of top stacks.
+    Demo,
     /// Install what this machine lacks; does nothing the second time.
     Setup(setup::Options),
     /// Build the kernel programs and the `heaptap` binary.
@@ -22,6 +25,7 @@ enum Xtask {
 
 fn main() -> ExitCode {
     let done = match Xtask::parse() {
+        Xtask::Demo => demo::run(),
         Xtask::Setup(options) => setup::run(&options),
         Xtask::Build(options) => build::run(&options),
         Xtask::Test(options) => test::run(&options),
