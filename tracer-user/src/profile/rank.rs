@@ -18,6 +18,14 @@ pub struct Ranked {
     pub error: Vec<f64>,
 }
 
+impl Ranked {
+    /// Adds the values of another stack to this one's.
+    pub fn absorb(&mut self, other: &Ranked) {
+        add_values(&mut self.values, &other.values);
+        add_errors(&mut self.error, &other.error);
+    }
+}
+
 /// All samples in which one type was allocated.
 #[derive(Clone, Debug)]
 pub struct RankedType {

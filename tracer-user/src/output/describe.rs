@@ -1,0 +1,192 @@
+//! Says in sentences what a profile is: title, what was measured and how, totals, processes,
+//! losses. In: a [`Profile`]. Out: plain lines that every output for people shares.
+
+use super::text::{bytes, duration, grouped, printable, share, utc};
+use crate::profile::{ALLOC_OBJECTS, ALLOC_SPACE, Process, Profile, Source, ValueType};
+
+/// Processes named before the rest is only counted.
+const NAMED: usize = 4;
+
+/// `heaptap: server` or `heaptap: 3 processes`.
+pub fn title(profile: &Profile) -> String {
+    match profile.processes.as_slice() {
+        [one] => format!("heaptap: {}", printable(&one.comm)),
+        many => format!("heaptap: {} processes", many.len()),
+    }
+}
+
+/// What a value counts, in one word: `bytes`, `objects`.
+pub fn unit(value_type: ValueType) -> &'static str {
+    match value_type.unit {
+        "count" => "objects",
+        unit => unit,
+    }
+}
+
+/// The unit of one of the profile's values.
+pub fn unit_of(profile: &Profile, value: usize) -> &'static str {
+    profile.meta.value_types.get(value).map_or("values", |t| unit(*t))
+}
+
+/// `1 object`, `1,234 objects`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+/// One value with its unit: `1.5 KiB`, `1,234 objects`.
+pub fn amount(value_type: ValueType, count: u64) -> String {
+    match unit(value_type) {
+        "bytes" => bytes(count),
+        "objects" => counted(count, "object"),
+        unit => format!("{} {unit}", grouped(count)),
+    }
+}
+
+/// How it was measured, for how long, from when on.
+pub fn method(profile: &Profile) -> String {
+    let meta = &profile.meta;
+    let how = match meta.source {
+        Source::Exact => "exact: every allocation counted",
+        Source::Span => "estimate: allocations sampled where a span ran out",
+    };
+    format!("{how}, for {} from {}", duration(meta.duration), utc(meta.started))
+}
+
+/// All totals, and the rate of bytes.
+pub fn totals(profile: &Profile) -> String {
+    let meta = &profile.meta;
+    let space = profile.value_of_kind(ALLOC_SPACE);
+    let objects = profile.value_of_kind(ALLOC_OBJECTS);
+    let one = |value: usize| {
+        let total = profile.total(value);
+        let exact = amount(meta.value_types[value], total);
+        match meta.source.is_estimate() {
+            true => format!("{exact} (± {})", share(profile.total_error(value) as u64, total)),
+            false => exact,
+        }
+    };
+    let mut parts: Vec<String> = space.into_iter().chain(objects).map(one).collect();
+    let others = (0..meta.value_types.len()).filter(|v| Some(*v) != space && Some(*v) != objects);
+    parts.extend(others.map(one));
+    let mut line = format!("total {}", parts.join(" in "));
+    let seconds = meta.duration.as_secs_f64();
+    if let Some(space) = space.filter(|_| seconds > 0.0) {
+        let rate = profile.total(space) as f64 / seconds;
+        line.push_str(&format!(", {}/s", bytes(rate as u64)));
+    }
+    line
+}
+
+/// The processes, the first few by name.
+pub fn processes(profile: &Profile) -> String {
+    let all = &profile.processes;
+    let named: Vec<String> = all.iter().take(NAMED).map(process).collect();
+    match all.len() {
+        0 => "no process".to_owned(),
+        n if n > NAMED => format!("{}; and {} more", named.join("; "), n - NAMED),
+        _ => named.join("; "),
+    }
+}
+
+/// `server (pid 4242, go1.26.6, container 0123456789ab)`.
+pub fn process(process: &Process) -> String {
+    let mut facts = vec![format!("pid {}", process.pid)];
+    match &process.go_version {
+        Some(version) => facts.push(printable(version).into_owned()),
+        None => facts.push("Go version unknown".to_owned()),
+    }
+    if let Some(id) = &process.container {
+        let short: String = id.chars().take(12).collect();
+        facts.push(format!("container {}", printable(&short)));
+    }
+    format!("{} ({})", printable(&process.comm), facts.join(", "))
+}
+
+/// One line for each counter that is a loss; empty when nothing was lost.
+pub fn losses(profile: &Profile) -> Vec<String> {
+    let seen = profile.value_of_kind(ALLOC_OBJECTS).filter(|_| !profile.meta.source.is_estimate());
+    let lost = profile.meta.counters.iter().filter(|c| c.is_loss && c.count > 0);
+    lost.map(|counter| {
+        let part = seen.map_or(String::new(), |objects| {
+            let all = profile.total(objects).saturating_add(profile.meta.lost());
+            format!(" ({} of all)", share(counter.count, all))
+        });
+        format!("lost: {}{part} {}", grouped(counter.count), counter.help)
+    })
+    .collect()
+}
+
+/// Whether the numbers are complete, in one line.
+pub fn verdict(profile: &Profile) -> &'static str {
+    match (profile.meta.source.is_estimate(), profile.meta.lost() > 0) {
+        (false, false) => "exact, nothing lost",
+        (false, true) => "exact but for the losses",
+        (true, false) => "estimate: ± is the 95 % confidence interval; nothing lost",
+        (true, true) => "estimate: ± is the 95 % confidence interval, losses not included",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+    use crate::profile::build::Build;
+
+    #[test]
+    fn one_exact_process() {
+        let profile = sample::server();
+        assert_eq!(title(&profile), "heaptap: server");
+        let line = "exact: every allocation counted, for 10.0 s from 2026-01-02 03:04:05 UTC";
+        assert_eq!(method(&profile), line);
+        assert_eq!(totals(&profile), "total 71.8 MiB in 153,016 objects, 7.2 MiB/s");
+        assert_eq!(processes(&profile), "server (pid 4242, go1.26.6)");
+        assert!(losses(&profile).is_empty());
+        assert_eq!(verdict(&profile), "exact, nothing lost");
+    }
+
+    #[test]
+    fn several_estimated_processes_with_losses() {
+        let profile = sample::fleet();
+        assert_eq!(title(&profile), "heaptap: 3 processes");
+        assert!(method(&profile).starts_with("estimate: "));
+        assert!(totals(&profile).contains(" (± "), "{}", totals(&profile));
+        assert!(processes(&profile).contains("worker (pid 78, Go version unknown, container 0123"));
+        assert_eq!(losses(&profile).len(), 1);
+        assert_eq!(
+            verdict(&profile),
+            "estimate: ± is the 95 % confidence interval, losses not included"
+        );
+    }
+
+    #[test]
+    fn many_processes_are_counted_and_none_is_said() {
+        let mut build = Build::new(Source::Exact);
+        assert_eq!(processes(&build_of(0)), "no process");
+        for pid in 0..9 {
+            build.process(pid, "x", "");
+        }
+        assert!(processes(&build.done()).ends_with("; and 5 more"));
+    }
+
+    fn build_of(count: u32) -> Profile {
+        let mut build = Build::new(Source::Exact);
+        for pid in 0..count {
+            build.process(pid, "x", "");
+        }
+        build.done()
+    }
+
+    #[test]
+    fn losses_say_their_share_when_the_whole_is_known() {
+        let mut profile = sample::server();
+        profile.meta.counters = sample::fleet().meta.counters;
+        let lines = losses(&profile);
+        assert!(lines[0].starts_with("lost: 1,200 (0.8 % of all) events dropped"), "{lines:?}");
+        assert_eq!(verdict(&profile), "exact but for the losses");
+    }
+
+    #[test]
+    fn a_hostile_comm_is_spelled_out() {
+        assert_eq!(title(&sample::hostile()), "heaptap: <b>\\x1b[31m;--x");
+    }
+}

@@ -1,0 +1,266 @@
+//! JSON: all that a profile holds, for scripts. The schema is told in `docs/output.md`.
+//!
+//! In: a [`Profile`]. Out: one document, written as it is walked; stacks in the order of
+//! [`Profile::sorted`]. Names are exact: JSON's own escapes are the only change.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::profile::{BinaryId, Frame, Profile, Sample};
+
+/// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
+pub const SCHEMA: &str = "heaptap.profile/1";
+
+/// Writes the document and a newline.
+pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Document::new(profile, value)).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    meta: Meta<'a>,
+    counters: Vec<Counter<'a>>,
+    notes: &'a [String],
+    processes: Vec<Process<'a>>,
+    binaries: Vec<Binary<'a>>,
+    stacks: Stacks<'a>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    source: &'static str,
+    estimate: bool,
+    started_unix_ns: u64,
+    duration_ns: u64,
+    value_types: Vec<Value<'a>>,
+    default_value: usize,
+    totals: Vec<u64>,
+    total_error: Vec<f64>,
+    lost_events: u64,
+}
+
+#[derive(Serialize)]
+struct Value<'a> {
+    kind: &'a str,
+    unit: &'a str,
+}
+
+#[derive(Serialize)]
+struct Counter<'a> {
+    name: &'a str,
+    count: u64,
+    is_loss: bool,
+    help: &'a str,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    comm: &'a str,
+    container: Option<&'a str>,
+    go_version: Option<&'a str>,
+    binary: u32,
+}
+
+#[derive(Serialize)]
+struct Binary<'a> {
+    path: &'a str,
+    build_id: &'a str,
+    text_start: Hex,
+    text_end: Hex,
+    text_offset: Hex,
+}
+
+#[derive(Serialize)]
+struct Stack<'a> {
+    process: u32,
+    values: &'a [u64],
+    error: &'a [f64],
+    go_type: Option<&'a str>,
+    frames: Frames<'a>,
+}
+
+#[derive(Serialize)]
+struct OneFrame<'a> {
+    function: &'a str,
+    file: &'a str,
+    line: u32,
+    start_line: u32,
+    kind: &'static str,
+    inlined: bool,
+    binary: Option<u32>,
+    address: Hex,
+}
+
+/// An address as `"0x4a5b6c"`: JSON numbers lose bits above 2^53 in many readers.
+struct Hex(u64);
+
+struct Stacks<'a>(&'a Profile, usize);
+
+struct Frames<'a>(&'a Profile, &'a Sample);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+impl Serialize for Stacks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Stacks(profile, value) = self;
+        serializer.collect_seq(profile.sorted(*value).into_iter().map(|sample| Stack {
+            process: sample.process.0,
+            values: &sample.values,
+            error: &sample.error,
+            go_type: sample.go_type.map(|name| profile.names.text(name)),
+            frames: Frames(profile, sample),
+        }))
+    }
+}
+
+impl Serialize for Frames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Frames(profile, sample) = self;
+        let locations = sample.stack.iter().map(|id| &profile.locations[id.0 as usize]);
+        serializer.collect_seq(locations.flat_map(|location| {
+            let outermost = location.frames.len().saturating_sub(1);
+            location.frames.iter().enumerate().map(move |(at, frame)| {
+                let binary = location.binary.map(|BinaryId(id)| id);
+                one_frame(profile, frame, at < outermost, binary, location.address.0)
+            })
+        }))
+    }
+}
+
+fn one_frame<'a>(
+    profile: &'a Profile,
+    frame: &Frame,
+    inlined: bool,
+    binary: Option<u32>,
+    address: u64,
+) -> OneFrame<'a> {
+    OneFrame {
+        function: profile.names.text(frame.function),
+        file: profile.names.text(frame.file),
+        line: frame.line,
+        start_line: frame.start_line,
+        kind: frame.kind.word(),
+        inlined,
+        binary,
+        address: Hex(address),
+    }
+}
+
+impl<'a> Document<'a> {
+    fn new(profile: &'a Profile, value: usize) -> Self {
+        let counters = profile.meta.counters.iter();
+        Self {
+            schema: SCHEMA,
+            meta: Meta::new(profile, value),
+            counters: counters
+                .map(|c| Counter { name: c.name, count: c.count, is_loss: c.is_loss, help: c.help })
+                .collect(),
+            notes: &profile.meta.notes,
+            processes: profile.processes.iter().map(Process::new).collect(),
+            binaries: profile.binaries.iter().map(Binary::new).collect(),
+            stacks: Stacks(profile, value),
+        }
+    }
+}
+
+impl<'a> Meta<'a> {
+    fn new(profile: &'a Profile, value: usize) -> Self {
+        let meta = &profile.meta;
+        let values = 0..meta.value_types.len();
+        let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let estimate = meta.source.is_estimate();
+        Self {
+            source: meta.source.word(),
+            estimate,
+            started_unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+            duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
+            value_types: meta
+                .value_types
+                .iter()
+                .map(|t| Value { kind: t.kind, unit: t.unit })
+                .collect(),
+            default_value: value,
+            totals: values.clone().map(|v| profile.total(v)).collect(),
+            total_error: values.filter(|_| estimate).map(|v| profile.total_error(v)).collect(),
+            lost_events: meta.lost(),
+        }
+    }
+}
+
+impl<'a> Process<'a> {
+    fn new(process: &'a crate::profile::Process) -> Self {
+        Self {
+            pid: process.pid,
+            comm: &process.comm,
+            container: process.container.as_deref(),
+            go_version: process.go_version.as_deref(),
+            binary: process.binary.0,
+        }
+    }
+}
+
+impl<'a> Binary<'a> {
+    fn new(binary: &'a crate::profile::Binary) -> Self {
+        Self {
+            path: &binary.path,
+            build_id: &binary.build_id,
+            text_start: Hex(binary.text_start.0),
+            text_end: Hex(binary.text_end.0),
+            text_offset: Hex(binary.text_offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use crate::output::golden::{check, rendered};
+    use crate::output::{Format, sample};
+
+    fn pretty(text: &str) -> String {
+        let document: Json = serde_json::from_str(text).unwrap();
+        serde_json::to_string_pretty(&document).unwrap() + "\n"
+    }
+
+    #[test]
+    fn matches_the_golden_files() {
+        check("server.json", &pretty(&rendered(&sample::server(), Format::Json)));
+        check("fleet.json", &pretty(&rendered(&sample::fleet(), Format::Json)));
+        check("empty.json", &pretty(&rendered(&sample::empty(), Format::Json)));
+    }
+
+    #[test]
+    fn hostile_names_come_back_as_they_were() {
+        let profile = sample::hostile();
+        let text = rendered(&profile, Format::Json);
+        assert!(!text.trim_end().contains(|c: char| c.is_ascii_control()));
+        let document: Json = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["processes"][0]["comm"], profile.processes[0].comm.as_str());
+        let stacks = document["stacks"].as_array().unwrap();
+        assert_eq!(stacks.len(), profile.samples.len());
+        for (stack, sample) in stacks.iter().zip(profile.sorted(1)) {
+            let frames = stack["frames"].as_array().unwrap();
+            for (frame, expected) in frames.iter().zip(profile.frames(sample)) {
+                assert_eq!(frame["function"], profile.names.text(expected.function));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_come_in_the_documented_order() {
+        let text = rendered(&sample::server(), Format::Json);
+        let places = ["\"schema\"", "\"meta\"", "\"counters\"", "\"processes\"", "\"stacks\""]
+            .map(|field| text.find(field).unwrap());
+        assert!(places.is_sorted());
+    }
+}

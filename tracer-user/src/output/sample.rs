@@ -1,0 +1,108 @@
+//! Profiles that the tests of all outputs share.
+
+use crate::profile::build::Build;
+use crate::profile::{CounterValue, Profile, Source, TRUNCATED};
+
+/// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
+pub fn server() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(4242, "server", "go1.26.6");
+    let serve = [
+        "main.(*API).ServeHTTP /home/ann/src/shop/api.go:88:61",
+        "net/http.HandlerFunc.ServeHTTP /usr/local/go/src/net/http/server.go:2322:2321",
+        "net/http.(*conn).serve /usr/local/go/src/net/http/server.go:2090:1908",
+    ];
+    let decode = [
+        "encoding/json.(*decodeState).literalStore \
+         /usr/local/go/src/encoding/json/decode.go:1012:886",
+        "encoding/json.(*decodeState).object /usr/local/go/src/encoding/json/decode.go:800:658",
+        "encoding/json.Unmarshal /usr/local/go/src/encoding/json/decode.go:113:97",
+        "main.(*API).decode /home/ann/src/shop/api.go:131:120",
+    ];
+    let cache = [
+        "+strings.Clone /usr/local/go/src/strings/clone.go:23:22",
+        "github.com/acme/cache.(*Cache[...]).Put \
+         /home/ann/go/pkg/mod/github.com/acme/cache@v1.4.2/cache.go:57:44",
+        "main.(*API).ServeHTTP.func1 /home/ann/src/shop/api.go:80:79",
+    ];
+    build.stack(p, &[&decode[..], &serve].concat(), 120_000, 48 << 20).go_type("map[string]any");
+    build.stack(p, &[&cache[..], &serve].concat(), 30_000, 16 << 20);
+    build.stack(p, &serve, 2_000, 3 << 20).go_type("struct { a int; b []byte }");
+    let timer = [
+        "time.NewTimer /usr/local/go/src/time/sleep.go:149:145",
+        "main.tick /home/ann/src/shop/tick.go:14:9",
+        "runtime.main /usr/local/go/src/runtime/proc.go:285:151",
+    ];
+    build.stack(p, &timer, 600, 4 << 20).go_type("time.Timer");
+    let runtime = [
+        "runtime.allgadd /usr/local/go/src/runtime/proc.go:710:700",
+        "runtime.newproc1 /usr/local/go/src/runtime/proc.go:5240:5200",
+    ];
+    build.stack(p, &runtime, 12, 512 << 10).go_type("runtime.g");
+    let native = ["native:sqlite3_step", "unknown:[no~symbol:~libsqlite3.so.0+0x8f2c1]"];
+    build.stack(p, &native, 4, 256 << 10);
+    build.stack(p, &["main.walk /home/ann/src/shop/tree.go:31:30", TRUNCATED], 400, 64 << 10);
+    build.done()
+}
+
+/// Three processes of two binaries, estimates, a loss and a note.
+pub fn fleet() -> Profile {
+    let mut build = Build::new(Source::Span);
+    let web = build.process(41, "web", "go1.27.3");
+    let blue = build.process(77, "worker", "go1.21.13");
+    let green = build.process(78, "worker", "");
+    let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    build.container(green, id);
+    let page = ["bytes.growSlice /go/src/bytes/buffer.go:250", "main.page /src/web/page.go:12:10"];
+    let job = ["main.job /src/worker/job.go:40:33", "main.main /src/worker/main.go:9:5"];
+    build.stack(web, &page, 900, 9 << 20).error(90.0, 700_000.0);
+    build.stack(blue, &job, 5_000, 3 << 20).error(400.0, 200_000.0);
+    build.stack(green, &job, 4_000, 2 << 20).error(350.5, 150_000.0);
+    build.counter(CounterValue {
+        name: "recorded",
+        help: "events counted under a stack",
+        is_loss: false,
+        count: 321,
+    });
+    build.counter(CounterValue {
+        name: "lost_stacks_full",
+        help: "events dropped because the table of stacks is full (--max-stacks)",
+        is_loss: true,
+        count: 1_200,
+    });
+    build.note("worker (pid 78) has no build info: its Go version was guessed from its tables");
+    build.done()
+}
+
+/// What a malicious binary may call its functions.
+pub fn hostile() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(1, "<b>\x1b[31m;--x", "go1.26.6\n");
+    let names = [
+        "# comment",
+        "main.a;b 12",
+        "main.\u{202e}evil 34 56",
+        "</title><script>alert(1)</script>",
+        "\x1b]0;title\x07 \"quoted\" 'single' & more",
+        "main.line\nbreak\ttab\0nul",
+        "--",
+        "",
+        "   ",
+        "main.F_[k]",
+        "main.f (1,234 bytes, 5%)",
+    ];
+    for (at, name) in names.iter().enumerate() {
+        let frame = format!("{} /x/(evil)<&>.go:1", name.replace(' ', "~"));
+        build.stack(p, &[&frame, "main.main /src/main.go:1"], 1, 100 + at as u64);
+        build.stack(p, &[&frame], 1, 50);
+    }
+    build.note("note with \x1b[2J and <b>");
+    build.done()
+}
+
+/// A process in which nothing happened.
+pub fn empty() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    build.process(4242, "idle", "go1.26.6");
+    build.done()
+}

@@ -1,0 +1,478 @@
+//! The table on a terminal: top stacks, or top types, for a human at three in the morning.
+//!
+//! In: a [`Profile`] and a [`Style`]; whether there is a terminal, how wide it is and whether
+//! colour is wanted is the caller's to find out. Out: lines of at most that width.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{self, Write};
+use std::ops::Range;
+
+use super::describe;
+use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path, wrap};
+use crate::profile::{ALLOC_OBJECTS, ALLOC_SPACE, Frame, FrameKind, ProcessId, Profile, Ranked};
+
+/// What the table looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// ANSI colours: for a terminal, when `NO_COLOR` is unset.
+    pub color: bool,
+    /// Columns; lines are cut to it, but not below 60.
+    pub width: usize,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { color: false, width: 100 }
+    }
+}
+
+/// What the table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    pub style: Style,
+    /// Stacks or types shown at most.
+    pub top: usize,
+    /// Frames shown of a stack at most; of a longer one the middle is left out.
+    pub frames: usize,
+    /// Ranks types instead of stacks.
+    pub by_type: bool,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self { style: Style::default(), top: 10, frames: 12, by_type: false }
+    }
+}
+
+/// Narrower terminals get this many columns all the same.
+const MIN_WIDTH: usize = 60;
+
+/// A type gets at least this many columns, whatever the numbers before it need.
+const TYPE_WIDTH: usize = 12;
+
+/// Spaces before a frame.
+const INDENT: usize = 6;
+
+/// Writes what was measured, the top stacks or types, and what is missing.
+pub fn write(
+    profile: &Profile,
+    value: usize,
+    options: &TableOptions,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let style = Style { width: options.style.width.max(MIN_WIDTH), ..options.style };
+    let mut table = Table { profile, value, options, style, out };
+    table.header()?;
+    let total = profile.total(value);
+    if total == 0 {
+        writeln!(table.out, "\nnothing was recorded: no allocation was seen")?;
+    } else if options.by_type {
+        table.types(total)?;
+    } else {
+        table.stacks(total)?;
+    }
+    table.footer()
+}
+
+struct Table<'a> {
+    profile: &'a Profile,
+    value: usize,
+    options: &'a TableOptions,
+    style: Style,
+    out: &'a mut dyn Write,
+}
+
+impl Table<'_> {
+    fn header(&mut self) -> io::Result<()> {
+        self.wrapped(&describe::processes(self.profile), "", Paint::Bold)?;
+        self.wrapped(&describe::method(self.profile), "", Paint::Plain)?;
+        self.wrapped(&describe::totals(self.profile), "", Paint::Plain)
+    }
+
+    fn stacks(&mut self, total: u64) -> io::Result<()> {
+        let ranked = rows(self.profile.ranked(self.value), self.value, self.options.frames);
+        let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
+        let rows: Vec<_> = shown.iter().map(|r| (&r.sum.values[..], &r.sum.error[..])).collect();
+        let columns = Columns::new(self.profile, &rows);
+        self.heading(ranked.len(), "stack")?;
+        for (at, one) in shown.iter().enumerate() {
+            if at > 0 {
+                writeln!(self.out)?;
+            }
+            let part = share(one.value(self.value), total);
+            let mut line = columns.line(at + 1, &part, rows[at]);
+            if self.profile.processes.len() > 1 {
+                let process = &self.profile.processes[one.sum.process.0 as usize];
+                line.push_str(&format!("   {} ({})", printable(&process.comm), process.pid));
+            }
+            self.line(&keep_start(&line, self.style.width), Paint::Bold)?;
+            self.frames(one)?;
+        }
+        let left = rest.iter().map(|r| r.value(self.value)).fold(0, u64::saturating_add);
+        self.left_out(rest.len(), "stack", left, total)
+    }
+
+    fn frames(&mut self, row: &Row) -> io::Result<()> {
+        let frames = &row.sum.frames;
+        let names: Vec<_> = frames
+            .iter()
+            .map(|f| printable(self.profile.names.text(f.function)))
+            .map(|name| if name.trim().is_empty() { "[unnamed]".into() } else { name })
+            .collect();
+        let places: Vec<String> = frames.iter().map(|f| self.place(f)).collect();
+        let room = self.style.width.saturating_sub(INDENT);
+        let place_width = widest(places.iter().cloned()).min(room / 2);
+        let name_width = widest(names.iter().map(|n| n.to_string()));
+        let name_width = name_width.min(room.saturating_sub(place_width + 2));
+        for at in 0..frames.len() {
+            if let Some(line) = row.left_out.as_ref().filter(|left| left.at == at) {
+                self.line(&format!("{:INDENT$}{}", "", line.text()), Paint::Dim)?;
+            }
+            let name = keep_end(&names[at], name_width);
+            let place = keep_end(&places[at], place_width);
+            let pad = if place.is_empty() { 0 } else { name_width - name.chars().count() + 2 };
+            let painted = self.painted(&name, Paint::Of(frames[at].kind));
+            let place = self.painted(&place, Paint::Dim);
+            writeln!(self.out, "{:INDENT$}{painted}{:pad$}{place}", "", "")?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, frame: &Frame) -> String {
+        let file = printable(short_path(self.profile.names.text(frame.file)));
+        match frame.line {
+            0 => file.into_owned(),
+            line => format!("{file}:{line}"),
+        }
+    }
+
+    fn types(&mut self, total: u64) -> io::Result<()> {
+        let ranked = self.profile.ranked_types(self.value);
+        let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
+        let rows: Vec<_> = shown.iter().map(|r| (&r.values[..], &r.error[..])).collect();
+        let columns = Columns::new(self.profile, &rows);
+        self.heading(ranked.len(), "type")?;
+        for (at, one) in shown.iter().enumerate() {
+            let part = share(one.values[self.value], total);
+            let line = columns.line(at + 1, &part, rows[at]);
+            let line = keep_start(&line, self.style.width.saturating_sub(TYPE_WIDTH + 3));
+            let room = self.style.width.saturating_sub(line.chars().count() + 3);
+            let name = one.go_type.map(|name| self.profile.names.text(name));
+            let (text, kind) = match name {
+                Some(name) => (printable(name), FrameKind::Type),
+                None => ("[no type]".into(), FrameKind::Unknown),
+            };
+            let name = self.painted(&keep_start(&text, room), Paint::Of(kind));
+            writeln!(self.out, "{line}   {name}")?;
+        }
+        let left = rest.iter().map(|r| r.values[self.value]).fold(0, u64::saturating_add);
+        self.left_out(rest.len(), "type", left, total)
+    }
+
+    fn heading(&mut self, count: usize, what: &str) -> io::Result<()> {
+        let unit = describe::unit_of(self.profile, self.value);
+        let all = describe::counted(count as u64, what);
+        let line = match self.options.top {
+            top if top < count => format!("top {top} of {all} by {unit}"),
+            _ => format!("{all} by {unit}"),
+        };
+        writeln!(self.out)?;
+        self.line(&line, Paint::Dim)
+    }
+
+    fn left_out(&mut self, count: usize, what: &str, left: u64, total: u64) -> io::Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let line =
+            format!("{} more: {}", describe::counted(count as u64, what), share(left, total));
+        writeln!(self.out)?;
+        self.line(&line, Paint::Dim)
+    }
+
+    fn footer(&mut self) -> io::Result<()> {
+        writeln!(self.out)?;
+        self.wrapped(describe::verdict(self.profile), "", Paint::Plain)?;
+        for loss in describe::losses(self.profile) {
+            self.wrapped(&loss, "", Paint::Alarm)?;
+        }
+        for note in &self.profile.meta.notes {
+            self.wrapped(&printable(note), "note: ", Paint::Plain)?;
+        }
+        Ok(())
+    }
+
+    fn wrapped(&mut self, text: &str, label: &str, paint: Paint) -> io::Result<()> {
+        let indent = label.chars().count();
+        let lines = wrap(text, self.style.width.saturating_sub(indent.max(2)));
+        for (at, line) in lines.iter().enumerate() {
+            let before = if at == 0 { label.to_owned() } else { " ".repeat(indent.max(2)) };
+            self.line(&keep_start(&format!("{before}{line}"), self.style.width), paint)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, text: &str, paint: Paint) -> io::Result<()> {
+        let painted = self.painted(text, paint);
+        writeln!(self.out, "{painted}")
+    }
+
+    fn painted(&self, text: &str, paint: Paint) -> String {
+        match paint.code().filter(|_| self.style.color && !text.is_empty()) {
+            Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// Stacks that look the same when the middle of each is left out.
+struct Row {
+    /// Without the frames that are left out.
+    sum: Ranked,
+    left_out: Option<LeftOut>,
+}
+
+/// Frames that a row does not show.
+struct LeftOut {
+    /// Before which frame they would be.
+    at: usize,
+    /// Fewest and most of them.
+    frames: (usize, usize),
+    /// Different stacks that they make one.
+    ways: usize,
+}
+
+impl Row {
+    fn value(&self, value: usize) -> u64 {
+        self.sum.values.get(value).copied().unwrap_or(0)
+    }
+}
+
+impl LeftOut {
+    fn text(&self) -> String {
+        let (least, most) = self.frames;
+        let count = if least == most { grouped(most as u64) } else { format!("{least} to {most}") };
+        let ways = if self.ways > 1 { format!(", {} ways", self.ways) } else { String::new() };
+        format!("… {count} more frames{ways}")
+    }
+}
+
+/// Leaves out the middle of long stacks and adds up what then looks the same; largest first.
+fn rows(ranked: Vec<Ranked>, value: usize, max_frames: usize) -> Vec<Row> {
+    let mut seen: HashMap<(ProcessId, Vec<Frame>, bool), usize> = HashMap::new();
+    let mut rows: Vec<Row> = Vec::new();
+    for mut one in ranked {
+        let hidden = hidden(one.frames.len(), max_frames);
+        one.frames.drain(hidden.clone());
+        let count = hidden.len();
+        match seen.entry((one.process, one.frames.clone(), count > 0)) {
+            Entry::Vacant(entry) => {
+                entry.insert(rows.len());
+                let at = hidden.start;
+                let left_out =
+                    (count > 0).then_some(LeftOut { at, frames: (count, count), ways: 1 });
+                rows.push(Row { sum: one, left_out });
+            }
+            Entry::Occupied(entry) => {
+                let row = &mut rows[*entry.get()];
+                row.sum.absorb(&one);
+                if let Some(left) = &mut row.left_out {
+                    left.frames = (left.frames.0.min(count), left.frames.1.max(count));
+                    left.ways += 1;
+                }
+            }
+        }
+    }
+    // Stable: equal values keep the order of their names.
+    rows.sort_by_key(|row| Reverse(row.value(value)));
+    rows
+}
+
+/// Which frames of a stack are left out: all but the first ones and the outermost two.
+fn hidden(count: usize, max: usize) -> Range<usize> {
+    let max = max.max(3);
+    // One frame is not worth the line that says it is missing.
+    if count <= max + 1 { 0..0 } else { max - 2..count - 2 }
+}
+
+#[derive(Clone, Copy)]
+enum Paint {
+    Plain,
+    Bold,
+    Dim,
+    Alarm,
+    Of(FrameKind),
+}
+
+impl Paint {
+    /// Parameter of the terminal's "select graphic rendition".
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Paint::Plain => None,
+            Paint::Bold => Some("1"),
+            Paint::Dim | Paint::Of(FrameKind::Runtime | FrameKind::Marker) => Some("2"),
+            Paint::Alarm => Some("1;31"),
+            Paint::Of(FrameKind::Program) => Some("33"),
+            Paint::Of(FrameKind::Standard) => Some("36"),
+            Paint::Of(FrameKind::Native) => Some("32"),
+            Paint::Of(FrameKind::Type) => Some("35"),
+            Paint::Of(FrameKind::Unknown) => Some("31"),
+        }
+    }
+}
+
+/// Columns of numbers: which values there are and how wide each is.
+struct Columns(Vec<Column>);
+
+struct Column {
+    value: usize,
+    is_space: bool,
+    /// Widest count and widest `±`, in characters; the latter is 0 for exact values.
+    count: usize,
+    error: usize,
+}
+
+impl Columns {
+    fn new(profile: &Profile, rows: &[(&[u64], &[f64])]) -> Self {
+        let space = profile.value_of_kind(ALLOC_SPACE);
+        let objects = profile.value_of_kind(ALLOC_OBJECTS);
+        let count = profile.meta.value_types.len();
+        let others = (0..count).filter(|v| Some(*v) != space && Some(*v) != objects);
+        let columns = space.into_iter().chain(objects).chain(others).map(|value| {
+            let is_space = profile.meta.value_types[value].unit == "bytes";
+            let counts = rows.iter().map(|(values, _)| count_text(values, value, is_space));
+            let errors = rows.iter().map(|(_, error)| error_text(error, value, is_space));
+            Column { value, is_space, count: widest(counts), error: widest(errors) }
+        });
+        Self(columns.collect())
+    }
+
+    /// ` 1   42.1 %   512.0 MiB   1,234 objects`
+    fn line(&self, rank: usize, part: &str, (values, error): (&[u64], &[f64])) -> String {
+        let mut line = format!("{rank:>3}  {part:>7}");
+        for Column { value, is_space, count, error: error_width } in &self.0 {
+            line.push_str(&format!("   {:>count$}", count_text(values, *value, *is_space)));
+            if *error_width > 0 {
+                let error = error_text(error, *value, *is_space);
+                line.push_str(&format!(" {error:<error_width$}"));
+            }
+        }
+        line
+    }
+}
+
+fn widest(texts: impl Iterator<Item = String>) -> usize {
+    texts.map(|t| t.chars().count()).max().unwrap_or(0)
+}
+
+fn count_text(values: &[u64], value: usize, is_space: bool) -> String {
+    let count = values.get(value).copied().unwrap_or(0);
+    if is_space { bytes(count) } else { describe::counted(count, "object") }
+}
+
+/// Empty for exact values.
+fn error_text(error: &[f64], value: usize, is_space: bool) -> String {
+    match error.get(value).map(|half_width| half_width.ceil() as u64) {
+        None => String::new(),
+        Some(half_width) if is_space => format!("± {}", bytes(half_width)),
+        Some(half_width) => format!("± {}", grouped(half_width)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::golden::{check, rendered};
+    use crate::output::{Format, sample};
+    use crate::profile::Source;
+    use crate::profile::build::Build;
+
+    fn with(profile: &Profile, options: TableOptions) -> String {
+        let mut out = Vec::new();
+        write(profile, 1, &options, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn styled(color: bool, width: usize) -> TableOptions {
+        TableOptions { style: Style { color, width }, ..TableOptions::default() }
+    }
+
+    #[test]
+    fn matches_the_golden_files() {
+        check("server.txt", &rendered(&sample::server(), Format::Table));
+        check("fleet.txt", &rendered(&sample::fleet(), Format::Table));
+        check("empty.txt", &rendered(&sample::empty(), Format::Table));
+        check("hostile.txt", &rendered(&sample::hostile(), Format::Table));
+        check("server.color.txt", &with(&sample::server(), styled(true, 80)));
+        let types = TableOptions { by_type: true, ..TableOptions::default() };
+        check("server.types.txt", &with(&sample::server(), types));
+        let few = TableOptions { top: 2, frames: 4, ..TableOptions::default() };
+        check("server.few.txt", &with(&sample::server(), few));
+    }
+
+    #[test]
+    fn lines_keep_to_the_width() {
+        for profile in [sample::server(), sample::fleet(), sample::hostile(), sample::empty()] {
+            for width in [60, 72, 100, 200] {
+                for by_type in [false, true] {
+                    let options = TableOptions { by_type, ..styled(false, width) };
+                    let text = with(&profile, options);
+                    let longest = text.lines().max_by_key(|l| l.chars().count()).unwrap();
+                    assert!(longest.chars().count() <= width, "{width}: {longest}");
+                }
+            }
+        }
+        assert_eq!(
+            with(&sample::server(), styled(false, 0)),
+            with(&sample::server(), styled(false, 60))
+        );
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let plain = with(&sample::fleet(), styled(false, 90));
+        let mut stripped = with(&sample::fleet(), styled(true, 90));
+        while let Some(start) = stripped.find('\x1b') {
+            let end = start + stripped[start..].find('m').unwrap();
+            stripped.replace_range(start..=end, "");
+        }
+        assert_eq!(stripped, plain);
+    }
+
+    #[test]
+    fn nothing_of_a_hostile_name_reaches_the_terminal() {
+        let text = rendered(&sample::hostile(), Format::Table);
+        assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+        assert!(!text.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn stacks_that_differ_in_hidden_frames_only_are_one_row() {
+        let mut build = Build::new(Source::Exact);
+        let p = build.process(1, "x", "");
+        let names: Vec<String> = (0..30).map(|at| format!("main.f{at} f.go:1")).collect();
+        for cut in [8, 9, 11] {
+            let frames: Vec<&str> =
+                names[..8].iter().chain(&names[cut..]).map(|n| &n[..]).collect();
+            build.stack(p, &frames, 1, 100);
+        }
+        build.stack(p, &["main.g f.go:1"], 1, 200);
+        let options = TableOptions { frames: 6, ..TableOptions::default() };
+        let text = with(&build.done(), options);
+        assert!(text.contains("2 stacks by bytes\n  1   60.0 %   300 B   3 objects\n"), "{text}");
+        assert!(
+            text.contains("main.f3   f.go:1\n      … 21 to 24 more frames, 3 ways\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_middle_of_a_long_stack_is_left_out() {
+        assert_eq!(hidden(12, 12), 0..0);
+        assert_eq!(hidden(13, 12), 0..0);
+        assert_eq!(hidden(14, 12), 10..12);
+        assert_eq!(hidden(100, 0), 1..98);
+    }
+}
