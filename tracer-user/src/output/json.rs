@@ -39,7 +39,6 @@ struct Meta<'a> {
     value_types: Vec<Value<'a>>,
     default_value: usize,
     totals: Vec<u64>,
-    total_error: Vec<f64>,
     lost_events: u64,
 }
 
@@ -177,10 +176,9 @@ impl<'a> Meta<'a> {
         let meta = &profile.meta;
         let values = 0..meta.value_types.len();
         let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let estimate = meta.source.is_estimate();
         Self {
             source: meta.source.word(),
-            estimate,
+            estimate: meta.source.is_estimate(),
             started_unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
             duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
             value_types: meta
@@ -189,8 +187,7 @@ impl<'a> Meta<'a> {
                 .map(|t| Value { kind: t.kind, unit: t.unit })
                 .collect(),
             default_value: value,
-            totals: values.clone().map(|v| profile.total(v)).collect(),
-            total_error: values.filter(|_| estimate).map(|v| profile.total_error(v)).collect(),
+            totals: values.map(|v| profile.total(v)).collect(),
             lost_events: meta.lost(),
         }
     }

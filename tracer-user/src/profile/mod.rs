@@ -249,11 +249,6 @@ impl Profile {
         self.samples.iter().map(|s| s.value(value)).fold(0, u64::saturating_add)
     }
 
-    /// Half-width of the 95 % confidence interval of [`Profile::total`]; 0 when values are exact.
-    pub fn total_error(&self, value: usize) -> f64 {
-        self.samples.iter().map(|s| s.error(value)).fold(0.0, f64::hypot)
-    }
-
     /// Where in [`Meta::value_types`] a kind of value is, if it was measured.
     pub fn value_of_kind(&self, kind: ValueType) -> Option<usize> {
         self.meta.value_types.iter().position(|t| *t == kind)
