@@ -1,13 +1,14 @@
 //! Flags of `heaptap record`, and the configuration they make.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::{Refusal, value};
 use crate::host::Selection;
+use crate::output::{self, Format};
 use crate::profile::Source;
 
 /// What to record and what to do with it. Nothing in it has been checked against the host.
@@ -20,7 +21,7 @@ pub struct Config {
     /// By which way to see.
     pub source: Source,
     /// Where to, in the order given, without duplicates. Empty: a table on standard output.
-    pub outputs: Vec<OutputFile>,
+    pub outputs: Vec<PathBuf>,
     /// What is shown where only one value can be, and what stacks are ranked by.
     pub value: Value,
     /// What a leaf is.
@@ -36,44 +37,6 @@ pub struct Config {
     /// Diagnostics of the kernel programs, off unless asked for.
     pub kernel_log: Option<log::Level>,
     pub color: Color,
-}
-
-/// A file to write, and its format, told by the suffix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputFile {
-    pub path: PathBuf,
-    pub format: Format,
-}
-
-/// What can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `.svg`: a flame graph.
-    Svg,
-    /// `.pb.gz`: a gzipped pprof profile.
-    Pprof,
-    /// `.folded`: one line per stack.
-    Folded,
-    /// `.json`.
-    Json,
-}
-
-impl Format {
-    const SUFFIXES: [(&'static str, Format); 4] = [
-        (".svg", Format::Svg),
-        (".pb.gz", Format::Pprof),
-        (".folded", Format::Folded),
-        (".json", Format::Json),
-    ];
-
-    /// The format that a file's name asks for.
-    pub fn of(path: &Path) -> Option<Format> {
-        let name = path.file_name()?.as_encoded_bytes();
-        Self::SUFFIXES
-            .iter()
-            .find(|(suffix, _)| name.len() > suffix.len() && name.ends_with(suffix.as_bytes()))
-            .map(|(_, format)| *format)
-    }
 }
 
 /// What stacks are weighed by.
@@ -155,8 +118,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_stacks: u32,
 
-    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json; may be repeated
-    /// [default: a table on standard output]
+    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
+    /// standard output; may be repeated [default: -]
     #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
     output: Vec<PathBuf>,
 
@@ -246,24 +209,16 @@ impl Flags {
     }
 }
 
-fn outputs(paths: Vec<PathBuf>) -> Result<Vec<OutputFile>, Refusal> {
-    let mut outputs: Vec<OutputFile> = Vec::with_capacity(paths.len());
-    for path in paths {
-        let Some(format) = Format::of(&path) else {
-            return Err(Refusal::usage(format!(
-                "-o {}: the name must end in .svg, .pb.gz, .folded or .json, which says the format",
-                path.display().to_string().escape_debug(),
-            )));
-        };
-        if outputs.iter().any(|output| output.path == path) {
-            return Err(Refusal::usage(format!(
-                "-o {}: given twice",
-                path.display().to_string().escape_debug()
-            )));
+/// Refuses a name that says no format, and one that is given twice.
+fn outputs(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Refusal> {
+    for (index, path) in paths.iter().enumerate() {
+        Format::from_path(path).map_err(|err| Refusal::usage(format!("-o {err}")))?;
+        if paths[..index].contains(path) {
+            let err = output::Error::Twice { path: path.clone() };
+            return Err(Refusal::usage(format!("-o {err}")));
         }
-        outputs.push(OutputFile { path, format });
     }
-    Ok(outputs)
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -321,12 +276,7 @@ mod tests {
                 selection: Selection::Pids(vec![5, 7]),
                 duration: Some(Duration::from_millis(1500)),
                 source: Source::Span,
-                outputs: vec![
-                    OutputFile { path: "a.svg".into(), format: Format::Svg },
-                    OutputFile { path: "b.pb.gz".into(), format: Format::Pprof },
-                    OutputFile { path: "c.folded".into(), format: Format::Folded },
-                    OutputFile { path: "d.json".into(), format: Format::Json },
-                ],
+                outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
                 value: Value::Objects,
                 by: By::Stack,
                 runtime_frames: true,
@@ -366,31 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_told_by_suffix() {
-        for (name, format) in [
-            ("/tmp/a.b.svg", Some(Format::Svg)),
-            ("x.pb.gz", Some(Format::Pprof)),
-            ("x.pb", None),
-            ("x.gz", None),
-            (".svg", None),
-            ("x.SVG", None),
-            ("-", None),
-            ("", None),
-            ("dir.svg/", Some(Format::Svg)),
-            ("..", None),
-        ] {
-            assert_eq!(Format::of(Path::new(name)), format, "{name}");
-        }
-    }
-
-    #[test]
     fn outputs_that_say_no_format_or_repeat_are_refused() {
-        assert!(
-            refusal(&["--all", "-o", "heap.txt"]).contains("-o heap.txt: the name must end in")
-        );
-        assert!(refusal(&["--all", "-o", "-"]).contains(".svg, .pb.gz"));
+        let text = refusal(&["--all", "-o", "heap.txt"]);
+        assert!(text.starts_with("-o heap.txt: ") && text.contains(".pb.gz"), "{text}");
         assert!(refusal(&["--all", "-o", "a\nb"]).contains(r"a\nb"));
         assert!(refusal(&["--all", "-o", "a.svg", "-o", "a.svg"]).contains("given twice"));
+        assert_eq!(config(&["--all", "-o", "-"]).outputs, [PathBuf::from("-")]);
     }
 
     #[test]

@@ -85,6 +85,11 @@ pub fn render(
     }
 }
 
+/// What was recorded, in one line.
+pub fn summary(profile: &Profile) -> String {
+    format!("{}; {}", describe::totals(profile), describe::verdict(profile))
+}
+
 /// Why an output can't be, or was not, written. Reads as one line that says what can be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -3,6 +3,10 @@
 //! In: a [`Command`] from the command line. Out: text on standard output, remarks on standard
 //! error, or a [`Failure`].
 
+mod assemble;
+mod record;
+mod targets;
+
 use std::io::{self, Write};
 
 use crate::cli::Command;
@@ -14,7 +18,12 @@ use crate::exit::{Exit, Failure};
 /// A [`Failure`] whose message is one line for the user.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Ps(_) | Command::Doctor(_) | Command::Record(_) => {
+        Command::Record(config) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;
+            runtime.block_on(record::run(config))
+        }
+        Command::Ps(_) | Command::Doctor(_) => {
             Err(Failure::new(Exit::Unsupported, "this build does not have the command yet"))
         }
     }

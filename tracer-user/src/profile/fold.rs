@@ -8,11 +8,16 @@
 //! `internal/runtime/exithook` allocates, when a hook is added. Packages like `runtime/debug` are
 //! not the runtime's here. `runtime.goexit`, the outermost frame of every goroutine, is left out
 //! as `appendLocsForStack` (proto.go) leaves it out.
+//!
+//! One thing is otherwise than in Go's profile: an allocation that the runtime makes for itself while
+//! it serves another one (`gcStart` inside `mallocgc` starts a worker) is not the caller's. Its stack
+//! stays whole, so that what is counted under the caller is what the caller allocated.
+//!
 //! In and out: a [`Profile`]; [`Profile::merge_equal`] afterwards brings together what became equal.
 
 use std::collections::HashMap;
 
-use super::{FrameKind, Location, LocationId, Name, Profile};
+use super::{Frame, FrameKind, Interner, Location, LocationId, Name, Profile};
 
 /// Removes the innermost run of runtime frames from every stack that has others, and
 /// `runtime.goexit` from its end.
@@ -25,6 +30,10 @@ pub fn fold_runtime(profile: &mut Profile) {
         let Some((at, skip)) = first_outside_runtime(&profile.locations, &sample.stack) else {
             continue;
         };
+        let inner = sample.stack[..at].iter().map(|id| &profile.locations[id.0 as usize]);
+        if is_nested(inner, &profile.names) {
+            continue;
+        }
         sample.stack.drain(..at);
         if skip == 0 {
             continue;
@@ -38,6 +47,15 @@ pub fn fold_runtime(profile: &mut Profile) {
             LocationId(locations.len() as u32 - 1)
         });
     }
+}
+
+/// Whether the allocator appears a second time, as its own caller's caller.
+fn is_nested<'a>(inner: impl Iterator<Item = &'a Location>, names: &Interner) -> bool {
+    let allocator = |f: &Frame| names.text(f.function).starts_with("runtime.mallocgc");
+    let mut frames = inner.flat_map(|location| &location.frames);
+    // Up to here it is one call that the allocator hands on within itself.
+    frames.by_ref().skip_while(|f| allocator(f)).next();
+    frames.any(allocator)
 }
 
 fn drop_goexit(locations: &[Location], stack: &mut Vec<LocationId>, goexit: Option<Name>) {
@@ -92,6 +110,23 @@ mod tests {
             "runtime.goexit",
         ];
         assert_eq!(folded(&frames), ["main.alloc", "main.main", "runtime.main"]);
+    }
+
+    #[test]
+    fn an_allocation_inside_the_allocator_is_not_the_callers() {
+        let handed_on =
+            ["runtime.mallocgcSmallNoScanSC6", "runtime.mallocgc", "runtime.newobject", "main.f"];
+        assert_eq!(folded(&handed_on), ["main.f"]);
+        let nested = [
+            "runtime.mallocgc",
+            "runtime.malg",
+            "runtime.newproc1",
+            "runtime.gcStart",
+            "runtime.mallocgc",
+            "runtime.newobject",
+            "main.f",
+        ];
+        assert_eq!(folded(&nested), nested);
     }
 
     #[test]

@@ -1,0 +1,312 @@
+//! `heaptap record`: from running Go programs to profiles.
+//!
+//! In: the configuration. Out: files, or a table on standard output. Everything that can fail
+//! before recording is tried before recording; once something is recorded it is written, whatever
+//! else happens.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::sys::signal::{SigHandler, Signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tracer_common::Counter;
+
+use super::{
+    assemble::assemble,
+    targets::{Targets, failure},
+};
+use crate::{
+    cli::record::{By, Color, Config, Value},
+    exit::{Exit, Failure},
+    host::{self, Selection, Selector},
+    output::{self, Sink, Style, TableOptions},
+    probe::{self, Kernel, Notice},
+    profile::{ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, Meta, Profile, Source, fold},
+};
+
+/// How often the progress line is written anew.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Records and writes.
+///
+/// # Errors
+/// What kept it from recording, or the first output that could not be written.
+pub async fn run(config: Config) -> Result<(), Failure> {
+    let sinks = open_outputs(&config)?;
+    let options = probe::Options {
+        max_stacks: config.max_stacks,
+        by_type: config.by == By::Type,
+        log: config.kernel_log,
+        ..probe::Options::default()
+    };
+    let mut kernel = Kernel::load(&options).map_err(failure)?;
+    kernel.watch_processes().map_err(failure)?;
+    let mut recording = Recording::start(&config, kernel)?;
+    recording.follow(&config).await?;
+    let profile = recording.finish(&config)?;
+    write(&config, &profile, sinks)
+}
+
+/// A recording under way.
+struct Recording {
+    kernel: Kernel,
+    targets: Targets,
+    began: Instant,
+    started: SystemTime,
+    notes: Vec<String>,
+}
+
+impl Recording {
+    /// Attaches to every selected process. One line on standard error says that it has begun.
+    fn start(config: &Config, kernel: Kernel) -> Result<Self, Failure> {
+        let whole_files = matches!(config.selection, Selection::All | Selection::Exe(_));
+        let mut recording = Self {
+            kernel,
+            targets: Targets::new(config.source, whole_files),
+            began: Instant::now(),
+            started: SystemTime::now(),
+            notes: Vec::new(),
+        };
+        let not_there = |err: host::Error| Failure::new(err.exit(), err.to_string());
+        let selected = host::select(&config.selection).map_err(not_there)?;
+        if let Some(err) = selected.refused.into_iter().next() {
+            return Err(not_there(err));
+        }
+        // A process that is named must be recorded; of many found, those that can be are.
+        let named = matches!(config.selection, Selection::Pids(_));
+        let mut refused: Vec<Failure> = Vec::new();
+        for process in selected.processes {
+            let pid = process.id.pid;
+            match recording.targets.add(&mut recording.kernel, pid) {
+                Ok(()) => {}
+                Err(failure) if named => return Err(failure),
+                Err(failure) => refused.push(failure),
+            }
+        }
+        // What is no Go program was not meant; what is one and can't be traced is told.
+        let told = refused.iter().filter(|failure| failure.exit != Exit::Target);
+        recording.notes.extend(told.map(|failure| format!("not recorded: {failure}")));
+        if recording.targets.live() == 0 {
+            let first = refused.into_iter().find(|failure| failure.exit != Exit::Target);
+            return Err(first.unwrap_or_else(|| {
+                Failure::new(
+                    Exit::Target,
+                    "no Go process is selected; `heaptap ps` lists what there is",
+                )
+            }));
+        }
+        for tapped in &recording.targets.binaries {
+            let why = tapped.incomplete.iter();
+            recording.notes.extend(why.map(|w| format!("NOT COMPLETE: {}: {w}", tapped.path)));
+            if let Some(slow) = tapped.sites.iter().find(|planned| !planned.site.emulated) {
+                recording.notes.push(format!(
+                    "{}: the kernel single-steps {} of this Go version; each event costs the \
+                     program about ten times as much as with Go 1.21 or later",
+                    tapped.path, slow.site.function
+                ));
+            }
+        }
+        (recording.began, recording.started) = (Instant::now(), SystemTime::now());
+        recording.announce(config);
+        Ok(recording)
+    }
+
+    fn announce(&self, config: &Config) {
+        let until = match config.duration {
+            Some(duration) => format!("for {} s", duration.as_secs_f64()),
+            None => "until Ctrl-C".to_string(),
+        };
+        let (processes, sites) = (self.targets.live(), self.kernel.attached());
+        let plural = if processes == 1 { "" } else { "es" };
+        // Scripts wait for this line, so it is there with --quiet too.
+        eprintln!(
+            "heaptap: recording {processes} process{plural} at {sites} sites, mode {}, {until}",
+            config.source.word()
+        );
+        if !config.quiet {
+            for note in &self.notes {
+                eprintln!("heaptap: {}", output::text::printable(note));
+            }
+        }
+    }
+
+    /// Waits for the end: the time is up, Ctrl-C, or nobody is left.
+    async fn follow(&mut self, config: &Config) -> Result<(), Failure> {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut notices = self.kernel.notices().map_err(failure)?;
+        let mut log = self.kernel.log().map_err(failure)?;
+        let progress = !config.quiet && io::stderr().is_terminal();
+        let mut ticks = interval(PROGRESS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A century stands for no end: sleeping must not overflow the clock.
+        let longest = Duration::from_secs(100 * 365 * 86_400);
+        let end = self.began + config.duration.unwrap_or(longest).min(longest);
+        loop {
+            tokio::select! {
+                () = sleep_until(end.into()) => break,
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                news = notices.next() => {
+                    for notice in news.map_err(|err| failure(probe::Error::Ring(err)))? {
+                        self.notice(notice, config);
+                    }
+                    if self.targets.live() == 0 {
+                        break;
+                    }
+                }
+                _ = ticks.tick(), if progress => self.progress(),
+                _ = pump(log.as_mut()), if log.is_some() => {}
+            }
+        }
+        if progress {
+            eprint!("\r\x1b[K");
+        }
+        // From here on a second Ctrl-C ends heaptap at once.
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            // SAFETY: the default action is no handler function.
+            let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+        }
+        Ok(())
+    }
+
+    /// A traced process has exec'd or ended.
+    fn notice(&mut self, notice: Notice, config: &Config) {
+        match notice {
+            Notice::Exit { image, .. } => self.targets.ended(image),
+            Notice::Exec { pid, image } => {
+                self.targets.ended(image);
+                // It may run the same program again, another Go program, or something else.
+                let selector = Selector::new(&config.selection);
+                if !host::process(pid).is_ok_and(|process| selector.wants(&process)) {
+                    return;
+                }
+                if let Err(failure) = self.targets.add(&mut self.kernel, pid) {
+                    self.notes
+                        .push(format!("process {pid} was recorded until its exec: {failure}"));
+                }
+            }
+        }
+    }
+
+    fn progress(&self) {
+        let Ok(counters) = self.kernel.counters() else { return };
+        let of = |wanted: Counter| {
+            counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, n)| *n)
+        };
+        let lost: u64 = counters.iter().filter(|(c, _)| c.is_loss()).map(|(_, n)| n).sum();
+        eprint!(
+            "\r\x1b[Kheaptap: {:.1} s  {} events  {} stacks  {lost} lost",
+            self.began.elapsed().as_secs_f64(),
+            output::text::grouped(of(Counter::Recorded)),
+            output::text::grouped(of(Counter::Stacks)),
+        );
+        let _ = io::stderr().flush();
+    }
+
+    /// Stops counting, detaches, drains, names.
+    fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
+        self.targets.deselect_all(&mut self.kernel)?;
+        let duration = self.began.elapsed();
+        // Only now is no program under way any more, and what is read below does not move.
+        self.kernel.detach();
+        let raw = self.kernel.stacks().map_err(failure)?;
+        let counters = self.kernel.counters().map_err(failure)?;
+        drop(self.kernel);
+        if config.source == Source::Span {
+            self.notes.push(
+                "values are estimates: objects in spans that a collection took back unfinished are \
+                 missing, and sizes allocated in step with the spans can be off (docs/limits.md)"
+                    .to_string(),
+            );
+        }
+        let meta = Meta {
+            source: config.source,
+            started: self.started,
+            duration,
+            value_types: vec![ALLOC_OBJECTS, ALLOC_SPACE],
+            default_value: match config.value {
+                Value::Objects => 0,
+                Value::Bytes => 1,
+            },
+            counters: counters
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(counter, count)| CounterValue {
+                    name: counter.name(),
+                    help: counter.help(),
+                    is_loss: counter.is_loss(),
+                    count,
+                })
+                .collect(),
+            notes: self.notes,
+        };
+        let by_type = config.by == By::Type;
+        let mut profile = assemble(&raw, &self.targets, meta, by_type);
+        if !config.runtime_frames {
+            fold::fold_runtime(&mut profile);
+        }
+        if by_type {
+            profile.add_type_leaves();
+        }
+        profile.merge_equal();
+        Ok(profile)
+    }
+}
+
+/// Lets the kernel programs' log through; without one it is never asked.
+async fn pump(log: Option<&mut probe::KernelLog>) {
+    if let Some(log) = log {
+        let _ = log.pump().await;
+    }
+}
+
+fn no_signals(err: io::Error) -> Failure {
+    Failure::new(Exit::Failure, format!("signals can't be waited for: {err}"))
+}
+
+fn open_outputs(config: &Config) -> Result<Vec<Sink>, Failure> {
+    if config.outputs.is_empty() {
+        return Ok(vec![Sink::stdout()]);
+    }
+    Sink::open_all(&config.outputs).map_err(|err| Failure::new(err.exit(), err.to_string()))
+}
+
+fn write(config: &Config, profile: &Profile, sinks: Vec<Sink>) -> Result<(), Failure> {
+    let color = match config.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        }
+    };
+    let options = output::Options {
+        value: None,
+        table: TableOptions {
+            style: Style {
+                color,
+                width: terminal_size::terminal_size().map_or(100, |(width, _)| width.0.into()),
+            },
+            top: config.top,
+            by_type: config.by == By::Type,
+            ..TableOptions::default()
+        },
+    };
+    let written: Vec<String> =
+        sinks.iter().filter_map(|s| s.target()).map(|p| p.display().to_string()).collect();
+    let errors = output::write_all(profile, &options, sinks);
+    if !config.quiet && !written.is_empty() {
+        eprintln!("heaptap: {}; wrote {}", output::summary(profile), written.join(", "));
+    }
+    let mut errors = errors.into_iter();
+    let Some(first) = errors.next() else { return Ok(()) };
+    for other in errors {
+        eprintln!("heaptap: {other}");
+    }
+    Err(Failure::new(first.exit(), first.to_string()))
+}

@@ -1,0 +1,290 @@
+//! Who is traced: inspects processes, resolves their binaries, attaches, follows execs and exits.
+//!
+//! In: pids. Out: images (one exec of one process each) that the kernel programs count for, and
+//! everything that is needed to name their addresses after they are gone. Between looking at a
+//! process and selecting it anything may happen; so it is looked at again afterwards.
+
+use std::{collections::HashSet, fs::File, num::NonZeroU32, sync::Arc};
+
+use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
+
+use crate::{
+    address::{LoadBias, RuntimeAddr},
+    exit::{Exit, Failure},
+    gobin::{self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site},
+    host::{self, Mapping},
+    probe::{self, Attachment, Kernel, Program, Scope},
+    profile::Source,
+};
+
+/// A binary whose sites are known.
+pub struct Tapped {
+    pub go: Arc<GoBinary>,
+    /// As the first process that ran it saw it.
+    pub path: String,
+    /// In the order of [`Cookie::site`].
+    pub sites: Vec<PlannedSite>,
+    /// Why what is recorded of it can't be called complete.
+    pub incomplete: Option<String>,
+    file: File,
+    dev: u64,
+    ino: u64,
+    span: Option<SpanLayout>,
+    attached: HashSet<Option<u32>>,
+}
+
+/// A site and what is to be attached there.
+pub struct PlannedSite {
+    pub site: Site,
+    program: Program,
+    min_size: u16,
+}
+
+/// One exec of one process.
+pub struct Image {
+    pub process: host::Process,
+    /// Index in [`Targets::binaries`].
+    pub binary: usize,
+    pub bias: LoadBias,
+    /// Executable mappings of other files, with the files, for programs with C code.
+    pub libraries: Vec<Library>,
+    pub live: bool,
+}
+
+impl Image {
+    /// The library, if any, that an address lies in.
+    pub fn library(&self, address: RuntimeAddr) -> Option<&Library> {
+        self.libraries
+            .iter()
+            .find(|library| (library.mapping.start..library.mapping.end).contains(&address))
+    }
+}
+
+/// A shared library (or the C parts of the program) as one process has it mapped.
+pub struct Library {
+    pub mapping: Mapping,
+    pub file: File,
+}
+
+/// Everything that is or was traced.
+pub struct Targets {
+    source: Source,
+    /// Attach to the file for everybody, because every process of it is wanted.
+    whole_files: bool,
+    pub binaries: Vec<Tapped>,
+    /// Index + 1 is [`ProcEntry::image`].
+    pub images: Vec<Image>,
+}
+
+/// A process that execs faster than it can be looked at is given up after this many looks.
+const LOOKS: u32 = 5;
+
+impl Targets {
+    /// Nobody yet.
+    pub fn new(source: Source, whole_files: bool) -> Self {
+        Self { source, whole_files, binaries: Vec::new(), images: Vec::new() }
+    }
+
+    /// How many processes are being counted.
+    pub fn live(&self) -> usize {
+        self.images.iter().filter(|image| image.live).count()
+    }
+
+    /// The image behind a key's number.
+    pub fn image(&self, number: u32) -> Option<&Image> {
+        self.images.get((number as usize).checked_sub(1)?)
+    }
+
+    /// The pid's image ended: it exec'd or exited.
+    pub fn ended(&mut self, number: u32) {
+        let index = (number as usize).checked_sub(1);
+        if let Some(image) = index.and_then(|index| self.images.get_mut(index)) {
+            image.live = false;
+        }
+    }
+
+    /// Starts counting a process.
+    pub fn add(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), Failure> {
+        for _ in 0..LOOKS {
+            let process = host::process(pid).map_err(not_readable)?;
+            let (binary, bias) = self.inspect(pid)?;
+            self.attach(kernel, binary, pid)?;
+            let number = self.images.len() as u32 + 1;
+            kernel.select(pid, &self.entry(number, binary)).map_err(failure)?;
+            // From here on an exec is seen by the kernel program; was there one before?
+            if self.inspect(pid).is_ok_and(|now| now == (binary, bias)) && process.id.is_alive() {
+                let libraries = self.libraries(pid, binary);
+                self.images.push(Image { process, binary, bias, libraries, live: true });
+                return Ok(());
+            }
+            kernel.deselect(pid).map_err(failure)?;
+        }
+        Err(Failure::new(
+            Exit::Target,
+            format!("process {pid} starts one program after the other; record it by --exe instead"),
+        ))
+    }
+
+    /// Stops counting everybody, at once.
+    pub fn deselect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
+        for image in self.images.iter().filter(|image| image.live) {
+            kernel.deselect(image.process.id.pid).map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    /// Which binary a process runs and where it lies in its memory.
+    fn inspect(&mut self, pid: u32) -> Result<(usize, LoadBias), Failure> {
+        let exe = host::open_exe(pid).map_err(not_readable)?;
+        // A file that is held open keeps its inode number to itself.
+        let same = |tapped: &Tapped| (tapped.dev, tapped.ino) == (exe.dev, exe.ino);
+        let binary = match self.binaries.iter().position(same) {
+            Some(binary) => binary,
+            None => {
+                let tapped = self.resolve(&exe).map_err(|failure| {
+                    Failure::new(failure.exit, format!("process {pid}: {failure}"))
+                })?;
+                self.binaries.push(tapped);
+                self.binaries.len() - 1
+            }
+        };
+        let go = &self.binaries[binary].go;
+        let bias = match (go.facts().load, go.text_mapping()) {
+            (LoadType::Fixed, _) | (_, None) => LoadBias(0),
+            (LoadType::Pie, Some(text)) => {
+                let segment = host::Segment { vaddr: text.start, offset: text.offset };
+                host::load_bias(&exe, segment).map_err(not_readable)?
+            }
+        };
+        Ok((binary, bias))
+    }
+
+    /// Opens a binary and finds its sites.
+    fn resolve(&self, exe: &host::ExeFile) -> Result<Tapped, Failure> {
+        let path = exe.path.to_string_lossy().into_owned();
+        let unsupported = |why: String| Failure::new(Exit::Unsupported, format!("{path}: {why}"));
+        let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
+        let go = GoBinary::open(file).map_err(|err| {
+            let failure = unsupported(err.to_string());
+            if matches!(err, gobin::Error::NotElf | gobin::Error::NotGo) {
+                Failure::new(Exit::Target, failure.message)
+            } else {
+                failure
+            }
+        })?;
+        if go.facts().loads_plugins {
+            return Err(unsupported(
+                "it can load plugins, whose code heaptap can't see; that is not supported".into(),
+            ));
+        }
+        let site_error = |err: sites::SiteError| unsupported(err.to_string());
+        let (planned, incomplete, span) = match self.source {
+            Source::Exact => {
+                let found = sites::alloc_sites(&go).map_err(site_error)?;
+                let sites = found.sites.into_iter().map(|alloc| PlannedSite {
+                    site: alloc.site,
+                    program: Program::Alloc,
+                    min_size: alloc.min_size,
+                });
+                (sites.collect(), found.incomplete, None)
+            }
+            Source::Span => {
+                let layout = go.facts().version.as_ref().and_then(layout::span);
+                let Some(layout) = layout else {
+                    let version = go.facts().version_text.clone();
+                    return Err(unsupported(format!(
+                        "span mode does not know the structures of {}; use --mode exact",
+                        version.as_deref().unwrap_or("its unknown Go version")
+                    )));
+                };
+                let found = sites::span_sites(&go).map_err(site_error)?;
+                let plan = |site, program| PlannedSite { site, program, min_size: 0 };
+                let sites = vec![
+                    plan(found.refill, Program::SpanRefill),
+                    plan(found.large, Program::SpanLarge),
+                ];
+                (sites, None, Some(layout))
+            }
+        };
+        let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
+        Ok(Tapped {
+            go: Arc::new(go),
+            path,
+            sites: planned,
+            incomplete,
+            file,
+            dev: exe.dev,
+            ino: exe.ino,
+            span,
+            attached: HashSet::new(),
+        })
+    }
+
+    /// Attaches a binary's sites for a process, or for everybody, once.
+    fn attach(&mut self, kernel: &mut Kernel, binary: usize, pid: u32) -> Result<(), Failure> {
+        let whole_files = self.whole_files;
+        let tapped = &mut self.binaries[binary];
+        let who = (!whole_files).then_some(pid);
+        if !tapped.attached.insert(who) {
+            return Ok(());
+        }
+        let scope = who.and_then(NonZeroU32::new).map_or(Scope::File, Scope::Process);
+        for (index, planned) in tapped.sites.iter().enumerate() {
+            let attached = kernel.attach(&Attachment {
+                program: planned.program,
+                file: &tapped.file,
+                offset: planned.site.offset,
+                expected: &planned.site.bytes,
+                cookie: Cookie {
+                    binary: binary as u32 + 1,
+                    site: index as u16,
+                    min_size: planned.min_size,
+                },
+                scope,
+            });
+            attached.map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, image: u32, binary: usize) -> ProcEntry {
+        let span = self.binaries[binary].span;
+        ProcEntry {
+            image,
+            binary: binary as u32 + 1,
+            state: PROC_LIVE,
+            mcache_alloc: span.map_or(0, |s| s.mcache_alloc),
+            span_alloc_count: span.map_or(0, |s| s.alloc_count),
+            span_alloc_count_before: span.map_or(0, |s| s.alloc_count_before_cache),
+            span_elemsize: span.map_or(0, |s| s.elemsize),
+            _pad: 0,
+        }
+    }
+
+    /// Opens what C frames can lie in, while the process is there to ask. A library that can't be
+    /// opened leaves its frames without names, with that reason.
+    fn libraries(&self, pid: u32, binary: usize) -> Vec<Library> {
+        if !self.binaries[binary].go.facts().cgo {
+            return Vec::new();
+        }
+        let mappings = host::mappings(pid).unwrap_or_default();
+        mappings
+            .into_iter()
+            .filter(|mapping| mapping.executable && mapping.inode != 0)
+            .filter_map(|mapping| {
+                let file = host::open_mapped(pid, &mapping).ok()?;
+                Some(Library { mapping, file })
+            })
+            .collect()
+    }
+}
+
+fn not_readable(err: host::Error) -> Failure {
+    Failure::new(err.exit(), err.to_string())
+}
+
+/// The kernel's refusals as the user sees them.
+pub fn failure(err: probe::Error) -> Failure {
+    let exit = if err.is_permission() { Exit::Permission } else { Exit::Unsupported };
+    Failure::new(exit, err.to_string())
+}
