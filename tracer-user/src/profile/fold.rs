@@ -54,7 +54,7 @@ fn is_nested<'a>(inner: impl Iterator<Item = &'a Location>, names: &Interner) ->
     let allocator = |f: &Frame| names.text(f.function).starts_with("runtime.mallocgc");
     let mut frames = inner.flat_map(|location| &location.frames);
     // Up to here it is one call that the allocator hands on within itself.
-    frames.by_ref().skip_while(|f| allocator(f)).next();
+    let _ = frames.find(|f| !allocator(f));
     frames.any(allocator)
 }
 
