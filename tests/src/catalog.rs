@@ -6,7 +6,16 @@ use crate::Variant;
 
 /// Every (fixture, Go `major.minor`, variant) that a test asks for.
 pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
-    let mut all = Vec::new();
+    let mut all = vec![
+        ("alloc", "1.26", Variant::External),
+        ("life", "1.26", Variant::Stripped),
+        ("pluginhost", "1.26", Variant::Cgo),
+        ("pluginpart", "1.26", Variant::Plugin),
+    ];
+    for go in ["1.21", "1.24", "1.27"] {
+        all.push(("alloc", go, Variant::Bare));
+        all.push(("cgo", go, Variant::Default));
+    }
     for release in pins::GO {
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));

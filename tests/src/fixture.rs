@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use xtask::pins::GoRelease;
 use xtask::{paths, toolchain};
 
-use crate::{erase, running::Running};
+use crate::{patch, running::Running};
 
 /// How a fixture is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub enum Variant {
     External,
     /// Stripped, then without section headers and without build info.
     Bare,
+    /// With cgo allowed, for programs that need it without importing C.
+    Cgo,
     /// `-buildmode=plugin`: a shared object for another Go program.
     Plugin,
 }
@@ -44,13 +46,14 @@ impl Variant {
             Variant::PieStripped => "pie-stripped",
             Variant::External => "external",
             Variant::Bare => "bare",
+            Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
         }
     }
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Variant::Default => &[],
+            Variant::Default | Variant::Cgo => &[],
             Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
             Variant::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
@@ -105,7 +108,7 @@ impl Fixture {
             let part = dir.join(format!("{stem}.part"));
             sources.compile(&command, variant, &part)?;
             if variant == Variant::Bare {
-                erase::sections_and_build_info(&part)?;
+                patch::sections_and_build_info(&part)?;
             }
             fs::rename(&part, &program).context("can't move a fixture into place")?;
         }
@@ -147,7 +150,7 @@ impl Sources {
 
     fn compile(&self, go: &Path, variant: Variant, to: &Path) -> Result<()> {
         let uses_cgo = |text: &[u8]| text.windows(10).any(|part| part == b"import \"C\"");
-        let cgo = matches!(variant, Variant::External | Variant::Plugin)
+        let cgo = matches!(variant, Variant::External | Variant::Cgo | Variant::Plugin)
             || self.files.iter().any(|(_, text)| uses_cgo(text));
         let mut command = toolchain::go_command(go);
         command.args(["build", "-buildvcs=false"]).args(variant.flags());

@@ -4,10 +4,11 @@
 //! skipped in silence. Tests wait on pipes, never on a clock.
 
 pub mod catalog;
-mod erase;
+pub mod check;
 pub mod fixture;
 pub mod heaptap;
 mod lines;
+pub mod patch;
 pub mod profile;
 pub mod report;
 pub mod running;

@@ -94,6 +94,11 @@ impl Profile {
         self.counters.iter().find(|c| c.name == name).map_or(0, |c| c.count)
     }
 
+    /// Counters that mean that something is missing.
+    pub fn losses(&self) -> Vec<&Counter> {
+        self.counters.iter().filter(|counter| counter.is_loss).collect()
+    }
+
     /// Process ids that stacks belong to.
     pub fn pids(&self) -> Vec<u32> {
         let mut pids: Vec<u32> =
@@ -101,6 +106,13 @@ impl Profile {
         pids.sort_unstable();
         pids.dedup();
         pids
+    }
+}
+
+impl Stack {
+    /// Whether outer frames are missing: the outermost frame is heaptap's mark.
+    pub fn is_truncated(&self) -> bool {
+        self.frames.last().is_some_and(|frame| frame.kind == "marker")
     }
 }
 

@@ -1,0 +1,120 @@
+//! Exact means exact: on every Go release, however the program was built, every call path has its
+//! own count, bytes and frames, and the total is `runtime.MemStats.Mallocs`.
+
+use anyhow::{Result, ensure};
+use heaptap_tests::profile::Profile;
+use heaptap_tests::{Fixture, Recording, Variant, check, require_root};
+
+const ROUNDS: u32 = 10;
+
+fn counts_exactly(go: &str, variant: Variant) -> Result<()> {
+    require_root()?;
+    let mut alloc = Fixture::build("alloc", go, variant)?.start()?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let pid = alloc.pid().to_string();
+    let recording =
+        Recording::start(["-p".as_ref(), pid.as_ref(), "-o".as_ref(), json.as_os_str()])?;
+    alloc.rounds(ROUNDS)?;
+    recording.stop()?.expect(0)?;
+    let report = alloc.report()?;
+    let profile = Profile::read(&json)?;
+    check::all(&profile, &report)?;
+    let deep = report.path("recursion_160")?.count;
+    let truncated = profile.counter("truncated_stacks");
+    ensure!(truncated == deep, "{truncated} stacks truncated, {deep} are too deep");
+    let version = profile.processes[0].go_version.as_deref();
+    ensure!(version == Some(&report.go), "Go version {version:?} of a {} program", report.go);
+    Ok(())
+}
+
+macro_rules! matrix {
+    ($($release:ident $go:literal;)*) => {
+        $(
+            mod $release {
+                use super::*;
+
+                #[test]
+                fn default() -> Result<()> {
+                    counts_exactly($go, Variant::Default)
+                }
+
+                #[test]
+                fn stripped() -> Result<()> {
+                    counts_exactly($go, Variant::Stripped)
+                }
+
+                #[test]
+                fn pie() -> Result<()> {
+                    counts_exactly($go, Variant::Pie)
+                }
+
+                #[test]
+                fn pie_stripped() -> Result<()> {
+                    counts_exactly($go, Variant::PieStripped)
+                }
+            }
+        )*
+    };
+}
+
+matrix! {
+    go1_19 "1.19";
+    go1_21 "1.21";
+    go1_22 "1.22";
+    go1_23 "1.23";
+    go1_24 "1.24";
+    go1_25 "1.25";
+    go1_26 "1.26";
+    go1_27 "1.27";
+}
+
+/// The system's linker lays the program out in its own way.
+#[test]
+fn linked_externally() -> Result<()> {
+    counts_exactly("1.26", Variant::External)
+}
+
+/// No section headers, no build info: what packers and some package makers leave.
+#[test]
+fn without_sections_and_build_info() -> Result<()> {
+    for go in ["1.21", "1.24", "1.27"] {
+        counts_exactly(go, Variant::Bare)?;
+    }
+    Ok(())
+}
+
+/// Go functions that C calls: their own frames are there and every call counts; direct calls keep
+/// their whole stack.
+#[test]
+fn called_back_from_c() -> Result<()> {
+    require_root()?;
+    for go in ["1.21", "1.24", "1.27"] {
+        let mut cgo = Fixture::build("cgo", go, Variant::Default)?.start()?;
+        let dir = tempfile::tempdir()?;
+        let json = dir.path().join("out.json");
+        let pid = cgo.pid().to_string();
+        let recording =
+            Recording::start(["-p".as_ref(), pid.as_ref(), "-o".as_ref(), json.as_os_str()])?;
+        let mallocs = cgo.rounds(ROUNDS)?;
+        recording.stop()?.expect(0)?;
+        let profile = Profile::read(&json)?;
+        let value = profile.value("alloc_objects")?;
+        let count = |function: &str, caller: &str| -> u64 {
+            let by = profile.stacks.iter().filter(|stack| {
+                let names: Vec<&str> =
+                    stack.frames.iter().take(2).map(|frame| frame.function.as_str()).collect();
+                names == [function, caller]
+            });
+            by.map(|stack| stack.values[value]).sum()
+        };
+        let (called, direct) =
+            (count("main.keepCalled", "main.called_by_c"), count("main.keepDirect", "main.round"));
+        ensure!(called == u64::from(ROUNDS) * 50, "Go {go}: {called} allocations in callbacks");
+        ensure!(direct == u64::from(ROUNDS) * 2, "Go {go}: {direct} allocations beside callbacks");
+        let total = profile.total("alloc_objects")?;
+        // The answer's line and the next command's are allocated outside of what it counts.
+        ensure!((mallocs..mallocs + 20).contains(&total), "Go {go}: {total} seen of {mallocs}");
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What can't be done is refused with one line and the documented exit code, before anything is
+//! recorded, and nothing already collected is lost.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::profile::Profile;
+use heaptap_tests::{Fixture, Recording, Running, Variant, heaptap, patch, require_root};
+
+/// A privilege is missing: `setpriv` takes all of root's away.
+#[test]
+fn without_privileges() -> Result<()> {
+    require_root()?;
+    let alloc = Fixture::build("alloc", "1.26", Variant::Default)?.start()?;
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    command.arg(heaptap::program()?).args(["record", "-d", "1", "-p", &alloc.pid().to_string()]);
+    heaptap::run_command(command)?.refused(3, "CAP_")
+}
+
+/// An ordinary user is told which privileges are missing.
+#[test]
+fn as_an_ordinary_user() -> Result<()> {
+    require_root()?;
+    let alloc = Fixture::build("alloc", "1.26", Variant::Default)?.start()?;
+    // A copy where anyone may read it.
+    let dir = tempfile::tempdir()?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let copy = dir.path().join("heaptap");
+    fs::copy(heaptap::program()?, &copy)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(&copy).args(["record", "-d", "1", "-p", &alloc.pid().to_string()]);
+    heaptap::run_command(command)?.refused(3, "root")
+}
+
+#[test]
+fn no_such_process() -> Result<()> {
+    require_root()?;
+    let mut child = Command::new("true").stdout(Stdio::null()).spawn()?;
+    let pid = child.id().to_string();
+    child.wait()?;
+    heaptap::run(["record", "-d", "1", "-p", &pid])?.refused(4, &pid)
+}
+
+#[test]
+fn not_a_go_program() -> Result<()> {
+    require_root()?;
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let ended = heaptap::run(["record", "-d", "1", "-p", &child.id().to_string()])?;
+    drop(child.stdin.take());
+    child.wait()?;
+    ended.refused(4, "Go")
+}
+
+/// A program that says that it was built by a Go that is too old, or that nobody knows.
+#[test]
+fn old_and_unknown_versions() -> Result<()> {
+    require_root()?;
+    for (from, to) in [("go1.21.13", "go1.17.13"), ("go1.21.13", "go1.99.13")] {
+        let fixture = Fixture::build("alloc", "1.21", Variant::Default)?;
+        let dir = tempfile::tempdir()?;
+        let copy = dir.path().join("alloc-patched");
+        patch::replace(&fixture.program, &copy, from.as_bytes(), to.as_bytes())?;
+        let alloc = Running::start(Command::new(&copy))?;
+        let ended = heaptap::run(["record", "-d", "1", "-p", &alloc.pid().to_string()])?;
+        ended.refused(5, to)?;
+    }
+    Ok(())
+}
+
+/// Several images of Go code in one process.
+#[test]
+fn a_host_of_plugins() -> Result<()> {
+    require_root()?;
+    let part = Fixture::build("pluginpart", "1.26", Variant::Plugin)?;
+    let host = Fixture::build("pluginhost", "1.26", Variant::Cgo)?;
+    let mut command = Command::new(&host.program);
+    command.arg(&part.program);
+    let host = Running::start(command)?;
+    let ended = heaptap::run(["record", "-d", "1", "-p", &host.pid().to_string()])?;
+    ended.refused(5, "plugin")
+}
+
+/// Found before anything is recorded: it ends at once although it was asked to record for an hour.
+#[test]
+fn outputs_that_cannot_be_written() -> Result<()> {
+    require_root()?;
+    let alloc = Fixture::build("alloc", "1.26", Variant::Default)?.start()?;
+    let dir = tempfile::tempdir()?;
+    let inside = |name: &str| dir.path().join(name).display().to_string();
+    fs::create_dir(inside("directory.svg"))?;
+    for path in [inside("missing/out.svg"), inside("directory.svg"), "/proc/out.json".into()] {
+        let good = inside("good.json");
+        let pid = alloc.pid().to_string();
+        let ended = heaptap::run(["record", "-d", "3600", "-p", &pid, "-o", &good, "-o", &path])?;
+        ended.refused(6, &path)?;
+        ensure!(!fs::exists(&good)?, "an output was left behind for a recording that never was");
+    }
+    Ok(())
+}
+
+/// An output whose directory goes away while recording fails; the other one is written.
+#[test]
+fn one_output_that_fails_does_not_stop_the_others() -> Result<()> {
+    require_root()?;
+    let mut alloc = Fixture::build("alloc", "1.26", Variant::Default)?.start()?;
+    let (kept, gone) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (good, bad) = (kept.path().join("out.json"), gone.path().join("out.svg"));
+    let (good_text, bad_text) = (good.display().to_string(), bad.display().to_string());
+    let pid = alloc.pid().to_string();
+    let recording = Recording::start(["-p", &pid, "-o", &bad_text, "-o", &good_text])?;
+    let mallocs = alloc.rounds(2)?;
+    gone.close()?;
+    let ended = recording.stop()?;
+    ended.expect(6)?;
+    ensure!(ended.stderr.contains(&bad_text), "the failure is not told: {}", ended.stderr);
+    let total = Profile::read(&good)?.total("alloc_objects")?;
+    ensure!(total >= mallocs, "the other output has {total} of {mallocs}");
+    Ok(())
+}
+
+/// A file that is no program, or is cut short, or lies about itself, where a path is asked for.
+#[test]
+fn hostile_files() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("alloc", "1.26", Variant::Default)?;
+    let whole = fs::read(&fixture.program)?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("program");
+    let path = file.to_str().context("a temporary path that is no text")?;
+    let cut = [0, 1, 63, 64, 4096, whole.len() / 2];
+    for length in cut {
+        fs::write(&file, &whole[..length])?;
+        let ended = heaptap::run(["record", "-d", "1", "--exe", path])?;
+        ensure!(
+            matches!(ended.code, Some(4 | 5)) && ended.stderr.trim().lines().count() == 1,
+            "{length} bytes: {ended:?}"
+        );
+    }
+    fs::write(&file, "#!/bin/sh\nexit 0\n")?;
+    let ended = heaptap::run(["record", "-d", "1", "--exe", path])?;
+    ensure!(matches!(ended.code, Some(4 | 5)), "a script: {ended:?}");
+    Ok(())
+}
+
+#[test]
+fn a_command_line_that_says_nothing() -> Result<()> {
+    heaptap::run(["record"])?.refused(2, "-p PID")
+}

@@ -1,0 +1,130 @@
+//! A stripped program's frames are those that `go tool addr2line` tells for the same addresses of
+//! its twin with symbols.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use heaptap_tests::profile::{Profile, StackFrame};
+use heaptap_tests::{Fixture, Recording, Variant, require_root};
+
+fn equals_its_twin(go: &str, variant: Variant) -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("alloc", go, variant)?;
+    let mut alloc = fixture.start()?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let pid = alloc.pid().to_string();
+    // With the runtime's frames: nothing of an address is folded away.
+    let args = ["-p", &pid, "--runtime-frames", "-o"];
+    let recording = Recording::start(args.iter().map(AsRef::as_ref).chain([json.as_os_str()]))?;
+    alloc.rounds(2)?;
+    recording.stop()?.expect(0)?;
+    let profile = Profile::read(&json)?;
+
+    let places = places(&profile);
+    ensure!(places.len() > 100, "only {} addresses", places.len());
+    let twin = Fixture::build("alloc", go, variant.unstripped())?;
+    let told = addr2line(&twin, places.keys().copied())?;
+    let mut wrong = Vec::new();
+    for ((address, place), told) in places.iter().zip(told) {
+        if *place != told {
+            wrong.push(format!("{address}: heaptap {place:?}, addr2line {told:?}"));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{} of {} addresses differ:\n{}", wrong.len(), places.len(), wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// What `go tool addr2line` tells of an address: the function that was really called, and the
+/// innermost file and line, which may be an inlined function's.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    function: String,
+    line: String,
+}
+
+/// Every address of a profile. Addresses with a hidden wrapper or without a name are left out.
+fn places(profile: &Profile) -> BTreeMap<&str, Place> {
+    let mut places = BTreeMap::new();
+    for stack in &profile.stacks {
+        let mut innermost: Option<&StackFrame> = None;
+        for frame in &stack.frames {
+            let first = innermost.get_or_insert(frame);
+            if frame.inlined {
+                continue;
+            }
+            let place = Place {
+                function: frame.function.clone(),
+                line: format!("{}:{}", first.file, first.line),
+            };
+            if frame.kind != "marker" {
+                places.insert(frame.address.as_str(), place);
+            }
+            innermost = None;
+        }
+    }
+    places
+}
+
+fn addr2line<'a>(twin: &Fixture, addresses: impl Iterator<Item = &'a str>) -> Result<Vec<Place>> {
+    let mut command = twin.go_tool("addr2line")?;
+    command.arg(&twin.program).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("can't start go tool addr2line")?;
+    let mut stdin = child.stdin.take().context("addr2line has no stdin")?;
+    // A few hundred lines: they fit into the pipe while nobody reads the answers.
+    for address in addresses {
+        writeln!(stdin, "{address}")?;
+    }
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "addr2line failed: {}", output.status);
+    let text = String::from_utf8(output.stdout)?;
+    let lines: Vec<&str> = text.lines().collect();
+    let place = |pair: &[&str]| Place { function: shortened(pair[0]), line: pair[1].to_string() };
+    Ok(lines.chunks_exact(2).map(place).collect())
+}
+
+/// Symbol tables spell type parameters out; Go's tracebacks and profiles don't.
+fn shortened(function: &str) -> String {
+    match (function.find('['), function.rfind(']')) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}[...]{}", &function[..from], &function[to + 1..])
+        }
+        _ => function.to_string(),
+    }
+}
+
+macro_rules! releases {
+    ($($release:ident $go:literal;)*) => {
+        $(
+            mod $release {
+                use super::*;
+
+                #[test]
+                fn stripped() -> Result<()> {
+                    equals_its_twin($go, Variant::Stripped)
+                }
+
+                #[test]
+                fn pie_stripped() -> Result<()> {
+                    equals_its_twin($go, Variant::PieStripped)
+                }
+            }
+        )*
+    };
+}
+
+releases! {
+    go1_19 "1.19";
+    go1_21 "1.21";
+    go1_22 "1.22";
+    go1_23 "1.23";
+    go1_24 "1.24";
+    go1_25 "1.25";
+    go1_26 "1.26";
+    go1_27 "1.27";
+}
