@@ -9,6 +9,10 @@ mod address_table;
 pub mod bytes;
 mod error;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod hostile;
 mod image;
 mod inline;
 pub mod layout;

@@ -82,8 +82,12 @@ impl Symbolizer {
         &self.binary
     }
 
-    /// Whose code a Go frame is.
+    /// Whose code a Go frame is. C functions that Go's own linker put in have a name in the function
+    /// table, and neither package nor file.
     pub fn kind(&self, frame: &SymFrame) -> FrameKind {
+        if frame.file.is_empty() && kind::package(&frame.function).is_empty() {
+            return FrameKind::Native;
+        }
         self.kinds.of(&frame.function)
     }
 
@@ -167,12 +171,20 @@ impl<'a> Worker<'a> {
             return Err(Unknown::DamagedInlineTree);
         }
         let mut offset = (at.0 - current.from) as u32;
+        let mut callee = -1;
         loop {
-            let (file, line) = self.place(&record, offset);
-            let index = match record.inline_tree {
+            let (mut file, mut line) = self.place(&record, offset);
+            let mut index = match record.inline_tree {
                 Some(_) => self.current.inlined.value(offset),
                 None => -1,
             };
+            if index != -1 && index == callee {
+                // In initialisers made of inlined assignments only, no instruction is the outer
+                // function's own, and a call's parent leads back to the call. None of these can be
+                // a return address.
+                (index, file, line) = (-1, Cow::Borrowed(""), 0);
+            }
+            callee = index;
             let (Ok(index), Some(tree)) = (u32::try_from(index), record.inline_tree) else {
                 let name = table.name(record.name).ok_or(Unknown::DamagedTable)?;
                 frames.push(SymFrame {
