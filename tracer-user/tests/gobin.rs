@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use heaptap::address::{LoadBias, RuntimeAddr, VAddr};
+use heaptap::gobin::types::Types;
 use heaptap::gobin::{GoBinary, LoadType, VersionFrom};
 use heaptap::symbolize::Symbolizer;
 use heaptap::symbolize::stack::StackRules;
@@ -64,16 +65,25 @@ struct Stack {
     frames: Vec<(u32, String, String)>,
 }
 
-/// Runs the fixture: address of `main.main`, and its stacks.
-fn run(fixture: &Path) -> (u64, Vec<Stack>) {
+/// A type as the fixture describes it: address, size, kind, package, name.
+type Described = (u64, u64, String, String, String);
+
+/// Runs the fixture: address of `main.main`, its types, and its stacks.
+fn run(fixture: &Path) -> (u64, Vec<Described>, Vec<Stack>) {
     let output = Command::new(fixture).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (mut main, mut stacks) = (0, Vec::<Stack>::new());
+    let (mut main, mut types, mut stacks) = (0, Vec::new(), Vec::<Stack>::new());
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let (word, rest) = line.split_once(' ').unwrap();
         let hex = || u64::from_str_radix(rest, 16).unwrap();
         match word {
             "main" => main = hex(),
+            "type" => {
+                let fields: Vec<&str> = rest.split('\t').collect();
+                let text = |i: usize| fields[i].to_owned();
+                let at = u64::from_str_radix(fields[0], 16).unwrap();
+                types.push((at, fields[1].parse().unwrap(), text(2), text(3), text(4)));
+            }
             "stack" => stacks.push(Stack { name: rest.to_owned(), ..Stack::default() }),
             "pc" => stacks.last_mut().unwrap().returns.push(RuntimeAddr(hex())),
             _ => {
@@ -83,7 +93,7 @@ fn run(fixture: &Path) -> (u64, Vec<Stack>) {
             }
         }
     }
-    (main, stacks)
+    (main, types, stacks)
 }
 
 fn matches_callers_frames(release: &str) {
@@ -100,11 +110,12 @@ fn matches_callers_frames(release: &str) {
         assert_eq!(facts.main_path.as_deref(), Some("heaptap.test/frames"));
         assert!(!facts.newer_than_known && !facts.cgo && !facts.loads_plugins);
 
-        let (main, stacks) = run(&path);
+        let (main, types, stacks) = run(&path);
         assert!(stacks.len() > 15, "{variant}: only {} stacks", stacks.len());
         let entry = binary.find_function("main.main").unwrap().entry;
         let bias = LoadBias(main.wrapping_sub(entry.0));
         assert_eq!(bias.0 != 0, variant == "pie");
+        types_match(&binary, bias, &types);
         let rules = StackRules::new(&binary);
         let symbolizer = Symbolizer::new(binary.clone());
         for stack in stacks {
@@ -123,6 +134,20 @@ fn matches_callers_frames(release: &str) {
             assert_eq!(seen, stack.frames, "Go {release}, {variant}, stack {}", stack.name);
         }
         several_at_once_equal_one_by_one(&symbolizer);
+    }
+}
+
+/// Every type has the name, size, kind and package that reflection gives it.
+fn types_match(binary: &GoBinary, bias: LoadBias, described: &[Described]) {
+    assert!(described.len() > 30);
+    let types = Types::load(binary).unwrap();
+    for (at, size, kind, package, name) in described {
+        let found = types.get(bias.to_vaddr(RuntimeAddr(*at)));
+        let found = found.unwrap_or_else(|| panic!("no type {name} at {at:#x}"));
+        assert_eq!((found.name, found.size, found.kind.word()), (&**name, *size, &**kind));
+        if found.kind.word() != "map" {
+            assert_eq!(found.package.unwrap_or_default(), package, "{name}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod layout;
 mod module;
 mod pclntab;
 pub mod sites;
+pub mod types;
 mod version;
 
 use std::fs::File;

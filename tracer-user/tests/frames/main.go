@@ -1,8 +1,9 @@
 // Prints stacks twice: as return addresses along the frame pointers, and as runtime.CallersFrames
-// names them.
+// names them; and some types.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -119,8 +120,33 @@ func recursive(n int, name string) {
 	recursive(n-1, name)
 }
 
+type status int32
+
+type table map[string]status
+
+// types prints where some types lie and what reflection says of them.
+func types() {
+	n := 1
+	for _, value := range []any{
+		1, "x", 1.5, true, byte(1), uintptr(1), complex(1, 2), []byte{}, []string{}, [4]int{}, value{},
+		&base{}, base{}, outside{}, pair[string, []int]{}, &pair[int, *base]{}, map[string]int{},
+		map[pair[int, int]]*base{}, table{}, status(1), make(chan int), make(<-chan *base),
+		func(int) string { return "" }, func(...any) {}, &n, &value{}, new(any), new(methoder), errors.New,
+		struct{}{}, struct {
+			A int `json:"a"`
+			b *base
+		}{}, sync.Mutex{}, &sync.WaitGroup{}, reflect.ValueOf(1), os.Stdout, unsafe.Pointer(&n),
+		[]methoder{}, [][]pair[int, string]{},
+	} {
+		t := reflect.TypeOf(value)
+		at := *(*uintptr)(unsafe.Pointer(&value))
+		fmt.Printf("type %x\t%d\t%v\t%s\t%s\n", at, t.Size(), t.Kind(), t.PkgPath(), t)
+	}
+}
+
 func main() {
 	fmt.Printf("main %x\n", reflect.ValueOf(main).Pointer())
+	types()
 	capture("plain")
 	outer("inlined")
 	generic(1, "generic int")
