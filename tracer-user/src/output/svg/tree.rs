@@ -18,6 +18,10 @@ pub const SPACE: char = '\u{e001}';
 /// Longer names keep their end.
 const MAX_NAME: usize = 1000;
 
+/// Frames drawn of one stack: what a stack can hold (128, and inlined calls) by far, so that only
+/// a hostile binary's inline table is cut.
+const MAX_DEPTH: usize = 1000;
+
 /// A node below this share of the whole would be narrower than an eighth of a pixel.
 const MIN_SHARE: f64 = 0.0001;
 
@@ -167,7 +171,7 @@ impl<'a> Grow<'a> {
             let label = self.label(&text, None);
             at = self.step(at, label, value);
         }
-        for frame in self.profile.frames(sample).rev() {
+        for frame in self.profile.frames(sample).rev().take(MAX_DEPTH) {
             let label = match self.by_name.get(&frame.function) {
                 Some(label) => *label,
                 None => {
@@ -321,6 +325,19 @@ mod tests {
         assert_eq!(place("main.a").as_deref(), Some("a.go:3"));
         assert_eq!(place("main.b"), None);
         assert_eq!(place("main.c").as_deref(), Some("c.go"));
+    }
+
+    #[test]
+    fn a_bottomless_stack_of_endless_names_is_cut() {
+        let mut build = Build::new(Source::Exact);
+        let p = build.process(1, "x", "");
+        let name = format!("+main.{}", "x".repeat(100_000));
+        let frames: Vec<&str> = (0..5_000).map(|_| &name[..]).chain(["main.main"]).collect();
+        build.stack(p, &frames, 1, 1);
+        let lines = Tree::new(&build.done(), 1).lines();
+        assert_eq!(lines.len(), 1);
+        let frames: Vec<&str> = lines[0].split(';').collect();
+        assert_eq!((frames.len(), frames[5].chars().count()), (MAX_DEPTH, MAX_NAME));
     }
 
     #[test]
