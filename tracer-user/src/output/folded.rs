@@ -3,38 +3,23 @@
 //! In: a [`Profile`]. Out: lines that `flamegraph.pl`, inferno, speedscope and `awk` all split
 //! alike. What a name holds of the format's own separators is replaced, see [`frame`].
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::stacks::Stacks;
 use super::text::printable;
-use crate::profile::{Profile, Sample};
+use crate::profile::Profile;
 
 /// Writes one line for each stack of function names that has any of `value`.
 pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for sample in profile.samples.iter().filter(|s| s.value(value) > 0) {
-        let sum = lines.entry(stack(profile, sample)).or_default();
-        *sum = sum.saturating_add(sample.value(value));
-    }
-    for (stack, count) in lines {
-        writeln!(out, "{stack} {count}")?;
+    let Stacks { labels, stacks } = Stacks::new(profile, value, frame);
+    for (stack, count) in stacks {
+        for (at, label) in stack.iter().enumerate() {
+            let separator = if at > 0 { ";" } else { "" };
+            write!(out, "{separator}{}", labels[*label as usize].text)?;
+        }
+        writeln!(out, " {count}")?;
     }
     Ok(())
-}
-
-fn stack(profile: &Profile, sample: &Sample) -> String {
-    let mut line = String::new();
-    if profile.processes.len() > 1 {
-        let process = &profile.processes[sample.process.0 as usize];
-        line.push_str(&frame(&format!("{} ({})", process.comm, process.pid)));
-    }
-    for one in profile.frames(sample).rev() {
-        if !line.is_empty() {
-            line.push(';');
-        }
-        line.push_str(&frame(profile.names.text(one.function)));
-    }
-    if line.is_empty() { frame("") } else { line }
 }
 
 /// A name as it stands in a line: `;` becomes `:`, a space `_`, hidden characters are spelled out,
@@ -82,7 +67,9 @@ mod tests {
                 sum += words[1].parse::<u64>().unwrap();
             }
             assert_eq!(sum, profile.total(1));
-            assert!(text.lines().is_sorted());
+            let stacks = text.lines().map(|l| l.split(' ').next().unwrap().split(';'));
+            let stacks: Vec<Vec<&str>> = stacks.map(Iterator::collect).collect();
+            assert!(stacks.is_sorted());
         }
     }
 

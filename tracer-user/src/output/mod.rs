@@ -12,6 +12,7 @@ mod pprof;
 #[cfg(test)]
 mod sample;
 mod sink;
+mod stacks;
 mod svg;
 pub mod table;
 pub mod text;

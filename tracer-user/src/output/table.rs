@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use super::describe;
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path, wrap};
-use crate::profile::{ALLOC_OBJECTS, ALLOC_SPACE, Frame, FrameKind, ProcessId, Profile, Ranked};
+use crate::profile::{
+    ALLOC_OBJECTS, ALLOC_SPACE, Frame, FrameId, FrameKind, ProcessId, Profile, Ranked,
+};
 
 /// What the table looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +94,9 @@ impl Table<'_> {
     }
 
     fn stacks(&mut self, total: u64) -> io::Result<()> {
-        let ranked = rows(self.profile.ranked(self.value), self.value, self.options.frames);
+        let mut ranking = self.profile.ranked(self.value);
+        let stacks = std::mem::take(&mut ranking.stacks);
+        let ranked = rows(stacks, self.value, self.options.frames);
         let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
         let rows: Vec<_> = shown.iter().map(|r| (&r.sum.values[..], &r.sum.error[..])).collect();
         let columns = Columns::new(self.profile, &rows);
@@ -108,14 +112,14 @@ impl Table<'_> {
                 line.push_str(&format!("   {} ({})", printable(&process.comm), process.pid));
             }
             self.line(&keep_start(&line, self.style.width), Paint::Bold)?;
-            self.frames(one)?;
+            let frames: Vec<&Frame> = one.sum.frames.iter().map(|id| ranking.frame(*id)).collect();
+            self.frames(&frames, one.left_out.as_ref())?;
         }
         let left = rest.iter().map(|r| r.value(self.value)).fold(0, u64::saturating_add);
         self.left_out(rest.len(), "stack", left, total)
     }
 
-    fn frames(&mut self, row: &Row) -> io::Result<()> {
-        let frames = &row.sum.frames;
+    fn frames(&mut self, frames: &[&Frame], left_out: Option<&LeftOut>) -> io::Result<()> {
         let names: Vec<_> = frames
             .iter()
             .map(|f| printable(self.profile.names.text(f.function)))
@@ -127,7 +131,7 @@ impl Table<'_> {
         let name_width = widest(names.iter().map(|n| n.to_string()));
         let name_width = name_width.min(room.saturating_sub(place_width + 2));
         for at in 0..frames.len() {
-            if let Some(line) = row.left_out.as_ref().filter(|left| left.at == at) {
+            if let Some(line) = left_out.filter(|left| left.at == at) {
                 self.line(&format!("{:INDENT$}{}", "", line.text()), Paint::Dim)?;
             }
             let name = keep_end(&names[at], name_width);
@@ -261,11 +265,12 @@ impl LeftOut {
 
 /// Leaves out the middle of long stacks and adds up what then looks the same; largest first.
 fn rows(ranked: Vec<Ranked>, value: usize, max_frames: usize) -> Vec<Row> {
-    let mut seen: HashMap<(ProcessId, Vec<Frame>, bool), usize> = HashMap::new();
+    let mut seen: HashMap<(ProcessId, Vec<FrameId>, bool), usize> = HashMap::new();
     let mut rows: Vec<Row> = Vec::new();
     for mut one in ranked {
         let hidden = hidden(one.frames.len(), max_frames);
         one.frames.drain(hidden.clone());
+        one.frames.shrink_to_fit();
         let count = hidden.len();
         match seen.entry((one.process, one.frames.clone(), count > 0)) {
             Entry::Vacant(entry) => {

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use crate::address::VAddr;
 pub use intern::{Interner, Name};
 pub use made::TRUNCATED;
-pub use rank::{Ranked, RankedType};
+pub use rank::{FrameId, Ranked, RankedType, Ranking};
 
 /// Index in [`Profile::processes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

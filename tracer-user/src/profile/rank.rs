@@ -2,16 +2,36 @@
 //! its samples in an order that depends on nothing but what they say.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Frame, LocationId, Name, ProcessId, Profile, Sample};
+use super::{Frame, FrameKind, LocationId, Name, ProcessId, Profile, Sample};
+
+/// A frame of one [`Ranking`]; ordered as [`Profile::ranked`] orders equal values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrameId(u32);
+
+/// Stacks as a reader sees them, and their frames. A frame is many times larger than its id, and
+/// there are millions of frames in thousands of stacks.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    frames: Vec<Frame>,
+    /// With the largest value first.
+    pub stacks: Vec<Ranked>,
+}
+
+impl Ranking {
+    /// The frame behind an id.
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.0 as usize]
+    }
+}
 
 /// All samples of one process that look the same to a reader: same functions, files and lines.
 #[derive(Clone, Debug)]
 pub struct Ranked {
     pub process: ProcessId,
     /// Innermost first, inlined calls included.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<FrameId>,
     /// As in [`Sample::values`].
     pub values: Vec<u64>,
     /// As in [`Sample::error`].
@@ -77,23 +97,26 @@ impl Profile {
     }
 
     /// Stacks as a reader sees them, with the largest `value` first; stable like [`Self::sorted`].
-    pub fn ranked(&self, value: usize) -> Vec<Ranked> {
-        let mut groups: HashMap<(ProcessId, Vec<Frame>), Sum> = HashMap::new();
+    pub fn ranked(&self, value: usize) -> Ranking {
+        let frames = self.distinct_frames();
+        let ids = frames.iter().enumerate().map(|(at, frame)| (*frame, FrameId(at as u32)));
+        let ids: HashMap<Frame, FrameId> = ids.collect();
+        let mut groups: HashMap<(ProcessId, Vec<FrameId>), Sum> = HashMap::new();
         for sample in &self.samples {
-            let frames = self.frames(sample).copied().collect();
-            groups.entry((sample.process, frames)).or_default().add(sample);
+            let stack = self.frames(sample).filter_map(|frame| ids.get(frame).copied()).collect();
+            groups.entry((sample.process, stack)).or_default().add(sample);
         }
-        let ranked = groups.into_iter().map(|((process, frames), sum)| {
+        let stacks = groups.into_iter().map(|((process, frames), sum)| {
             let Sum { values, error } = sum;
             Ranked { process, frames, values, error }
         });
-        let mut ranked: Vec<Ranked> = ranked.collect();
-        ranked.sort_by(|a, b| {
+        let mut stacks: Vec<Ranked> = stacks.collect();
+        stacks.sort_by(|a, b| {
             by_value(&a.values, &b.values, value)
                 .then(a.process.cmp(&b.process))
-                .then_with(|| self.compare_frames(a.frames.iter(), b.frames.iter()))
+                .then_with(|| a.frames.cmp(&b.frames))
         });
-        ranked
+        Ranking { frames, stacks }
     }
 
     /// Types with the largest `value` first; equal ones by name.
@@ -114,16 +137,26 @@ impl Profile {
         ranked
     }
 
+    /// Every frame of every sample once, in the order of what it says.
+    fn distinct_frames(&self) -> Vec<Frame> {
+        let all: HashSet<Frame> =
+            self.samples.iter().flat_map(|s| self.frames(s)).copied().collect();
+        let mut all: Vec<Frame> = all.into_iter().collect();
+        all.sort_by(|a, b| self.frame_order(a).cmp(&self.frame_order(b)));
+        all
+    }
+
     fn compare_frames<'a>(
         &'a self,
         a: impl Iterator<Item = &'a Frame>,
         b: impl Iterator<Item = &'a Frame>,
     ) -> Ordering {
-        let key = |f: &'a Frame| {
-            let text = |name| self.names.text(name);
-            (text(f.function), text(f.file), f.line, f.start_line, f.kind)
-        };
-        a.map(key).cmp(b.map(key))
+        a.map(|f| self.frame_order(f)).cmp(b.map(|f| self.frame_order(f)))
+    }
+
+    fn frame_order(&self, frame: &Frame) -> (&str, &str, u32, u32, FrameKind) {
+        let text = |name| self.names.text(name);
+        (text(frame.function), text(frame.file), frame.line, frame.start_line, frame.kind)
     }
 
     fn addresses<'a>(&'a self, sample: &'a Sample) -> impl Iterator<Item = u64> + 'a {
@@ -205,7 +238,7 @@ mod tests {
         let mut profile = build.done();
         profile.merge_equal();
         assert_eq!(profile.samples.len(), 3);
-        assert_eq!(profile.ranked(0).len(), 2, "a reader sees no types");
+        assert_eq!(profile.ranked(0).stacks.len(), 2, "a reader sees no types");
         let types = profile.ranked_types(0);
         assert_eq!(types[0].values, [2, 2]);
         assert_eq!(profile.names.text(types[0].go_type.unwrap()), "int");
@@ -221,7 +254,9 @@ mod tests {
         build.stack(process, &["main.d main.go:4"], 1, 50);
         let profile = build.done();
         let names = |value| -> Vec<_> {
-            profile.ranked(value).iter().map(|r| leaf(&profile, &r.frames[0])).collect()
+            let ranking = profile.ranked(value);
+            let leaves = ranking.stacks.iter().map(|r| ranking.frame(r.frames[0]));
+            leaves.map(|frame| leaf(&profile, frame)).collect()
         };
         assert_eq!(names(1), ["main.d", "main.a", "main.b", "main.c"]);
         assert_eq!(names(0), ["main.c", "main.a", "main.b", "main.d"]);
@@ -242,6 +277,6 @@ mod tests {
         let mut profile = build.done();
         profile.merge_equal();
         assert_eq!(profile.samples.len(), 2);
-        assert_eq!(profile.ranked(0)[0].values, [3, 30]);
+        assert_eq!(profile.ranked(0).stacks[0].values, [3, 30]);
     }
 }

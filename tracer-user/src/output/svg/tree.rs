@@ -1,19 +1,17 @@
-//! The call tree behind a flame graph. In: a [`Profile`]. Out: lines for inferno, few enough to
-//! draw, in an order that keeps each frame in one piece, and what is known of each name.
+//! The call tree behind a flame graph. In: [`Stacks`]. Out: lines for inferno, few enough to draw,
+//! in an order that keeps each frame in one piece.
 //!
-//! inferno sorts lines as text, which tears `main.f` in two when `main.f` allocates itself, calls
-//! something and has a sibling `main.f.func1` (`.` sorts between space and `;`). So the order is
-//! made here, by whole names.
+//! Labels go through inferno as numbers: no name can be taken for a separator there, and lines stay
+//! short. inferno would sort lines as text, which tears `main.f` in two when `main.f` allocates
+//! itself, calls something and has a sibling `main.f.func1` (`.` sorts between space and `;`); so
+//! the order is made here. The tree is never whole in memory: stacks come in order, and a node is
+//! known when the first stack outside of it comes.
 
-use std::collections::HashMap;
+use std::fmt::Write as _;
 
+use crate::output::stacks::{Label, Stacks};
 use crate::output::text::{keep_end, printable};
-use crate::profile::{FrameKind, Name, Profile, Sample};
-
-/// Stand for `;` and white space within a name while it goes through inferno, which splits at
-/// them. [`printable`] lets no such character of a name through.
-pub const SEMICOLON: char = '\u{e000}';
-pub const SPACE: char = '\u{e001}';
+use crate::profile::{FrameKind, Profile};
 
 /// Longer names keep their end.
 const MAX_NAME: usize = 1000;
@@ -22,230 +20,140 @@ const MAX_NAME: usize = 1000;
 /// a hostile binary's inline table is cut.
 const MAX_DEPTH: usize = 1000;
 
-/// A node below this share of the whole would be narrower than an eighth of a pixel.
+/// More frames than this make a picture that no browser moves smoothly (about 10 MB).
+const MAX_FRAMES: usize = 30_000;
+
+/// A frame below this share of the whole would be narrower than an eighth of a pixel.
 const MIN_SHARE: f64 = 0.0001;
 
-/// A name in the picture.
-pub struct Label {
-    /// As inferno gets it; different labels have different texts.
-    pub text: String,
-    /// Nothing for a process.
-    pub kind: Option<FrameKind>,
-    /// File and line of the declaration, as far as it is known and only one.
-    pub place: Option<String>,
-}
-
-struct Node {
-    label: usize,
-    total: u64,
-    own: u64,
-    children: Vec<usize>,
-}
-
-/// Samples merged by function name, from the outermost frame inwards.
+/// What is drawn.
 pub struct Tree {
+    /// By the numbers in `lines`.
     pub labels: Vec<Label>,
-    /// The first one is the whole.
-    nodes: Vec<Node>,
-    /// Values are divided by two to this power: their sum stays exact in a browser's numbers.
-    shift: u32,
+    /// `root;…;leaf value` with numbers for names, siblings in the order of their names.
+    pub lines: Vec<String>,
+    /// What one unit of a line's value stands for.
+    pub factor: f64,
 }
 
 impl Tree {
     pub fn new(profile: &Profile, value: usize) -> Self {
-        let sum: u128 = profile.samples.iter().map(|s| u128::from(s.value(value))).sum();
-        let shift = (u128::BITS - sum.leading_zeros()).saturating_sub(53);
-        let mut grow = Grow::new(profile);
-        for sample in &profile.samples {
-            grow.add(sample, sample.value(value) >> shift);
-        }
-        grow.name_places();
-        let Grow { labels, mut nodes, .. } = grow;
-        prune(&mut nodes);
-        for at in 0..nodes.len() {
-            let mut children = std::mem::take(&mut nodes[at].children);
-            children.sort_by_key(|child| &labels[nodes[*child].label].text);
-            nodes[at].children = children;
-        }
-        Self { labels, nodes, shift }
-    }
-
-    /// Whether there is nothing to draw.
-    pub fn is_empty(&self) -> bool {
-        self.nodes[0].total == 0
-    }
-
-    /// What one unit of a line's value stands for.
-    pub fn factor(&self) -> f64 {
-        (1u64 << self.shift) as f64
-    }
-
-    /// `root;…;leaf value`, depth first, siblings by name.
-    pub fn lines(&self) -> Vec<String> {
+        let Stacks { mut labels, mut stacks } = Stacks::new(profile, value, shown);
+        let factor = scale(&mut stacks);
+        let total: u64 = stacks.iter().map(|(_, value)| value).sum();
+        let least = least(&stacks, (total as f64 * MIN_SHARE) as u64);
         let mut lines = Vec::new();
         let mut path = String::new();
-        // Node, and how much of the path is its parent's.
-        let mut open: Vec<(usize, usize)> = vec![(0, 0)];
-        while let Some((at, parent)) = open.pop() {
-            let node = &self.nodes[at];
-            path.truncate(parent);
-            if at > 0 {
-                if parent > 0 {
-                    path.push(';');
+        let narrow = walk(&stacks, least, |stack, own| {
+            if own > 0 {
+                path.clear();
+                for label in stack {
+                    let _ = write!(path, "{label};");
                 }
-                path.push_str(&self.labels[node.label].text);
+                path.pop();
+                lines.push(format!("{path} {own}"));
             }
-            if node.own > 0 && at > 0 {
-                lines.push(format!("{path} {}", node.own));
-            }
-            open.extend(node.children.iter().rev().map(|child| (*child, path.len())));
+        });
+        if narrow > 0 {
+            lines.push(format!("{} {narrow}", labels.len()));
+            let text = "[too narrow]".to_owned();
+            labels.push(Label { text, kind: Some(FrameKind::Marker), place: None });
         }
-        lines
+        Self { labels, lines, factor }
     }
 
     /// Kinds that are drawn, in the order of [`FrameKind::ALL`].
     pub fn kinds(&self) -> Vec<FrameKind> {
-        let mut drawn = Vec::new();
-        let mut open = vec![0];
-        while let Some(at) = open.pop() {
-            drawn.extend(self.labels.get(self.nodes[at].label).and_then(|l| l.kind));
-            open.extend(&self.nodes[at].children);
+        let mut drawn = vec![false; self.labels.len()];
+        for line in &self.lines {
+            let stack = line.split(' ').next().unwrap_or_default();
+            for label in stack.split(';').filter_map(|l| l.parse::<usize>().ok()) {
+                drawn[label] = true;
+            }
         }
-        FrameKind::ALL.into_iter().filter(|kind| drawn.contains(kind)).collect()
+        let of = |kind: FrameKind| {
+            self.labels.iter().zip(&drawn).any(|(label, drawn)| *drawn && label.kind == Some(kind))
+        };
+        FrameKind::ALL.into_iter().filter(|kind| of(*kind)).collect()
     }
 }
 
-/// Gives what is too narrow to its caller.
-fn prune(nodes: &mut [Node]) {
-    let least = (nodes[0].total as f64 * MIN_SHARE) as u64;
-    for at in 0..nodes.len() {
-        let children = std::mem::take(&mut nodes[at].children);
-        let (kept, narrow): (Vec<_>, Vec<_>) =
-            children.into_iter().partition(|child| nodes[*child].total > least);
-        // The whole is no frame: what it calls stays.
-        if at == 0 {
-            nodes[at].children = kept.into_iter().chain(narrow).collect();
-            continue;
+/// The value below which a frame is not drawn: `least`, or more when there are too many frames.
+fn least(stacks: &[(Vec<u32>, u64)], least: u64) -> u64 {
+    let mut totals: Vec<u64> = Vec::new();
+    each_node(stacks, |_, total| {
+        if total > least {
+            totals.push(total);
         }
-        let given: u64 = narrow.iter().map(|child| nodes[*child].total).sum();
-        nodes[at].own += given;
-        nodes[at].children = kept;
+    });
+    if totals.len() <= MAX_FRAMES {
+        return least;
     }
+    totals.sort_unstable_by(|a, b| b.cmp(a));
+    totals[MAX_FRAMES]
 }
 
-/// A [`Tree`] in the making.
-struct Grow<'a> {
-    profile: &'a Profile,
-    labels: Vec<Label>,
-    nodes: Vec<Node>,
-    by_text: HashMap<String, usize>,
-    by_name: HashMap<Name, usize>,
-    children: HashMap<(usize, usize), usize>,
-    /// File and line of each label; nothing when its frames do not agree.
-    places: HashMap<usize, Option<(Name, u32)>>,
+/// Calls `draw` with the path and the own value of each frame above `least`; what is narrower
+/// counts as its caller's own. Returns what has no caller.
+fn walk(stacks: &[(Vec<u32>, u64)], least: u64, mut draw: impl FnMut(&[u32], u64)) -> u64 {
+    // Values that the open node of each depth passes on to drawn frames; 0 is the whole.
+    let mut drawn = vec![0u64; MAX_DEPTH + 2];
+    let mut whole = 0;
+    each_node(stacks, |path, total| {
+        let depth = path.len();
+        let below = std::mem::take(&mut drawn[depth + 1]);
+        if depth == 1 {
+            whole += total;
+        }
+        if total > least {
+            draw(path, total - below);
+            drawn[depth] += total;
+        }
+    });
+    whole - drawn[1]
 }
 
-impl<'a> Grow<'a> {
-    fn new(profile: &'a Profile) -> Self {
-        let whole = Node { label: usize::MAX, total: 0, own: 0, children: Vec::new() };
-        Self {
-            profile,
-            labels: Vec::new(),
-            nodes: vec![whole],
-            by_text: HashMap::new(),
-            by_name: HashMap::new(),
-            children: HashMap::new(),
-            places: HashMap::new(),
+/// Calls `close` with the path and the value of each node, children before their parent.
+fn each_node(stacks: &[(Vec<u32>, u64)], mut close: impl FnMut(&[u32], u64)) {
+    let mut path: Vec<u32> = Vec::new();
+    let mut totals: Vec<u64> = Vec::new();
+    let end = (Vec::new(), 0);
+    for (stack, value) in stacks.iter().chain([&end]) {
+        let stack = &stack[..stack.len().min(MAX_DEPTH)];
+        let shared = path.iter().zip(stack).take_while(|(a, b)| a == b).count();
+        while path.len() > shared {
+            let total = totals.pop().unwrap_or(0);
+            close(&path, total);
+            path.pop();
+            if let Some(parent) = totals.last_mut() {
+                *parent += total;
+            }
         }
-    }
-
-    fn add(&mut self, sample: &Sample, value: u64) {
-        if value == 0 {
-            return;
-        }
-        let mut at = 0;
-        self.nodes[0].total += value;
-        if self.profile.processes.len() > 1 {
-            let process = &self.profile.processes[sample.process.0 as usize];
-            let text = format!("{} ({})", process.comm, process.pid);
-            let label = self.label(&text, None);
-            at = self.step(at, label, value);
-        }
-        for frame in self.profile.frames(sample).rev().take(MAX_DEPTH) {
-            let label = match self.by_name.get(&frame.function) {
-                Some(label) => *label,
-                None => {
-                    let text = self.profile.names.text(frame.function);
-                    let label = self.label(text, Some(frame.kind));
-                    self.by_name.insert(frame.function, label);
-                    label
-                }
-            };
-            self.place(label, frame.file, frame.start_line);
-            at = self.step(at, label, value);
-        }
-        if at == 0 {
-            let label = self.label("[no frames]", Some(FrameKind::Unknown));
-            at = self.step(at, label, value);
-        }
-        self.nodes[at].own += value;
-    }
-
-    fn step(&mut self, parent: usize, label: usize, value: u64) -> usize {
-        let nodes = &mut self.nodes;
-        let at = *self.children.entry((parent, label)).or_insert_with(|| {
-            nodes.push(Node { label, total: 0, own: 0, children: Vec::new() });
-            let at = nodes.len() - 1;
-            nodes[parent].children.push(at);
-            at
-        });
-        nodes[at].total += value;
-        at
-    }
-
-    fn label(&mut self, name: &str, kind: Option<FrameKind>) -> usize {
-        let text = safe(name);
-        if let Some(at) = self.by_text.get(&text) {
-            return *at;
-        }
-        let at = self.labels.len();
-        self.by_text.insert(text.clone(), at);
-        self.labels.push(Label { text, kind, place: None });
-        at
-    }
-
-    fn place(&mut self, label: usize, file: Name, line: u32) {
-        let place = self.places.entry(label).or_insert(Some((file, line)));
-        if *place != Some((file, line)) {
-            *place = None;
-        }
-    }
-
-    /// Writes down the place of each label whose frames all agree on one.
-    fn name_places(&mut self) {
-        for (label, place) in &self.places {
-            let Some((file, line)) = place.filter(|(file, _)| *file != Name(0)) else {
-                continue;
-            };
-            let path = printable(self.profile.names.text(file)).into_owned();
-            let text = if line == 0 { path } else { format!("{path}:{line}") };
-            self.labels[*label].place = Some(text);
+        path.extend(&stack[shared..]);
+        totals.resize(path.len(), 0);
+        if let Some(leaf) = totals.last_mut() {
+            *leaf += value;
         }
     }
 }
 
-/// A name that inferno takes as it is.
-fn safe(name: &str) -> String {
+/// Divides values by a power of two until their sum is exact in a browser's numbers.
+fn scale(stacks: &mut [(Vec<u32>, u64)]) -> f64 {
+    let sum: u128 = stacks.iter().map(|(_, value)| u128::from(*value)).sum();
+    let shift = (u128::BITS - sum.leading_zeros()).saturating_sub(53);
+    for (_, value) in stacks {
+        *value >>= shift;
+    }
+    2f64.powi(shift as i32)
+}
+
+/// A name as it is in the picture.
+fn shown(name: &str) -> String {
     let shown = printable(name);
-    let shown = if shown.trim().is_empty() { "[unnamed]".into() } else { shown };
-    keep_end(&shown, MAX_NAME)
-        .chars()
-        .map(|c| match c {
-            ';' => SEMICOLON,
-            c if c.is_whitespace() => SPACE,
-            c => c,
-        })
-        .collect()
+    if shown.trim().is_empty() {
+        return "[unnamed]".to_owned();
+    }
+    keep_end(&shown, MAX_NAME).into_owned()
 }
 
 #[cfg(test)]
@@ -255,6 +163,17 @@ mod tests {
     use crate::profile::Source;
     use crate::profile::build::Build;
 
+    /// Lines with names, children before their parents' own values.
+    fn named(tree: &Tree) -> Vec<String> {
+        let name = |label: &str| tree.labels[label.parse::<usize>().unwrap()].text.clone();
+        let line = |line: &String| {
+            let (stack, value) = line.split_once(' ').unwrap();
+            let names: Vec<String> = stack.split(';').map(name).collect();
+            format!("{} {value}", names.join(";"))
+        };
+        tree.lines.iter().map(line).collect()
+    }
+
     #[test]
     fn a_frame_stays_in_one_piece() {
         let mut build = Build::new(Source::Exact);
@@ -262,8 +181,8 @@ mod tests {
         build.stack(p, &["main.g", "main.f"], 1, 3);
         build.stack(p, &["main.f.func1"], 1, 2);
         build.stack(p, &["main.f"], 1, 1);
-        let lines = Tree::new(&build.done(), 1).lines();
-        assert_eq!(lines, ["main.f 1", "main.f;main.g 3", "main.f.func1 2"]);
+        let tree = Tree::new(&build.done(), 1);
+        assert_eq!(named(&tree), ["main.f;main.g 3", "main.f 1", "main.f.func1 2"]);
     }
 
     #[test]
@@ -272,12 +191,33 @@ mod tests {
         let p = build.process(1, "x", "");
         build.stack(p, &["main.big", "main.main"], 1, 1_000_000);
         for at in 0..50 {
-            build.stack(p, &[&format!("main.small{at}"), "main.main"], 1, 10);
+            let leaf = format!("main.small{at}");
+            build.stack(p, &["main.deep", &leaf, "main.main"], 1, 10);
         }
         build.stack(p, &["main.alone"], 1, 10);
         let tree = Tree::new(&build.done(), 1);
-        let expected = ["main.alone 10", "main.main 500", "main.main;main.big 1000000"];
-        assert_eq!(tree.lines(), expected);
+        let expected = ["main.main;main.big 1000000", "main.main 500", "[too narrow] 10"];
+        assert_eq!(named(&tree), expected);
+        assert_eq!(tree.kinds(), [FrameKind::Program, FrameKind::Marker]);
+    }
+
+    #[test]
+    fn a_forest_is_thinned_until_it_can_be_drawn() {
+        let mut build = Build::new(Source::Exact);
+        let p = build.process(1, "x", "");
+        let level = |at: usize| format!("main.f{at}");
+        for root in 0..400 {
+            let frames: Vec<String> = (0..100).map(|at| level(root * 100 + at)).collect();
+            let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+            build.stack(p, &frames, 1, 100 + root as u64);
+        }
+        let profile = build.done();
+        let tree = Tree::new(&profile, 1);
+        let frames: usize = tree.lines.iter().map(|l| l.split(';').count()).sum();
+        assert!((20_000..=MAX_FRAMES + 1).contains(&frames), "{frames}");
+        let sum: u64 =
+            tree.lines.iter().map(|l| l.split(' ').nth(1).unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, profile.total(1));
     }
 
     #[test]
@@ -287,44 +227,9 @@ mod tests {
         build.stack(p, &["main.a"], 1, u64::MAX);
         build.stack(p, &["main.b"], 1, u64::MAX);
         let tree = Tree::new(&build.done(), 1);
-        assert_eq!(tree.factor(), 4096.0);
-        let sum: u64 = tree
-            .lines()
-            .iter()
-            .map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-            .sum();
-        assert!(sum < 1 << 53);
-    }
-
-    #[test]
-    fn processes_are_roots_when_there_are_several() {
-        let lines = Tree::new(&sample::fleet(), 1).lines();
-        let space = SPACE;
-        assert!(lines[0].starts_with(&format!("web{space}(41);main.page;bytes.growSlice ")));
-        assert_eq!(lines.len(), 3);
-    }
-
-    #[test]
-    fn lines_hold_no_separator_of_a_name() {
-        for line in Tree::new(&sample::hostile(), 1).lines() {
-            assert_eq!(line.split(' ').count(), 2, "{line}");
-            assert!(line.split(';').count() <= 2, "{line}");
-            assert!(!line.contains(|c: char| c.is_control()));
-        }
-    }
-
-    #[test]
-    fn a_place_is_told_only_when_there_is_one() {
-        let mut build = Build::new(Source::Exact);
-        let p = build.process(1, "x", "");
-        build.stack(p, &["main.a a.go:5:3", "main.b b.go:9:1"], 1, 1);
-        build.stack(p, &["main.a a.go:7:3", "main.b other.go:9:1"], 1, 1);
-        build.stack(p, &["main.c c.go:7", "main.b b.go:9:1"], 1, 1);
-        let tree = Tree::new(&build.done(), 1);
-        let place = |text: &str| tree.labels.iter().find(|l| l.text == text).unwrap().place.clone();
-        assert_eq!(place("main.a").as_deref(), Some("a.go:3"));
-        assert_eq!(place("main.b"), None);
-        assert_eq!(place("main.c").as_deref(), Some("c.go"));
+        assert_eq!(tree.factor, 4096.0);
+        let half = u64::MAX >> 12;
+        assert_eq!(named(&tree), [format!("main.a {half}"), format!("main.b {half}")]);
     }
 
     #[test]
@@ -334,20 +239,20 @@ mod tests {
         let name = format!("+main.{}", "x".repeat(100_000));
         let frames: Vec<&str> = (0..5_000).map(|_| &name[..]).chain(["main.main"]).collect();
         build.stack(p, &frames, 1, 1);
-        let lines = Tree::new(&build.done(), 1).lines();
-        assert_eq!(lines.len(), 1);
-        let frames: Vec<&str> = lines[0].split(';').collect();
-        assert_eq!((frames.len(), frames[5].chars().count()), (MAX_DEPTH, MAX_NAME));
+        let tree = Tree::new(&build.done(), 1);
+        assert_eq!(tree.lines.len(), 1);
+        assert_eq!(tree.lines[0].split(';').count(), MAX_DEPTH);
+        assert_eq!(tree.labels.iter().map(|l| l.text.chars().count()).max(), Some(MAX_NAME));
     }
 
     #[test]
-    fn nothing_is_empty_and_a_stack_without_frames_is_drawn() {
-        assert!(Tree::new(&sample::empty(), 1).is_empty());
+    fn nothing_is_no_line_and_a_stack_without_frames_is_one() {
+        assert!(Tree::new(&sample::empty(), 1).lines.is_empty());
         let mut build = Build::new(Source::Exact);
         let p = build.process(1, "x", "");
         build.stack(p, &[], 1, 1);
         let tree = Tree::new(&build.done(), 1);
+        assert_eq!(named(&tree), ["[unnamed] 1"]);
         assert_eq!(tree.kinds(), [FrameKind::Unknown]);
-        assert_eq!(tree.lines().len(), 1);
     }
 }
