@@ -133,8 +133,8 @@ fn write_file(
     // The recording can't be made again: what was written stays, under its temporary name.
     let source = failed.error;
     match failed.file.keep() {
-        Ok((_, kept)) => Err(Error::Rename { path, kept, source }),
-        Err(_) => Err(Error::Write { path, source }),
+        Ok((_, kept)) if kept.exists() => Err(Error::Rename { path, kept, source }),
+        _ => Err(Error::Write { path, source }),
     }
 }
 
@@ -248,6 +248,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_directory_that_went_away_is_not_said_to_hold_the_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::open(&dir.path().join("a.json")).unwrap();
+        dir.close().unwrap();
+        let line = sink.write(&sample::server(), &Options::default()).unwrap_err().to_string();
+        assert!(line.contains("a.json: was not written: No such file"), "{line}");
     }
 
     #[test]
