@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cli::record::{By, Color, Config, Value},
     exit::{Exit, Failure},
-    host::{self, Selection, Selector},
+    host::{self, Capability, Selection, Selector},
     output::{self, Sink, Style, TableOptions},
     probe::{self, Kernel, Notice},
     profile::{ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, Meta, Profile, Source, fold},
@@ -38,6 +38,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// What kept it from recording, or the first output that could not be written.
 pub async fn run(config: Config) -> Result<(), Failure> {
     let sinks = open_outputs(&config)?;
+    check_host(&host::system())?;
     let options = probe::Options {
         max_stacks: config.max_stacks,
         by_type: config.by == By::Type,
@@ -264,6 +265,30 @@ async fn pump(log: Option<&mut probe::KernelLog>) {
     if let Some(log) = log {
         let _ = log.pump().await;
     }
+}
+
+/// Refuses with what is missing, before the kernel refuses with a number.
+fn check_host(system: &host::System) -> Result<(), Failure> {
+    let needed = [Capability::Bpf, Capability::Perfmon, Capability::SysAdmin];
+    let missing: Vec<String> = needed
+        .into_iter()
+        .filter(|capability| !system.capabilities.has(*capability))
+        .map(|capability| format!("{} ({})", capability.name(), capability.purpose()))
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::new(
+            Exit::Permission,
+            format!("not allowed to record: missing {}; run it with sudo", missing.join(", ")),
+        ));
+    }
+    if system.initial_pid_namespace == Some(false) {
+        return Err(Failure::new(
+            Exit::Unsupported,
+            "heaptap runs in a pid namespace of its own, where processes have other numbers than \
+             the kernel's; start it in the host's (with containers: --pid=host)",
+        ));
+    }
+    Ok(())
 }
 
 fn no_signals(err: io::Error) -> Failure {
