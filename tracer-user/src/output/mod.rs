@@ -119,6 +119,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The output that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Error::Suffix { path }
+            | Error::Directory { path }
+            | Error::NoFile { path }
+            | Error::Twice { path }
+            | Error::Open { path, .. }
+            | Error::Write { path, .. }
+            | Error::Rename { path, .. } => path,
+        }
+    }
+
     /// The exit code of a heaptap that ends because of this.
     pub fn exit(&self) -> Exit {
         match self {
@@ -138,7 +151,9 @@ fn root_cause(error: &io::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // tempfile hides the cause and puts its own path behind it.
+    text.split(" at path ").next().unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

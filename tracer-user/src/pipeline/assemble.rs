@@ -265,8 +265,16 @@ impl<'a> Namer<'a> {
     /// What was allocated, from the type word at the site.
     fn type_name(&self, profile: &mut Profile, image: &Image, word: u64) -> Name {
         let text = match word {
-            0 => "[no pointers, no type: string or byte buffer]".to_string(),
-            word => format!("{:x}", image.bias.to_vaddr(RuntimeAddr(word)).0),
+            // runtime/string.go, runtime/slice.go: rawstring, rawbyteslice and the like pass no type.
+            0 => "[no type: string or byte buffer]".to_string(),
+            word => {
+                let at = image.bias.to_vaddr(RuntimeAddr(word));
+                let named = self.tapped.types.as_ref().and_then(|types| types.get(at));
+                named.map_or_else(
+                    || "[unknown type: made at run time, or damaged]".to_string(),
+                    |named| named.name.to_string(),
+                )
+            }
         };
         profile.names.intern(&text)
     }

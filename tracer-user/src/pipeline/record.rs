@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -68,7 +69,7 @@ impl Recording {
         let whole_files = matches!(config.selection, Selection::All | Selection::Exe(_));
         let mut recording = Self {
             kernel,
-            targets: Targets::new(config.source, whole_files),
+            targets: Targets::new(config.source, config.by == By::Type, whole_files),
             began: Instant::now(),
             started: SystemTime::now(),
             notes: Vec::new(),
@@ -322,11 +323,15 @@ fn write(config: &Config, profile: &Profile, sinks: Vec<Sink>) -> Result<(), Fai
             ..TableOptions::default()
         },
     };
-    let written: Vec<String> =
-        sinks.iter().filter_map(|s| s.target()).map(|p| p.display().to_string()).collect();
+    let written: Vec<PathBuf> =
+        sinks.iter().filter_map(|s| s.target()).map(Path::to_path_buf).collect();
     let errors = output::write_all(profile, &options, sinks);
+    let failed = |path: &Path| errors.iter().any(|err| err.path() == path);
+    let written: Vec<_> =
+        written.iter().filter(|path| !failed(path)).map(|p| p.to_string_lossy()).collect();
     if !config.quiet && !written.is_empty() {
-        eprintln!("heaptap: {}; wrote {}", output::summary(profile), written.join(", "));
+        let line = format!("{}; wrote {}", output::summary(profile), written.join(", "));
+        eprintln!("heaptap: {}", output::text::printable(&line));
     }
     let mut errors = errors.into_iter();
     let Some(first) = errors.next() else { return Ok(()) };

@@ -11,7 +11,9 @@ use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 use crate::{
     address::{LoadBias, RuntimeAddr},
     exit::{Exit, Failure},
-    gobin::{self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site},
+    gobin::{
+        self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site, types::Types,
+    },
     host::{self, Mapping},
     probe::{self, Attachment, Kernel, Program, Scope},
     profile::Source,
@@ -26,6 +28,8 @@ pub struct Tapped {
     pub sites: Vec<PlannedSite>,
     /// Why what is recorded of it can't be called complete.
     pub incomplete: Option<String>,
+    /// Type data, when types will be named.
+    pub types: Option<Types>,
     file: File,
     dev: u64,
     ino: u64,
@@ -69,6 +73,8 @@ pub struct Library {
 /// Everything that is or was traced.
 pub struct Targets {
     source: Source,
+    /// Types will be named.
+    by_type: bool,
     /// Attach to the file for everybody, because every process of it is wanted.
     whole_files: bool,
     pub binaries: Vec<Tapped>,
@@ -81,8 +87,8 @@ const LOOKS: u32 = 5;
 
 impl Targets {
     /// Nobody yet.
-    pub fn new(source: Source, whole_files: bool) -> Self {
-        Self { source, whole_files, binaries: Vec::new(), images: Vec::new() }
+    pub fn new(source: Source, by_type: bool, whole_files: bool) -> Self {
+        Self { source, by_type, whole_files, binaries: Vec::new(), images: Vec::new() }
     }
 
     /// How many processes are being counted.
@@ -206,12 +212,18 @@ impl Targets {
                 (sites, None, Some(layout))
             }
         };
+        let types = if self.by_type {
+            Some(Types::load(&go).map_err(|err| unsupported(err.to_string()))?)
+        } else {
+            None
+        };
         let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
         Ok(Tapped {
             go: Arc::new(go),
             path,
             sites: planned,
             incomplete,
+            types,
             file,
             dev: exe.dev,
             ino: exe.ino,
