@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 
@@ -21,6 +23,11 @@ pub const MAX_MAPPINGS: usize = 200_000;
 
 /// Longest line: addresses and a path of 4,096 bytes, each of them written as `\012` at worst.
 const MAX_LINE: u64 = 32 << 10;
+
+/// A process that is just being exec'd has its new file before its mappings (fs/exec.c,
+/// `begin_new_exec`, and fs/binfmt_elf.c, `load_elf_binary`); how long and how often it is waited for.
+const STARTING: Duration = Duration::from_millis(1);
+const STARTS: u32 = 20;
 
 /// One line of /proc/PID/maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +94,16 @@ pub fn open_mapped(pid: u32, mapping: &Mapping) -> Result<File, Error> {
 /// As for [`mappings`]; [`Error::NotMapped`]; [`Error::Replaced`] when the process has gone on to
 /// another program since `exe` was opened.
 pub fn load_bias(exe: &ExeFile, segment: Segment) -> Result<LoadBias, Error> {
+    for _ in 0..STARTS {
+        match look_for_bias(exe, segment) {
+            Err(Error::NotMapped { .. }) => thread::sleep(STARTING),
+            found => return found,
+        }
+    }
+    look_for_bias(exe, segment)
+}
+
+fn look_for_bias(exe: &ExeFile, segment: Segment) -> Result<LoadBias, Error> {
     let Identity { pid, .. } = exe.process;
     let dir = dir(pid);
     let page = page_size();

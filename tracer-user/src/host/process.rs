@@ -168,6 +168,7 @@ impl Users {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::os::unix::fs::symlink;
     use std::process::{Child, Command, Stdio};
 
@@ -189,7 +190,7 @@ pub(super) mod tests {
         fn spawn(path: &Path) -> Self {
             let mut command = Command::new(path);
             // A copied file stays "busy" for as long as another thread's fork holds it open.
-            let child = loop {
+            let mut child = loop {
                 match command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
                     Ok(child) => break child,
                     Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
@@ -198,6 +199,10 @@ pub(super) mod tests {
                     Err(e) => panic!("{}: {e}", path.display()),
                 }
             };
+            // It is returned by spawn in the midst of its exec; what it echoes shows that it runs.
+            let mut echo = [0];
+            child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
             Self(child)
         }
 
@@ -295,7 +300,7 @@ pub(super) mod tests {
         // Its end closes its standard output; the entry stays until it is waited for.
         let mut rest = Vec::new();
         let mut stdout = sleeper.0.stdout.take().unwrap();
-        std::io::Read::read_to_end(&mut stdout, &mut rest).unwrap();
+        stdout.read_to_end(&mut rest).unwrap();
         let error = loop {
             match process(pid) {
                 Ok(_) => std::thread::yield_now(),
