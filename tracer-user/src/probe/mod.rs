@@ -8,7 +8,9 @@
 mod attach;
 mod drain;
 mod error;
+pub mod features;
 mod load;
+pub mod trap;
 
 pub use attach::{Attachment, Program, Scope};
 pub use drain::{KernelLog, Notice, Notices, RawStack};
