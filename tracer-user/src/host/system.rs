@@ -118,6 +118,20 @@ impl Capability {
             Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
         }
     }
+
+    /// What its absence costs.
+    pub fn without(self) -> &'static str {
+        match self {
+            Capability::Bpf => "without it no kernel program is loaded",
+            Capability::Perfmon => "without it kernel programs may not read memory",
+            Capability::SysAdmin => "without it no uprobe is attached through perf events",
+            Capability::SysPtrace => "without it only programs of your own can be looked at",
+            Capability::DacReadSearch => {
+                "without it binaries that only their owner may read can't be opened"
+            }
+            Capability::SysResource => "kernels before 5.11 wanted it to lock more memory",
+        }
+    }
 }
 
 /// Effective capabilities.

@@ -4,8 +4,12 @@
 //! error, or a [`Failure`].
 
 mod assemble;
+mod doctor;
+mod programs;
+mod ps;
 mod record;
 mod targets;
+mod terminal;
 
 use std::io::{self, Write};
 
@@ -18,13 +22,12 @@ use crate::exit::{Exit, Failure};
 /// A [`Failure`] whose message is one line for the user.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Ps(config) => ps::run(&config),
+        Command::Doctor(config) => doctor::run(&config),
         Command::Record(config) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;
             runtime.block_on(record::run(config))
-        }
-        Command::Ps(_) | Command::Doctor(_) => {
-            Err(Failure::new(Exit::Unsupported, "this build does not have the command yet"))
         }
     }
 }
@@ -41,4 +44,50 @@ pub fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// `1 process`, `2 processes`.
+fn counted(count: usize, noun: &str) -> String {
+    let plural = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{plural}")
+}
+
+/// Holds a JSON document to its description: the description's part that begins with the schema's
+/// name lists every field of the document, as `| \`field\` |` or `| \`outer.field\` |`, and no other.
+#[cfg(test)]
+fn assert_described(document: &serde_json::Value, description: &str, schema: &str) {
+    use std::collections::BTreeSet;
+
+    fn collect(value: &serde_json::Value, at: &str, fields: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                for (name, member) in members {
+                    let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                    fields.insert(at.clone());
+                    collect(member, &at, fields);
+                }
+            }
+            serde_json::Value::Array(elements) => {
+                for element in elements {
+                    collect(element, at, fields);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    let mut found = BTreeSet::new();
+    collect(document, "", &mut found);
+    let (_, part) = description.split_once(&format!("## `{schema}`")).expect("a chapter");
+    let part = part.split("\n## ").next().unwrap_or(part);
+    let described: BTreeSet<String> = part
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(found, described);
 }

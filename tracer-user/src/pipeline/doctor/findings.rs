@@ -1,0 +1,201 @@
+//! What was looked at and tried on this host. Nothing is judged here.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::address::FileOffset;
+use crate::host::{self, System};
+use crate::pipeline::programs;
+use crate::probe::features::{self, Feature, Refused};
+use crate::probe::trap::{self, Trapped};
+use crate::probe::{Attachment, Kernel, Options, Program, Scope};
+
+const OWN_FILE: &str = "/proc/self/exe";
+
+/// Everything that was looked at and tried.
+pub(super) struct Findings {
+    pub system: System,
+    pub features: Vec<(Feature, Result<(), Refused>)>,
+    /// heaptap's own kernel programs: loaded, verified, attached and taken away again.
+    pub own_programs: Result<(), Problem>,
+    pub emulated: Result<Duration, Problem>,
+    pub single_stepped: Result<Duration, Problem>,
+    /// Processes that run Go programs; those that could not be looked at for lack of a privilege,
+    /// and for other reasons.
+    pub go: Result<GoProcesses, Problem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct GoProcesses {
+    pub seen: usize,
+    pub not_permitted: usize,
+    pub not_readable: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub text: String,
+    pub is_permission: bool,
+}
+
+impl From<crate::probe::Error> for Problem {
+    fn from(error: crate::probe::Error) -> Self {
+        let text = error.to_string();
+        // Where else to look: this is the place.
+        let text = text.split("; `heaptap doctor`").next().unwrap_or_default().to_owned();
+        Self { is_permission: error.is_permission(), text }
+    }
+}
+
+impl From<host::Error> for Problem {
+    fn from(error: host::Error) -> Self {
+        Self { is_permission: error.is_permission(), text: error.to_string() }
+    }
+}
+
+impl Problem {
+    fn other(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_permission: false }
+    }
+}
+
+impl Findings {
+    pub fn gather() -> Self {
+        let tries = |offset: &Result<FileOffset, Problem>| {
+            // Where the place is not known the kernel's answer to offset 0 still tells most.
+            let offset = offset.as_ref().map_or(FileOffset(0), |offset| *offset);
+            Feature::ALL
+                .map(|feature| (feature, features::try_out(feature, Path::new(OWN_FILE), offset)))
+                .to_vec()
+        };
+        let emulated_at = own_offset(Trapped::Emulated);
+        let stepped_at = own_offset(Trapped::SingleStepped);
+        let features = tries(&emulated_at);
+        let refused = |(feature, tried): &(Feature, Result<(), Refused>)| {
+            tried.as_ref().err().filter(|_| feature.is_required()).map(Refused::is_permission)
+        };
+        let refused: Vec<bool> = features.iter().filter_map(refused).collect();
+        let kernel = if refused.is_empty() {
+            own_kernel()
+        } else {
+            // It would fail for the reasons that are told already.
+            let text = "not tried, because something above is missing".to_owned();
+            Err(Problem { text, is_permission: refused.into_iter().all(|permission| permission) })
+        };
+        let (own_programs, emulated, single_stepped) = match kernel {
+            Ok(mut kernel) => (
+                emulated_at.clone().and_then(|offset| attach_own(&mut kernel, offset)),
+                emulated_at.and_then(|offset| cost(&mut kernel, Trapped::Emulated, offset)),
+                stepped_at.and_then(|offset| cost(&mut kernel, Trapped::SingleStepped, offset)),
+            ),
+            Err(problem) => (Err(problem.clone()), Err(problem.clone()), Err(problem)),
+        };
+        let go = programs::count().map_err(Problem::from).map(|(seen, unseen)| {
+            let not_permitted = unseen.iter().filter(|unseen| unseen.is_permission).count();
+            GoProcesses { seen, not_permitted, not_readable: unseen.len() - not_permitted }
+        });
+        Self { system: host::system(), features, own_programs, emulated, single_stepped, go }
+    }
+}
+
+/// Where a function of heaptap's own lies in its file.
+fn own_offset(function: Trapped) -> Result<FileOffset, Problem> {
+    let machine = || Problem::other("it is measured on x86-64 only");
+    let address = function.address().ok_or_else(machine)?;
+    let mappings = host::mappings(std::process::id())?;
+    mappings
+        .iter()
+        .find(|mapping| (mapping.start..mapping.end).contains(&address))
+        .and_then(|mapping| mapping.offset.0.checked_add(address.0 - mapping.start.0))
+        .map(FileOffset)
+        .ok_or_else(|| Problem::other("heaptap can't find its own code in its own file"))
+}
+
+/// The kernel programs with the smallest tables.
+fn own_kernel() -> Result<Kernel, Problem> {
+    let smallest = Options { max_stacks: 1, max_processes: 1, ..Options::default() };
+    let mut kernel = Kernel::load(&smallest)?;
+    kernel.watch_processes()?;
+    Ok(kernel)
+}
+
+/// Attaches each program that recording attaches. They count nothing: no process is selected.
+fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
+    let file = own_file()?;
+    for program in [Program::Alloc, Program::SpanRefill, Program::SpanLarge] {
+        kernel.attach(&Attachment {
+            program,
+            file: &file,
+            offset,
+            expected: &[],
+            cookie: tracer_common::Cookie { binary: 0, site: 0, min_size: 0 },
+            scope: Scope::File,
+        })?;
+    }
+    kernel.detach();
+    Ok(())
+}
+
+fn cost(kernel: &mut Kernel, function: Trapped, offset: FileOffset) -> Result<Duration, Problem> {
+    Ok(trap::cost(kernel, function, &own_file()?, offset)?)
+}
+
+fn own_file() -> Result<File, Problem> {
+    File::open(OWN_FILE).map_err(|error| Problem::other(format!("{OWN_FILE}: {error}")))
+}
+
+#[cfg(test)]
+pub(super) mod sample {
+    use super::*;
+    use crate::host::{Capabilities, CgroupMode, Cgroups, Tracefs};
+    use nix::errno::Errno;
+
+    fn system() -> System {
+        System {
+            kernel: "6.18.0".into(),
+            machine: "x86_64".into(),
+            capabilities: Capabilities(u64::MAX),
+            btf: true,
+            tracefs: Tracefs::NotMounted,
+            perf_event_paranoid: Some(2),
+            kptr_restrict: Some(0),
+            unprivileged_bpf_disabled: Some(2),
+            lockdown: None,
+            cgroups: Cgroups(Some(CgroupMode::V2)),
+            memlock: Some(8 << 20),
+            seccomp: false,
+            initial_pid_namespace: Some(true),
+            initial_user_namespace: Some(true),
+        }
+    }
+
+    pub fn all_well() -> Findings {
+        Findings {
+            system: system(),
+            features: Feature::ALL.map(|feature| (feature, Ok(()))).to_vec(),
+            own_programs: Ok(()),
+            emulated: Ok(Duration::from_nanos(870)),
+            single_stepped: Ok(Duration::from_nanos(9400)),
+            go: Ok(GoProcesses { seen: 3, not_permitted: 0, not_readable: 0 }),
+        }
+    }
+
+    /// As if every feature was refused with `errno`.
+    pub fn refused(findings: Findings, errno: Errno) -> Findings {
+        let refusal = Refused { call: "bpf(BPF_PROG_LOAD)", errno };
+        let is_permission = refusal.is_permission();
+        let features = Feature::ALL.map(|feature| (feature, Err(refusal))).to_vec();
+        let text = "not tried, because something above is missing".to_owned();
+        let problem = Problem { text, is_permission };
+        Findings {
+            features,
+            own_programs: Err(problem.clone()),
+            emulated: Err(problem.clone()),
+            single_stepped: Err(problem),
+            ..findings
+        }
+    }
+}

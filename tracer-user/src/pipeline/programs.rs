@@ -1,0 +1,238 @@
+//! The Go programs of this host, and what can be traced in each.
+//!
+//! In: processes from `host`. Out: one [`Program`] for each Go process. A file that several
+//! processes run is read once. Nothing is attached and nothing of a process is read but its file.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::counted;
+use crate::gobin::{Error, Facts, GoBinary, layout, sites};
+use crate::host::{self, Capability, ExeFile, Process, System};
+use crate::profile::Source;
+
+/// What a look at all processes found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// By ascending pid.
+    pub programs: Vec<Program>,
+    /// Processes that may or may not be Go programs.
+    pub unseen: Vec<Unseen>,
+}
+
+/// A process that runs a Go program.
+#[derive(Debug)]
+pub struct Program {
+    pub process: Process,
+    /// As the process sees it.
+    pub path: PathBuf,
+    pub deleted: bool,
+    pub binary: Rc<Binary>,
+}
+
+/// A file, as far as it could be read.
+#[derive(Debug)]
+pub struct Binary {
+    /// Nothing when the file said no more than why it can't be traced.
+    pub facts: Option<Facts>,
+    pub exact: Mode,
+    pub span: Mode,
+}
+
+/// Whether a way to see works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Works,
+    /// It works and may miss events, because of this.
+    Incomplete(String),
+    /// It does not, because of this.
+    Fails(String),
+}
+
+/// A process that could not be looked at.
+#[derive(Debug)]
+pub struct Unseen {
+    pub process: Process,
+    pub reason: String,
+    /// Whether more privileges would help.
+    pub is_permission: bool,
+}
+
+impl Binary {
+    /// Whether and how a source works.
+    pub fn mode(&self, source: Source) -> &Mode {
+        match source {
+            Source::Exact => &self.exact,
+            Source::Span => &self.span,
+        }
+    }
+}
+
+/// Looks at every process and resolves what can be traced in each Go program.
+///
+/// # Errors
+/// /proc can't be listed.
+pub fn survey() -> Result<Survey, host::Error> {
+    let mut programs = Vec::new();
+    let unseen = walk(resolve, |process, exe, binary: &Rc<Binary>| {
+        let binary = Rc::clone(binary);
+        programs.push(Program { process, path: exe.path, deleted: exe.deleted, binary });
+    })?;
+    Ok(Survey { programs, unseen })
+}
+
+/// How many processes run Go programs, and which could not be looked at. Much cheaper than
+/// [`survey`]: function tables are not read.
+///
+/// # Errors
+/// /proc can't be listed.
+pub fn count() -> Result<(usize, Vec<Unseen>), host::Error> {
+    let mut count = 0;
+    let unseen = walk(|exe| peek(exe).map(|_| ()), |_, _, ()| count += 1)?;
+    Ok((count, unseen))
+}
+
+/// Calls `look` for each file that a process runs and `found` for each process that runs Go.
+fn walk<T>(
+    look: impl Fn(&ExeFile) -> Looked<T>,
+    mut found: impl FnMut(Process, ExeFile, &T),
+) -> Result<Vec<Unseen>, host::Error> {
+    let mut unseen = Vec::new();
+    // The inode number of a deleted file may be used again while the survey runs; its time of
+    // change differs then.
+    let mut files: HashMap<FileKey, Looked<T>> = HashMap::new();
+    for process in host::processes()? {
+        let exe = match host::open_exe(process.id.pid) {
+            Ok(exe) => exe,
+            // It ended meanwhile: not there to be listed.
+            Err(error) if !error.is_permission() && !process.id.is_alive() => continue,
+            Err(error) => {
+                let (reason, is_permission) = (error.to_string(), error.is_permission());
+                unseen.push(Unseen { process, reason, is_permission });
+                continue;
+            }
+        };
+        let changed = exe.file.metadata().map_or((0, 0), |m| (m.ctime(), m.ctime_nsec()));
+        let key = FileKey { dev: exe.dev, ino: exe.ino, changed };
+        match files.entry(key).or_insert_with(|| look(&exe)) {
+            Looked::Go(found_there) => found(process, exe, found_there),
+            Looked::Other => {}
+            Looked::Unreadable(reason) => {
+                let reason = format!("process {}: its file: {reason}", process.id.pid);
+                unseen.push(Unseen { process, reason, is_permission: false });
+            }
+        }
+    }
+    Ok(unseen)
+}
+
+/// Tells that processes could not be looked at, and what would help.
+pub fn not_permitted(system: &System, count: usize) -> String {
+    let processes = counted(count, "process");
+    if system.capabilities.has(Capability::SysPtrace) {
+        // As with processes of a security module's, or of an outer container.
+        format!(
+            "{processes} could not be looked at: the kernel protects more than CAP_SYS_PTRACE opens"
+        )
+    } else {
+        format!("{processes} could not be looked at; run as root or with CAP_SYS_PTRACE to see all")
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct FileKey {
+    dev: u64,
+    ino: u64,
+    changed: (i64, i64),
+}
+
+/// What a file is.
+enum Looked<T> {
+    Go(T),
+    Other,
+    Unreadable(String),
+}
+
+impl<T> Looked<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Looked<U> {
+        match self {
+            Looked::Go(found) => Looked::Go(change(found)),
+            Looked::Other => Looked::Other,
+            Looked::Unreadable(reason) => Looked::Unreadable(reason),
+        }
+    }
+}
+
+/// Whether it is a Go program, and what it says of itself or why heaptap does not take it.
+fn peek(exe: &ExeFile) -> Looked<Result<Facts, Error>> {
+    match GoBinary::peek(&exe.file) {
+        Ok(facts) => Looked::Go(Ok(facts)),
+        Err(
+            Error::NotGo
+            | Error::NotElf
+            | Error::NotAFile
+            | Error::Class(_)
+            | Error::Machine(_)
+            | Error::Kind(_),
+        ) => Looked::Other,
+        Err(
+            error @ (Error::TooOld(_)
+            | Error::TooOldTable
+            | Error::UnknownTable(_)
+            | Error::NoPclntab(_)
+            | Error::NoModule(_)
+            | Error::SeveralModules(_)
+            | Error::SharedRuntime(_)),
+        ) => Looked::Go(Err(error)),
+        Err(error) => Looked::Unreadable(error.to_string()),
+    }
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::Read { offset: 0, len: 0, source }
+}
+
+fn resolve(exe: &ExeFile) -> Looked<Rc<Binary>> {
+    peek(exe).map(|facts| {
+        Rc::new(match facts {
+            Ok(facts) => match exe.file.try_clone().map_err(unreadable).and_then(GoBinary::open) {
+                Ok(binary) => Binary::resolved(&binary),
+                Err(error) => Binary::refused(Some(facts), &error),
+            },
+            Err(error) => Binary::refused(None, &error),
+        })
+    })
+}
+
+impl Binary {
+    fn refused(facts: Option<Facts>, error: &Error) -> Self {
+        let fails = Mode::Fails(error.to_string());
+        Self { facts, exact: fails.clone(), span: fails }
+    }
+
+    fn resolved(binary: &GoBinary) -> Self {
+        let facts = binary.facts().clone();
+        if facts.loads_plugins {
+            let fails = Mode::Fails("it can load plugins, whose code heaptap can't see".to_owned());
+            return Self { facts: Some(facts), exact: fails.clone(), span: fails };
+        }
+        let exact = match sites::alloc_sites(binary) {
+            Ok(sites) => sites.incomplete.map_or(Mode::Works, Mode::Incomplete),
+            Err(error) => Mode::Fails(error.to_string()),
+        };
+        let span = match facts.version.as_ref().map(|version| (version, layout::span(version))) {
+            Some((_, Some(_))) => match sites::span_sites(binary) {
+                Ok(_) => Mode::Works,
+                Err(error) => Mode::Fails(error.to_string()),
+            },
+            Some((version, None)) => {
+                Mode::Fails(format!("where Go {version} keeps its spans is not known"))
+            }
+            None => Mode::Fails("its Go version is not known".to_owned()),
+        };
+        Self { facts: Some(facts), exact, span }
+    }
+}
