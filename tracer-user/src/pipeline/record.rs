@@ -314,10 +314,7 @@ fn write(config: &Config, profile: &Profile, sinks: Vec<Sink>) -> Result<(), Fai
     let options = output::Options {
         value: None,
         table: TableOptions {
-            style: Style {
-                color,
-                width: terminal_size::terminal_size().map_or(100, |(width, _)| width.0.into()),
-            },
+            style: Style { color, width: super::terminal::width().unwrap_or(100) },
             top: config.top,
             by_type: config.by == By::Type,
             ..TableOptions::default()
