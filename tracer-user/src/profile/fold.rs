@@ -52,10 +52,15 @@ pub fn fold_runtime(profile: &mut Profile) {
 /// Whether the allocator appears a second time, as its own caller's caller.
 fn is_nested<'a>(inner: impl Iterator<Item = &'a Location>, names: &Interner) -> bool {
     let allocator = |f: &Frame| names.text(f.function).starts_with("runtime.mallocgc");
-    let mut frames = inner.flat_map(|location| &location.frames);
-    // Up to here it is one call that the allocator hands on within itself.
-    let _ = frames.find(|f| !allocator(f));
-    frames.any(allocator)
+    let mut runs = 0;
+    let mut before = false;
+    for frame in inner.flat_map(|location| &location.frames) {
+        let now = allocator(frame);
+        // Neighbours are one call that the allocator hands on within itself.
+        runs += u32::from(now && !before);
+        before = now;
+    }
+    runs > 1
 }
 
 fn drop_goexit(locations: &[Location], stack: &mut Vec<LocationId>, goexit: Option<Name>) {
@@ -117,6 +122,9 @@ mod tests {
         let handed_on =
             ["runtime.mallocgcSmallNoScanSC6", "runtime.mallocgc", "runtime.newobject", "main.f"];
         assert_eq!(folded(&handed_on), ["main.f"]);
+        let refill =
+            ["runtime.(*mcache).refill", "runtime.mallocgcSmallNoscan", "runtime.mallocgc"];
+        assert_eq!(folded(&[&refill[..], &["main.f"]].concat()), ["main.f"]);
         let nested = [
             "runtime.mallocgc",
             "runtime.malg",
