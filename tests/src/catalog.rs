@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("cgo", go, Variant::Default));
     }
     for release in pins::GO {
+        all.push(("mix", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));
         }

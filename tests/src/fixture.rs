@@ -87,11 +87,7 @@ pub struct Fixture {
 impl Fixture {
     /// Builds `tests/fixtures/<name>` with the Go release `go` (`1.27`), or finds it built.
     pub fn build(name: &str, go: &str, variant: Variant) -> Result<Fixture> {
-        let release =
-            GoRelease::find(go).with_context(|| format!("no Go {go} is pinned for fixtures"))?;
-        let Some(command) = toolchain::go(release)? else {
-            bail!("Go {} is not installed: run `cargo xtask setup`", release.version);
-        };
+        let (release, command) = installed(go)?;
         let sources = Sources::read(name)?;
         let mut hasher = DefaultHasher::new();
         (&sources.files, release.version, variant.flags(), variant).hash(&mut hasher);
@@ -119,13 +115,22 @@ impl Fixture {
     pub fn start(&self) -> Result<Running> {
         Running::start(Command::new(&self.program))
     }
+}
 
-    /// A `go tool` of the release that built it.
-    pub fn go_tool(&self, tool: &str) -> Result<Command> {
-        let program = toolchain::go(self.release)?.context("the Go release is gone")?;
-        let mut command = toolchain::go_command(&program);
-        command.args(["tool", tool]);
-        Ok(command)
+/// A `go tool` of the Go release `go` (`1.27`).
+pub fn go_tool(go: &str, tool: &str) -> Result<Command> {
+    let mut command = toolchain::go_command(&installed(go)?.1);
+    command.args(["tool", tool]);
+    Ok(command)
+}
+
+/// The pinned release `go` (`1.27`) and its `go` command.
+fn installed(go: &str) -> Result<(GoRelease, PathBuf)> {
+    let release =
+        GoRelease::find(go).with_context(|| format!("no Go {go} is pinned for fixtures"))?;
+    match toolchain::go(release)? {
+        Some(command) => Ok((release, command)),
+        None => bail!("Go {} is not installed: run `cargo xtask setup`", release.version),
     }
 }
 

@@ -33,23 +33,46 @@ impl Out {
     }
 }
 
-/// Probes are attached to the file, and hit in every process that runs it; only the selected one
-/// may appear.
+/// Probes are attached to the file, and hit in every process that runs it; only those selected may
+/// appear, be it one or several.
 #[test]
 fn another_process_of_the_same_file_stays_out() -> Result<()> {
     require_root()?;
     let fixture = Fixture::build("alloc", "1.26", Variant::Stripped)?;
-    let (mut chosen, mut other) = (fixture.start()?, fixture.start()?);
-    let out = Out::new()?;
-    let recording = out.record(&["-p", &chosen.pid().to_string()])?;
-    other.rounds(3)?;
-    chosen.rounds(3)?;
-    other.rounds(3)?;
-    recording.stop()?.expect(0)?;
-    let profile = out.profile()?;
-    ensure!(profile.pids() == [chosen.pid()], "seen: {:?}", profile.pids());
-    ensure!(profile.counter("not_selected") > 0, "the other process was not even hit");
-    check::all(&profile, &chosen.report()?)
+    let mut other = fixture.start()?;
+    for count in [1, 2] {
+        let mut chosen = Vec::new();
+        let mut selection = Vec::new();
+        for _ in 0..count {
+            let alloc = fixture.start()?;
+            selection.extend(["-p".to_string(), alloc.pid().to_string()]);
+            chosen.push(alloc);
+        }
+        let selection: Vec<&str> = selection.iter().map(String::as_str).collect();
+        let out = Out::new()?;
+        let recording = out.record(&selection)?;
+        other.rounds(3)?;
+        for alloc in &mut chosen {
+            alloc.rounds(3)?;
+        }
+        other.rounds(3)?;
+        recording.stop()?.expect(0)?;
+        let profile = out.profile()?;
+        let mut pids: Vec<u32> = chosen.iter().map(Running::pid).collect();
+        pids.sort_unstable();
+        ensure!(profile.pids() == pids, "seen: {:?} of {pids:?}", profile.pids());
+        for alloc in chosen {
+            check::all(&part(&profile, alloc.pid()), &alloc.report()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What belongs to one process.
+fn part(profile: &Profile, pid: u32) -> Profile {
+    let mut part = profile.clone();
+    part.stacks.retain(|stack| profile.processes[stack.process].pid == pid);
+    part
 }
 
 /// Each of several selected processes has its own counts, with different files and releases.
@@ -70,9 +93,8 @@ fn several_processes_are_kept_apart() -> Result<()> {
     for process in running {
         let pid = process.pid();
         let report = process.report()?;
-        let mut part = profile.clone();
-        part.stacks.retain(|stack| profile.processes[stack.process].pid == pid);
-        check::all(&part, &report).with_context(|| format!("process {pid}, {}", report.go))?;
+        check::all(&part(&profile, pid), &report)
+            .with_context(|| format!("process {pid}, {}", report.go))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -33,7 +34,7 @@ fn as_an_ordinary_user() -> Result<()> {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(&copy).args(["record", "-d", "1", "-p", &alloc.pid().to_string()]);
-    heaptap::run_command(command)?.refused(3, "root")
+    heaptap::run_command(command)?.refused(3, "sudo")
 }
 
 #[test]
@@ -55,19 +56,31 @@ fn not_a_go_program() -> Result<()> {
     ended.refused(4, "Go")
 }
 
-/// A program that says that it was built by a Go that is too old, or that nobody knows.
+/// A copy of a fixture that claims to be made by another release of Go.
+fn pretender(dir: &Path, version: &str) -> Result<Running> {
+    let fixture = Fixture::build("alloc", "1.21", Variant::Default)?;
+    let copy = dir.join("alloc-patched");
+    patch::replace(&fixture.program, &copy, b"go1.21.13", version.as_bytes())?;
+    Running::start(Command::new(&copy))
+}
+
 #[test]
-fn old_and_unknown_versions() -> Result<()> {
+fn a_go_version_that_is_too_old() -> Result<()> {
     require_root()?;
-    for (from, to) in [("go1.21.13", "go1.17.13"), ("go1.21.13", "go1.99.13")] {
-        let fixture = Fixture::build("alloc", "1.21", Variant::Default)?;
-        let dir = tempfile::tempdir()?;
-        let copy = dir.path().join("alloc-patched");
-        patch::replace(&fixture.program, &copy, from.as_bytes(), to.as_bytes())?;
-        let alloc = Running::start(Command::new(&copy))?;
-        let ended = heaptap::run(["record", "-d", "1", "-p", &alloc.pid().to_string()])?;
-        ended.refused(5, to)?;
-    }
+    let dir = tempfile::tempdir()?;
+    let alloc = pretender(dir.path(), "go1.17.13")?;
+    let ended = heaptap::run(["record", "-d", "1", "-p", &alloc.pid().to_string()])?;
+    ended.refused(5, "1.17.13")
+}
+
+/// Nobody knows what a future release calls to allocate: never is such a recording called complete.
+#[test]
+fn a_go_version_that_nobody_knows() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    let alloc = pretender(dir.path(), "go1.99.13")?;
+    let ended = heaptap::run(["record", "-d", "1", "-p", &alloc.pid().to_string()])?;
+    ensure!(ended.stderr.contains("NOT COMPLETE") && ended.stderr.contains("1.99.13"), "{ended:?}");
     Ok(())
 }
 
