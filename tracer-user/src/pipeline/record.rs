@@ -284,7 +284,7 @@ fn check_host(system: &host::System) -> Result<(), Failure> {
     }
     if system.initial_pid_namespace == Some(false) {
         return Err(Failure::new(
-            Exit::Unsupported,
+            Exit::Permission,
             "heaptap runs in a pid namespace of its own, where processes have other numbers than \
              the kernel's; start it in the host's (with containers: --pid=host)",
         ));
