@@ -126,6 +126,10 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
 }
 
 #[inline(always)]
+#[allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "given by value it would be copied to the kernel's stack of 512 bytes"
+)]
 fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackValue> {
     if let Some(kept) = STACKS.get_ptr_mut(key) {
         return Some(kept);
