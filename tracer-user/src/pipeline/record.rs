@@ -40,6 +40,10 @@ const PROGRESS: Duration = Duration::from_millis(500);
 pub async fn run(config: Config) -> Result<(), Failure> {
     let sinks = open_outputs(&config)?;
     check_host(&host::system())?;
+    if let Some(level) = config.kernel_log {
+        // The kernel programs log under their own crate's name.
+        env_logger::Builder::new().filter_module("heaptap", level.to_level_filter()).init();
+    }
     let options = probe::Options {
         max_stacks: config.max_stacks,
         by_type: config.by == By::Type,
@@ -165,6 +169,9 @@ impl Recording {
                 _ = ticks.tick(), if progress => self.progress(),
                 _ = pump(log.as_mut()), if log.is_some() => {}
             }
+        }
+        if let Some(log) = &mut log {
+            log.flush();
         }
         if progress {
             eprint!("\r\x1b[K");

@@ -10,7 +10,7 @@ use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 
 use crate::{
     address::{LoadBias, RuntimeAddr},
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
     gobin::{
         self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site, types::Types,
     },
@@ -114,7 +114,11 @@ impl Targets {
         for _ in 0..LOOKS {
             let process = host::process(pid).map_err(not_readable)?;
             let (binary, bias) = self.inspect(pid)?;
-            self.attach(kernel, binary, pid)?;
+            if let Err(failure) = self.attach(kernel, binary, pid) {
+                // The kernel's word for a process that is gone says nothing to anybody.
+                host::process(pid).map_err(not_readable)?;
+                return Err(failure);
+            }
             let number = self.images.len() as u32 + 1;
             kernel.select(pid, &self.entry(number, binary)).map_err(failure)?;
             // From here on an exec is seen by the kernel program; was there one before?
@@ -298,5 +302,5 @@ fn not_readable(err: host::Error) -> Failure {
 /// The kernel's refusals as the user sees them.
 pub fn failure(err: probe::Error) -> Failure {
     let exit = if err.is_permission() { Exit::Permission } else { Exit::Unsupported };
-    Failure::new(exit, err.to_string())
+    Failure::new(exit, exit::one_line(&err))
 }

@@ -104,6 +104,11 @@ impl Notices {
 }
 
 impl KernelLog {
+    /// Hands over what is there.
+    pub fn flush(&mut self) {
+        self.0.get_mut().flush();
+    }
+
     /// Hands lines to the logger for ever.
     pub async fn pump(&mut self) -> io::Result<()> {
         loop {

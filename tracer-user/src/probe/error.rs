@@ -7,15 +7,11 @@ use crate::address::FileOffset;
 /// A failure of loading, attaching or draining.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "the kernel did not take heaptap's programs: {0:#}; `heaptap doctor` says what is missing"
-    )]
+    #[error("the kernel did not take heaptap's programs (`heaptap doctor` says what is missing)")]
     Load(#[from] aya::EbpfError),
-    #[error(
-        "the kernel refused program {program}: {source:#}; `heaptap doctor` says what is missing"
-    )]
+    #[error("the kernel refused program {program} (`heaptap doctor` says what is missing)")]
     Program { program: &'static str, source: aya::programs::ProgramError },
-    #[error("can't attach {program} at file offset {offset}: {source:#}")]
+    #[error("can't attach {program} at file offset {offset}")]
     Attach { program: &'static str, offset: FileOffset, source: aya::programs::ProgramError },
     #[error(
         "file offset {offset} holds {found:02x?} and not the {expected:02x?} that was decoded: the file has changed"
