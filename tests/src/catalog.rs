@@ -8,6 +8,8 @@ use crate::Variant;
 pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
     let mut all = vec![
         ("alloc", "1.26", Variant::External),
+        ("alloc", "1.26", Variant::OtherMalloc),
+        ("alloc", "1.27", Variant::OtherMalloc),
         ("life", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),

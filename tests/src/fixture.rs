@@ -30,6 +30,9 @@ pub enum Variant {
     Cgo,
     /// `-buildmode=plugin`: a shared object for another Go program.
     Plugin,
+    /// The other way round than the release does it by default: Go 1.26 with its 66
+    /// size-specialised allocation functions, Go 1.27 without its 14.
+    OtherMalloc,
 }
 
 impl Variant {
@@ -48,12 +51,13 @@ impl Variant {
             Variant::Bare => "bare",
             Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
+            Variant::OtherMalloc => "other-malloc",
         }
     }
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Variant::Default | Variant::Cgo => &[],
+            Variant::Default | Variant::Cgo | Variant::OtherMalloc => &[],
             Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
             Variant::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
@@ -102,7 +106,7 @@ impl Fixture {
         if fresh {
             remove_older(&dir, &stem)?;
             let part = dir.join(format!("{stem}.part"));
-            sources.compile(&command, variant, &part)?;
+            sources.compile(&command, release, variant, &part)?;
             if variant == Variant::Bare {
                 patch::sections_and_build_info(&part)?;
             }
@@ -153,7 +157,7 @@ impl Sources {
         Ok(Sources { dir, files })
     }
 
-    fn compile(&self, go: &Path, variant: Variant, to: &Path) -> Result<()> {
+    fn compile(&self, go: &Path, release: GoRelease, variant: Variant, to: &Path) -> Result<()> {
         let uses_cgo = |text: &[u8]| text.windows(10).any(|part| part == b"import \"C\"");
         let cgo = matches!(variant, Variant::External | Variant::Cgo | Variant::Plugin)
             || self.files.iter().any(|(_, text)| uses_cgo(text));
@@ -161,6 +165,11 @@ impl Sources {
         command.args(["build", "-buildvcs=false"]).args(variant.flags());
         command.arg("-o").arg(to).arg(".").current_dir(&self.dir);
         command.env("CGO_ENABLED", if cgo { "1" } else { "0" });
+        if variant == Variant::OtherMalloc {
+            let default = release.minor() == "1.27";
+            let setting = if default { "nosizespecializedmalloc" } else { "sizespecializedmalloc" };
+            command.env("GOEXPERIMENT", setting);
+        }
         let output = command.output().context("can't start go")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);

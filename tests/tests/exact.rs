@@ -69,6 +69,18 @@ matrix! {
     go1_27 "1.27";
 }
 
+/// The 66 size-specialised functions of an experimental Go 1.26 are entries too.
+#[test]
+fn go1_26_with_size_specialised_functions() -> Result<()> {
+    counts_exactly("1.26", Variant::OtherMalloc)
+}
+
+/// Go 1.27 can be told to do without its 14.
+#[test]
+fn go1_27_without_size_specialised_functions() -> Result<()> {
+    counts_exactly("1.27", Variant::OtherMalloc)
+}
+
 /// The system's linker lays the program out in its own way.
 #[test]
 fn linked_externally() -> Result<()> {
