@@ -26,9 +26,7 @@ pub fn run() -> Result<()> {
     println!("demo: recording every allocation for 5 s");
     let mut record = as_root(&heaptap)?;
     record.args(["record", "-p", &pid, "-d", "5", "-o"]).arg(&svg).arg("-o").arg(&pprof);
-    process::loud(&mut record)?;
-    println!("demo: recording 2 s more, for the table of top stacks");
-    process::loud(as_root(&heaptap)?.args(["record", "-p", &pid, "-d", "2"]))?;
+    process::loud(record.args(["-o", "-", "--top", "10"]))?;
     drop(server);
     println!("\ndemo: the server is stopped. Look at");
     println!("  {}  (any browser)", svg.display());
