@@ -104,3 +104,98 @@ fn nearest(profile: &Profile, path: &Path) -> String {
     }
     format!("{wanted}, near: {}", near.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn frame(function: &str, line: u32) -> Value {
+        json!({
+            "function": function, "file": "a.go", "line": line, "kind": "program",
+            "inlined": false, "address": "0x1"
+        })
+    }
+
+    fn profile(frames: Vec<Value>, objects: u64, bytes: u64) -> Profile {
+        serde_json::from_value(json!({
+            "schema": "heaptap.profile/1",
+            "meta": {
+                "source": "exact", "estimate": false, "lost_events": 0, "totals": [objects, bytes],
+                "value_types": [{"kind": "alloc_objects"}, {"kind": "alloc_space"}],
+            },
+            "counters": [], "notes": [],
+            "processes": [{"pid": 1, "comm": "alloc", "go_version": "go1.27.3"}],
+            "stacks": [{
+                "process": 0, "values": [objects, bytes], "error": [], "go_type": null,
+                "frames": frames,
+            }],
+        }))
+        .expect("a profile")
+    }
+
+    fn report(inner: &[&str], frames: &[(&str, u32)]) -> Report {
+        let frames: Vec<Value> = frames.iter().map(|(name, line)| frame(name, *line)).collect();
+        let path =
+            json!({"id": "path", "count": 10, "bytes": 160, "inner": inner, "frames": frames});
+        let report = json!({"go": "go1.27.3", "pid": 1, "mallocs": 10, "idle": 0, "paths": [path]});
+        serde_json::from_value(report).expect("a report")
+    }
+
+    fn stack() -> Vec<Value> {
+        vec![frame("main.f", 7), frame("main.main", 3), frame("runtime.main", 1)]
+    }
+
+    const EXPECTED: [(&str, u32); 4] =
+        [("main.f", 7), ("main.main", 3), ("runtime.main", 1), ("runtime.goexit", 2)];
+
+    #[test]
+    fn what_is_right_passes() {
+        all(&profile(stack(), 10, 160), &report(&[], &EXPECTED)).expect("right");
+        let with_end = [stack(), vec![frame("runtime.goexit", 2)]].concat();
+        all(&profile(with_end, 10, 160), &report(&[], &EXPECTED)).expect("right");
+        let with_inner = [vec![frame("strings.grow", 1)], stack()].concat();
+        all(&profile(with_inner, 10, 160), &report(&["strings."], &EXPECTED)).expect("right");
+    }
+
+    #[test]
+    fn whatever_is_wrong_fails() {
+        let report = report(&["strings."], &EXPECTED);
+        let mut line = stack();
+        line[1] = frame("main.main", 4);
+        let mut missing = stack();
+        missing.remove(1);
+        let caller_lost = stack().split_off(1);
+        let other_inner = [vec![frame("bytes.grow", 1)], stack()].concat();
+        let wrong = [
+            (stack(), 9, 160),
+            (stack(), 11, 160),
+            (stack(), 10, 159),
+            (line, 10, 160),
+            (missing, 10, 160),
+            (caller_lost, 10, 160),
+            (other_inner, 10, 160),
+        ];
+        for (frames, objects, bytes) in wrong {
+            let text = format!("{frames:?}");
+            all(&profile(frames, objects, bytes), &report).expect_err(&text);
+        }
+    }
+
+    #[test]
+    fn truncated_stacks_are_as_deep_as_can_be() {
+        let deep: Vec<(&str, u32)> = (0..200).map(|line| ("main.f", line)).collect();
+        let report = report(&[], &deep);
+        let cut = |depth: u32| {
+            let mut frames: Vec<Value> = (0..depth).map(|line| frame("main.f", line)).collect();
+            frames.push(json!({
+                "function": "[truncated]", "file": "", "line": 0, "kind": "marker",
+                "inlined": false, "address": "0x0"
+            }));
+            profile(frames, 10, 160)
+        };
+        all(&cut(127), &report).expect("as deep as it can be");
+        all(&cut(60), &report).expect_err("cut too early");
+    }
+}
