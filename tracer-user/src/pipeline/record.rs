@@ -53,7 +53,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut kernel = Kernel::load(&options).map_err(failure)?;
     kernel.watch_processes().map_err(failure)?;
     let mut recording = Recording::start(&config, kernel)?;
-    recording.follow(&config).await?;
+    // Who reads that it has begun may send the signal that ends it.
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    recording.announce(&config);
+    recording.follow(&config, signals).await?;
     let profile = recording.finish(&config)?;
     write(&config, &profile, sinks)
 }
@@ -68,7 +71,7 @@ struct Recording {
 }
 
 impl Recording {
-    /// Attaches to every selected process. One line on standard error says that it has begun.
+    /// Attaches to every selected process.
     fn start(config: &Config, kernel: Kernel) -> Result<Self, Failure> {
         let whole_files = matches!(config.selection, Selection::All | Selection::Exe(_));
         let mut recording = Self {
@@ -118,10 +121,10 @@ impl Recording {
             }
         }
         (recording.began, recording.started) = (Instant::now(), SystemTime::now());
-        recording.announce(config);
         Ok(recording)
     }
 
+    /// One line on standard error says that it has begun.
     fn announce(&self, config: &Config) {
         let until = match config.duration {
             Some(duration) => format!("for {} s", duration.as_secs_f64()),
@@ -142,9 +145,13 @@ impl Recording {
     }
 
     /// Waits for the end: the time is up, Ctrl-C, or nobody is left.
-    async fn follow(&mut self, config: &Config) -> Result<(), Failure> {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    async fn follow(
+        &mut self,
+        config: &Config,
+        [interrupt, terminate]: [io::Result<tokio::signal::unix::Signal>; 2],
+    ) -> Result<(), Failure> {
+        let (mut interrupt, mut terminate) =
+            (interrupt.map_err(no_signals)?, terminate.map_err(no_signals)?);
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
         let progress = !config.quiet && io::stderr().is_terminal();
