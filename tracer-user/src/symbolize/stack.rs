@@ -28,7 +28,8 @@ pub struct StackRules {
     goexit: Option<(u64, u64)>,
     /// Functions whose caller is shown at the very address: it did not call, it was interrupted.
     injected: Ranges,
-    /// Functions on g0 beyond which the chain holds another goroutine's frames.
+    /// Functions on g0 beyond which the chain holds another goroutine's frames, or, where a thread
+    /// began, whatever its creator left in memory.
     ends: Ranges,
     /// Between C and Go in callbacks; C frames below have no dependable chain.
     crosscall2: Option<(u64, u64)>,
@@ -46,6 +47,8 @@ impl StackRules {
             "runtime.debugCallV2",
             "runtime.mcall",
             "runtime.morestack",
+            "runtime.mstart",
+            "runtime.rt0_go",
             "crosscall2",
         ];
         let found = binary.find_functions(&names);
@@ -59,7 +62,8 @@ impl StackRules {
             // runtime/traceback.go: up to 1.20 only sigpanic (`waspanic`), then all injected calls.
             injected.extend([range("runtime.asyncPreempt"), range("runtime.debugCallV2")]);
         }
-        let mut ends = Vec::new();
+        // Marked TOPFRAME in runtime/asm_amd64.s: Go's own unwinder stops there too.
+        let mut ends = vec![range("runtime.mstart"), range("runtime.rt0_go")];
         if before(25) {
             ends.push(range("runtime.mcall"));
         }
@@ -82,7 +86,7 @@ impl StackRules {
 
     /// Addresses of the calls of a stack, innermost first: return addresses less one, or as they are
     /// where a signal put a call in between. Ends before `runtime.goexit`, after the functions beyond
-    /// which the chain is another goroutine's, and behind `crosscall2` with the first address that
+    /// which the chain is another goroutine's or nobody's, and behind `crosscall2` with the first address that
     /// `resolves` denies.
     pub fn calls(
         &self,
