@@ -3,4 +3,5 @@
 
 pub mod paths;
 pub mod pins;
+pub mod programs;
 pub mod toolchain;

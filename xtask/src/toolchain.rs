@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::paths;
 use crate::pins::{self, GoRelease, GoSource};
@@ -99,6 +99,13 @@ pub fn go(release: GoRelease) -> Result<Option<PathBuf>> {
         GoSource::Debian(_) => true,
     };
     Ok((whole && program.is_file()).then_some(program))
+}
+
+/// A tool of the release that a `go` command belongs to: `compile`, `link`.
+pub fn tool(go: &Path, name: &str) -> Result<PathBuf> {
+    let mut command = go_command(go);
+    let output = command.args(["env", "GOTOOLDIR"]).output().context("go can't be started")?;
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).join(name))
 }
 
 /// Written by setup when the distribution has no package for a release, so that it need not ask

