@@ -7,10 +7,8 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
     num::NonZeroU32,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,13 +16,9 @@ use heaptap::{
     gobin::{GoBinary, sites},
     probe::{self, Attachment, Kernel, Program, Scope},
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 
-use crate::{report, stats::Series, target, target::Target};
+use crate::{report, stats::Series, target, target::Target, tracer::Tracer};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -37,7 +31,7 @@ pub struct Options {
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// The heaptap to measure
-    #[arg(long, default_value = "target/release/heaptap")]
+    #[arg(long, default_value_os_t = crate::heaptap())]
     heaptap: PathBuf,
 }
 
@@ -71,13 +65,13 @@ pub fn run(options: &Options) -> Result<()> {
         let noise = f.none_again.minus(&f.none);
         body += &format!(
             "| {release} | {} | {} | {} | {} | {} | {} | {} |\n",
-            nanoseconds(&f.none),
-            nanoseconds(&noise),
-            nanoseconds(&empty),
-            nanoseconds(&heaptap),
-            nanoseconds(&bpftrace),
-            ratio(&heaptap.over(&empty)),
-            ratio(&bpftrace.over(&heaptap)),
+            f.none.text(0),
+            noise.text(0),
+            empty.text(0),
+            heaptap.text(0),
+            bpftrace.text(0),
+            heaptap.over(&empty).text(2),
+            bpftrace.over(&heaptap).text(2),
         );
     }
     body += "\nBars: heaptap / empty at most 1.5, bpftrace / heaptap at least 8.\n";
@@ -143,35 +137,10 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// Another tracer that is running.
-struct Tracer(Child);
-
-impl Tracer {
-    /// Ends it as a user would, with Ctrl-C.
-    fn stop(&mut self) -> Result<()> {
-        kill(Pid::from_raw(i32::try_from(self.0.id())?), Signal::SIGINT)?;
-        let status = self.0.wait()?;
-        ensure!(status.success(), "the tracer ended with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn heaptap(heaptap: &Path, pid: u32) -> Result<Tracer> {
-    let mut child = Command::new(heaptap)
-        .args(["record", "--mode", "exact", "-p", &pid.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| heaptap.display().to_string())?;
-    let stderr = child.stderr.take().context("no stderr")?;
-    wait_for(Tracer(child), BufReader::new(stderr), "heaptap: recording")
+    let mut tracer = Tracer::spawn_heaptap(heaptap, ["--mode", "exact", "-p", &pid.to_string()])?;
+    tracer.until_recording()?;
+    Ok(tracer)
 }
 
 /// What one would do with bpftrace: bytes by process and stack, at the function's entry.
@@ -185,37 +154,5 @@ fn bpftrace(binary: &Path, pid: u32) -> Result<Tracer> {
         "BEGIN {{ printf(\"begun\\n\"); }} uprobe:{}:\"{function}\" {{ @[pid, ustack(64)] = sum(reg(\"ax\")); }}",
         binary.display()
     );
-    let mut child = Command::new("bpftrace")
-        .args(["-B", "line", "-p", &pid.to_string(), "-e", &script])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("bpftrace is not installed: run `cargo xtask setup --for bench`")?;
-    let stdout = child.stdout.take().context("no stdout")?;
-    wait_for(Tracer(child), BufReader::new(stdout), "begun")
-}
-
-/// Waits for a line, then lets the rest run through, so that the tracer never blocks on a pipe.
-fn wait_for(
-    tracer: Tracer,
-    mut lines: BufReader<impl std::io::Read + Send + 'static>,
-    beginning: &str,
-) -> Result<Tracer> {
-    let mut line = String::new();
-    while !line.starts_with(beginning) {
-        line.clear();
-        ensure!(lines.read_line(&mut line)? > 0, "the tracer ended before it said {beginning:?}");
-    }
-    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    Ok(tracer)
-}
-
-fn nanoseconds(series: &Series) -> String {
-    let (min, max) = series.range();
-    format!("{:.0} ({min:.0} to {max:.0})", series.median())
-}
-
-fn ratio(series: &Series) -> String {
-    let (min, max) = series.range();
-    format!("{:.2} ({min:.2} to {max:.2})", series.median())
+    Tracer::bpftrace(&script, pid)
 }

@@ -5,11 +5,19 @@
 //! method.
 
 mod cost;
+mod footprint;
+mod frames;
+mod random;
+mod recorded;
 mod report;
 mod stats;
+mod symbols;
 mod target;
+mod tracer;
+mod watch;
+mod work;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -25,6 +33,17 @@ struct Bench {
 enum What {
     /// Cost of one exact event: no probe, an empty one, heaptap, bpftrace
     Cost(cost::Options),
+    /// Opening real binaries and naming addresses in them, beside go tool addr2line
+    Symbols(symbols::Options),
+    /// Recordings of real programs: frames with names, losses, slowdown
+    Frames(frames::Options),
+    /// heaptap itself: memory, time to the first event, time to end
+    Footprint(footprint::Options),
+}
+
+/// The `heaptap` that lies beside this program.
+fn heaptap() -> PathBuf {
+    xtask::paths::target_dir().join("release/heaptap")
 }
 
 fn main() -> ExitCode {
@@ -40,5 +59,8 @@ fn main() -> ExitCode {
 fn run(what: What) -> Result<()> {
     match what {
         What::Cost(options) => cost::run(&options),
+        What::Symbols(options) => symbols::run(&options),
+        What::Frames(options) => frames::run(&options),
+        What::Footprint(options) => footprint::run(&options),
     }
 }

@@ -12,7 +12,7 @@ pub fn keep(name: &str, title: &str, versions: &[String], body: &str) -> Result<
     let facts = [
         ("date", first_line("date", &["-u", "+%Y-%m-%d"])),
         ("commit", first_line("git", &["describe", "--always", "--dirty"])),
-        ("command", format!("cargo xtask bench {name}")),
+        ("command", command()),
         ("kernel", first_line("uname", &["-srm"])),
         ("CPU", cpu()),
     ];
@@ -21,10 +21,20 @@ pub fn keep(name: &str, title: &str, versions: &[String], body: &str) -> Result<
         text += &format!("- {what}: {value}\n");
     }
     text += &format!("- versions: {}\n\n{body}", versions.join(", "));
+    // Where things lie on this machine is of no interest.
+    if let Ok(cache) = paths::cache_dir() {
+        text = text.replace(&format!("{}/", cache.display()), "");
+    }
     print!("{text}");
     let path = paths::repo().join("bench/results").join(format!("{name}.md"));
     fs::create_dir_all(path.parent().context("no parent")?)?;
     fs::write(&path, text).with_context(|| path.display().to_string())
+}
+
+/// The command as typed, without the paths of this machine.
+fn command() -> String {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    format!("cargo xtask bench {}", arguments.join(" "))
 }
 
 /// First line of what a command prints; says so when it can't be had.

@@ -34,6 +34,16 @@ impl Series {
         }
     }
 
+    /// `median (smallest to largest)`, with so many digits behind the point; `–` when there is none.
+    pub fn text(&self, digits: usize) -> String {
+        let (min, max) = self.range();
+        match self.0.len() {
+            0 => "–".to_string(),
+            1 => format!("{min:.digits$}"),
+            _ => format!("{:.digits$} ({min:.digits$} to {max:.digits$})", self.median()),
+        }
+    }
+
     /// Round by round: this minus the other.
     pub fn minus(&self, other: &Series) -> Series {
         Series(self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect())
@@ -59,6 +69,13 @@ mod tests {
         assert_eq!(series(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert!(series(&[]).median().is_nan());
         assert_eq!(series(&[3.0, 1.0, 2.0]).range(), (1.0, 3.0));
+    }
+
+    #[test]
+    fn text_has_median_and_spread() {
+        assert_eq!(series(&[1.0, 4.04, 2.0]).text(1), "2.0 (1.0 to 4.0)");
+        assert_eq!(series(&[7.0]).text(0), "7");
+        assert_eq!(series(&[]).text(0), "–");
     }
 
     #[test]

@@ -1,0 +1,233 @@
+//! Real programs at real work: what is generated for them is the same in every run.
+//!
+//! In: programs that `setup --for bench` has put into the cache. Out: running processes, and how
+//! long they took. They read and write below a temporary directory and speak on loopback only.
+
+mod bundle;
+mod compile;
+mod server;
+mod site;
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use heaptap::gobin::GoBinary;
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::Pid,
+};
+use tempfile::TempDir;
+use xtask::{pins::GoRelease, programs::RealProgram, toolchain};
+
+pub use server::Server;
+
+/// A program and something for it to do.
+pub struct Work {
+    pub name: &'static str,
+    /// For people: program, version, what it does.
+    pub about: String,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// Answers requests instead of coming to an end by itself.
+    serves: bool,
+    dir: TempDir,
+}
+
+/// All names that [`Work::prepare`] knows.
+pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
+
+impl Work {
+    /// Generates what the program works on.
+    pub fn prepare(name: &str) -> Result<Work> {
+        let dir = tempfile::tempdir()?;
+        let at = |path: &str| dir.path().join(path).into_os_string();
+        let word = |text: &str| OsString::from(text);
+        let (name, about, program, arguments) = match name {
+            "hugo" => {
+                site::generate(&dir.path().join("site"))?;
+                let arguments = vec![
+                    word("--source"),
+                    at("site"),
+                    word("--destination"),
+                    at("public"),
+                    word("--cacheDir"),
+                    at("cache"),
+                    word("--quiet"),
+                ];
+                let about = format!("builds a site of {} pages", site::PAGES);
+                ("hugo", about, real(RealProgram::Hugo)?, arguments)
+            }
+            "esbuild" => {
+                bundle::generate(&dir.path().join("source"))?;
+                let mut arguments = vec![at("source/main.ts")];
+                arguments.extend(
+                    ["--bundle", "--minify", "--sourcemap", "--target=es2019", "--log-level=error"]
+                        .map(OsString::from),
+                );
+                let mut outfile = word("--outfile=");
+                outfile.push(at("out.js"));
+                arguments.push(outfile);
+                let about = format!("bundles {} TypeScript modules", bundle::MODULES);
+                ("esbuild", about, real(RealProgram::Esbuild)?, arguments)
+            }
+            "compile" => {
+                let release = GoRelease::newest();
+                let go = toolchain::go(release)?.context("run `cargo xtask setup --for bench`")?;
+                let arguments = compile::arguments(&go, release, dir.path())?;
+                let about = format!("compiles {}", compile::PACKAGE);
+                ("compile", about, toolchain::tool(&go, "compile")?, arguments)
+            }
+            "prometheus" => {
+                let about =
+                    format!("scrapes itself each second and answers {} requests", server::REQUESTS);
+                ("prometheus", about, real(RealProgram::Prometheus)?, Vec::new())
+            }
+            other => bail!("no work called {other}: there are {}", ALL.join(", ")),
+        };
+        Ok(Work { name, about, program, arguments, serves: name == "prometheus", dir })
+    }
+
+    /// Whether it can be had on this machine.
+    pub fn is_there(name: &str) -> Result<bool> {
+        let program = RealProgram::ALL.into_iter().find(|program| program.name() == name);
+        Ok(match program {
+            Some(program) => program.path()?.is_some(),
+            None => true,
+        })
+    }
+
+    /// What the program says its Go release is, as heaptap reads it.
+    pub fn version(&self) -> String {
+        let go = fs::File::open(&self.program).ok().and_then(|file| GoBinary::open(file).ok());
+        go.and_then(|go| go.facts().version_text.clone()).unwrap_or_else(|| "Go ?".to_string())
+    }
+
+    /// Whether it answers requests instead of coming to an end by itself.
+    pub fn serves(&self) -> bool {
+        self.serves
+    }
+
+    /// Starts the program; one that serves is ready when this returns.
+    pub fn start(&self) -> Result<Running> {
+        for left in ["public", "cache", "out.js", "data"] {
+            let left = self.dir.path().join(left);
+            let _ = if left.is_dir() { fs::remove_dir_all(left) } else { fs::remove_file(left) };
+        }
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        let server = match self.serves {
+            true => Some(Server::configure(self.dir.path(), &mut command)?),
+            false => None,
+        };
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let log = fs::File::create(self.dir.path().join("stderr"))?;
+        let began = Instant::now();
+        let child = command
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("can't start {}", self.program.display()))?;
+        let running = Running { child, began, server };
+        if let Some(server) = &running.server {
+            server.until_ready()?;
+        }
+        Ok(running)
+    }
+}
+
+/// Seconds that work took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    pub wall: f64,
+    /// Of the program's process, user and system.
+    pub cpu: f64,
+}
+
+/// A program at work; killed when dropped.
+pub struct Running {
+    child: Child,
+    began: Instant,
+    server: Option<Server>,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        let status = waitid(Id::Pid(self.nix_pid()?), flags)?;
+        Ok(status != nix::sys::wait::WaitStatus::StillAlive)
+    }
+
+    /// Waits until the work is done: from the start of the program to its end, or all requests.
+    pub fn work(&mut self) -> Result<Took> {
+        if let Some(server) = &self.server {
+            let (began, before) = (Instant::now(), cpu_seconds(self.child.id())?);
+            server.load()?;
+            let cpu = cpu_seconds(self.child.id())? - before;
+            return Ok(Took { wall: began.elapsed().as_secs_f64(), cpu });
+        }
+        // It stays a zombie, so that what it used can be read.
+        waitid(Id::Pid(self.nix_pid()?), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+        let wall = self.began.elapsed().as_secs_f64();
+        let cpu = cpu_seconds(self.child.id())?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the program ended with {status}");
+        Ok(Took { wall, cpu })
+    }
+
+    /// Ends it, if it has not ended.
+    pub fn end(mut self) -> Result<()> {
+        if self.child.try_wait()?.is_none() {
+            kill(self.nix_pid()?, Signal::SIGTERM)?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn nix_pid(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// User and system time of a process or zombie (proc(5), `stat`, fields 14 and 15).
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |field: usize| -> Result<f64> { Ok(fields.get(field).context("short")?.parse()?) };
+    // USER_HZ is 100 on every architecture that Go and Linux share.
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+fn real(program: RealProgram) -> Result<PathBuf> {
+    let missing =
+        || format!("{} is not installed: run `cargo xtask setup --for bench`", program.name());
+    program.path()?.with_context(missing)
+}
+
+/// Writes a file, making its directory.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, text).with_context(|| path.display().to_string())
+}

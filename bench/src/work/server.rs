@@ -1,0 +1,86 @@
+//! A prometheus that scrapes itself, and requests for it, on loopback.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::write;
+
+/// Requests of one round of work, one after the other.
+pub const REQUESTS: usize = 1500;
+
+/// How long it may take to start or to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is asked for, in turn.
+const PATHS: [&str; 3] = [
+    "/metrics",
+    "/api/v1/query?query=sum%20by(handler)(rate(prometheus_http_requests_total%5B1m%5D))",
+    "/api/v1/query?query=%7Bjob%3D%22self%22%7D",
+];
+
+const RULES: &str =
+    "groups: [{name: all, rules: [{record: series, expr: 'count by (job) ({job=\"self\"})'}]}]\n";
+
+/// Where it listens.
+pub struct Server {
+    port: u16,
+}
+
+impl Server {
+    /// Writes its configuration and completes its command line.
+    pub fn configure(dir: &Path, command: &mut Command) -> Result<Self> {
+        // Free a moment ago; nothing else here takes ports at random.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let config = dir.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yml]\n\
+             scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        );
+        write(&config, &text)?;
+        write(&dir.join("rules.yml"), RULES)?;
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg("--log.level=error");
+        Ok(Self { port })
+    }
+
+    /// Waits until it answers.
+    pub fn until_ready(&self) -> Result<()> {
+        let began = Instant::now();
+        while self.get("/-/ready").is_err() {
+            ensure!(began.elapsed() < PATIENCE, "the server is not ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Makes all requests.
+    pub fn load(&self) -> Result<()> {
+        for path in PATHS.iter().cycle().take(REQUESTS) {
+            self.get(path)?;
+        }
+        Ok(())
+    }
+
+    /// A request with a connection of its own; what is said is read and dropped.
+    fn get(&self, path: &str) -> Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let first = answer.split(|byte| *byte == b'\r').next().context("no answer")?;
+        if !first.ends_with(b"200 OK") {
+            bail!("{path} was answered with {}", String::from_utf8_lossy(first));
+        }
+        Ok(())
+    }
+}
