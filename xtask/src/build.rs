@@ -41,7 +41,9 @@ pub fn kernel_object() -> Result<PathBuf> {
 /// Builds `heaptap` and returns the program.
 pub fn heaptap(release: bool) -> Result<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--package", "heaptap", "--bin", "heaptap"]);
+    // Always for the workspace: the features of dependencies, and so what is built, are the same in
+    // every command.
+    cargo.args(["build", "--workspace", "--bin", "heaptap"]);
     if release {
         cargo.arg("--release");
     }

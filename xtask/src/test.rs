@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold, from formatting to real probes on real programs.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,27 +87,50 @@ fn lint() -> Result<()> {
     process::loud(build::kernel_cargo("clippy")?.args(build::kernel_flags()).args(deny))
 }
 
+/// Tests that need no root: those beside the code, and every package's own but the harness's.
 fn unit_tests(options: &Options) -> Result<()> {
-    let mut others = build::cargo();
-    others.args(["test", "--workspace", "--exclude", "heaptap-tests"]);
-    others.env("HEAPTAP_GO_ROOT", paths::cache_dir()?.join("go"));
-    process::loud(with_filter(&mut others, options)?)?;
-    let mut harness = build::cargo();
-    harness.args(["test", "--package", "heaptap-tests", "--lib"]);
-    process::loud(with_filter(&mut harness, options)?)
+    let mut cargo = build::cargo();
+    cargo.args(["test", "--workspace", "--lib", "--bins"]);
+    for package in ["tracer-user", "bench"] {
+        with_test_files(&mut cargo, package)?;
+    }
+    cargo.env("HEAPTAP_GO_ROOT", paths::cache_dir()?.join("go"));
+    process::loud(with_filter(&mut cargo, options)?)
 }
 
 fn fixtures() -> Result<()> {
-    process::loud(build::cargo().args(["run", "--quiet", "--package", "heaptap-tests"]))
+    process::loud(build::cargo().args(["build", "--workspace", "--bin", "fixtures"]))?;
+    process::loud(&mut Command::new(paths::target_dir().join("debug/fixtures")))
 }
 
 fn integration_tests(options: &Options) -> Result<()> {
     let heaptap = build::heaptap(false)?;
     let mut cargo = build::cargo();
     // All files run even when one fails: a failure on one release tells less than the pattern does.
-    cargo.args(["test", "--package", "heaptap-tests", "--test", "*", "--no-fail-fast"]);
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    with_test_files(&mut cargo, "tests")?;
     cargo.env("HEAPTAP_BIN", heaptap);
     process::loud(with_filter(&mut cargo, options)?)
+}
+
+/// Names a package's test files to cargo: naming them, and not the package, keeps the features of
+/// dependencies, and so what is built, the same in every step.
+fn with_test_files(cargo: &mut Command, package: &str) -> Result<()> {
+    let Ok(entries) = fs::read_dir(paths::repo().join(package).join("tests")) else {
+        return Ok(());
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|stem| stem.to_os_string()));
+        }
+    }
+    names.sort();
+    for name in names {
+        cargo.arg("--test").arg(name);
+    }
+    Ok(())
 }
 
 /// Adds the filter, and leaves out tests for Go releases that can't be had here.
