@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use heaptap::address::{LoadBias, RuntimeAddr, VAddr};
 use heaptap::gobin::types::Types;
-use heaptap::gobin::{GoBinary, LoadType, VersionFrom};
+use heaptap::gobin::{GoBinary, LoadType, VersionFrom, sites};
 use heaptap::symbolize::Symbolizer;
 use heaptap::symbolize::stack::StackRules;
 
@@ -236,5 +236,33 @@ fn truncated_files_are_refused() {
             assert!(part > bytes.len() / 2, "opened with {part} of {} bytes", bytes.len());
             assert_eq!(binary.facts().version.map(|v| v.minor), Some(26));
         }
+    }
+}
+
+/// Go's own compiler is built with a profile: its allocator is inlined in places.
+#[test]
+fn an_inlined_allocator_is_seen() {
+    let open = |release: &str, tool: &str| {
+        let go = go_command(release);
+        let root = go.parent().and_then(Path::parent).unwrap();
+        GoBinary::open(File::open(root.join("pkg/tool/linux_amd64").join(tool)).unwrap()).unwrap()
+    };
+    // Go 1.26: mallocgc in newobject and others, refill in nextFree beside a refill of its own.
+    let compile = open("1.26.6", "compile");
+    let found = sites::alloc_sites(&compile).unwrap();
+    let names: Vec<_> = found.sites.iter().map(|s| s.site.function.as_str()).collect();
+    assert!(!names.contains(&"runtime.mallocgc") && names.len() == 5, "{names:?}");
+    assert_eq!(found.incomplete, None);
+    let refused = sites::span_sites(&compile).unwrap_err().to_string();
+    assert!(refused.contains("refill was inlined into runtime.(*mcache).nextFree"), "{refused}");
+    // Go 1.27: size-specialised functions in mallocgc, which has no way to tell them apart.
+    let found = sites::alloc_sites(&open("1.27.3", "compile")).unwrap();
+    let why = found.incomplete.unwrap();
+    assert!(why.contains("SC2 was inlined into runtime.mallocgc"), "{why}");
+    // Without a profile nothing of it is.
+    for release in ["1.26.6", "1.27.3"] {
+        let cgo = open(release, "cgo");
+        assert_eq!(sites::alloc_sites(&cgo).unwrap().incomplete, None, "{release}");
+        sites::span_sites(&cgo).unwrap();
     }
 }

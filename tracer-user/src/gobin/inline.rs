@@ -13,6 +13,9 @@ use crate::address::VAddr;
 
 /// Most bytes between the first and the last tree; 4 MB in a 90 MB binary.
 const MAX_TREES: u64 = 256 << 20;
+/// Most records that are looked at in search of a name, and functions for each of them.
+const MAX_CHECKED: usize = 4096;
+const MAX_SHARED: usize = 16;
 /// How many functions' trees are checked before they are believed.
 const SAMPLE: usize = 256;
 
@@ -93,6 +96,64 @@ impl InlineTrees {
                 parent: word(8)?,
                 start_line: word(12)?,
             },
+        })
+    }
+
+    /// For each name (its offset in the table of names) a function that it was inlined into, if any.
+    ///
+    /// One pass over all trees; what looks like a record that names one of them is believed when a
+    /// function's table uses that record.
+    pub fn inlined(&self, table: &Pclntab, names: &[Option<u32>]) -> Vec<Option<u32>> {
+        let mut into = vec![None; names.len()];
+        let name_at = match self.format {
+            Format::Go118 => 12,
+            Format::Go120 => 4,
+        };
+        let wanted: Vec<u32> = names.iter().flatten().copied().collect();
+        let (Some(low), Some(high)) = (wanted.iter().min(), wanted.iter().max()) else {
+            return into;
+        };
+        // Records are made of words, and so are trees one behind the other.
+        let words = self.data.chunks_exact(4).map(|w| u32_at(w, 0).unwrap_or(0));
+        let records: Vec<(u32, u32)> = words
+            .zip((u64::from(self.start)..).step_by(4))
+            .filter(|(word, _)| (low..=high).contains(&word) && wanted.contains(word))
+            .filter_map(|(word, at)| Some((word, u32::try_from(at.checked_sub(name_at)?).ok()?)))
+            .take(MAX_CHECKED)
+            .collect();
+        if records.is_empty() {
+            return into;
+        }
+        let tree = |index| Some((table.details(index)?.inline_tree?, index));
+        let mut trees: Vec<(u32, u32)> = (0..table.len()).filter_map(tree).collect();
+        trees.sort_unstable();
+        for (name, at) in records {
+            let Some(position) = names.iter().position(|n| *n == Some(name)) else { continue };
+            if into[position].is_none() {
+                into[position] = self.user_of(table, &trees, at);
+            }
+        }
+        into
+    }
+
+    /// A function that uses the record at this offset from `gofunc`. `trees`: offset and function,
+    /// ascending.
+    fn user_of(&self, table: &Pclntab, trees: &[(u32, u32)], at: u32) -> Option<u32> {
+        let end = trees.partition_point(|(tree, _)| *tree <= at);
+        let (nearest, _) = trees.get(end.checked_sub(1)?)?;
+        let size = record_size(self.format) as u32;
+        let index = i32::try_from((at - nearest) / size).ok()?;
+        if !(at - nearest).is_multiple_of(size) {
+            return None;
+        }
+        // Functions with the same tree share it.
+        let same = trees.iter().take(end).rev().take_while(|(tree, _)| tree == nearest);
+        let mut indices = AddressTable::default();
+        same.take(MAX_SHARED).map(|(_, function)| *function).find(|function| {
+            let inline_table = table.details(*function).map_or(0, |record| record.inline_table);
+            let Some(data) = table.address_table(inline_table) else { return false };
+            let _whole = indices.decode(data, table.header.quantum, table.size_of(*function));
+            indices.largest() >= index
         })
     }
 

@@ -142,6 +142,17 @@ impl GoBinary {
         found
     }
 
+    /// For each name a function that code of that name was inlined into, if any; in order.
+    ///
+    /// The compiler never inlines the allocator by itself, but does where a profile (PGO) says that
+    /// it is hot: a probe at the function then misses what happens in the copy.
+    pub fn find_inlined(&self, names: &[&str]) -> Vec<Option<Function<'_>>> {
+        let Some(trees) = self.inline_trees() else { return vec![None; names.len()] };
+        let names: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
+        let into = trees.inlined(&self.table, &names);
+        into.into_iter().map(|index| self.table.function(index?)).collect()
+    }
+
     /// Whether the compiler or linker made the function (FuncIDWrapper).
     pub fn is_wrapper(&self, function: &Function) -> bool {
         self.wrapper == Some(function.func_id)

@@ -56,11 +56,25 @@ pub enum SiteError {
     NoFunction(String),
     #[error("{function} at {entry} can't be decoded: {why}")]
     Decode { function: String, entry: VAddr, why: &'static str },
+    #[error(
+        "{function} was inlined into {into} (by a profile, PGO), where a probe does not see it; use --mode exact"
+    )]
+    Inlined { function: &'static str, into: String },
     #[error(transparent)]
     Binary(#[from] super::Error),
 }
 
 const MALLOCGC: &str = "runtime.mallocgc";
+
+/// What `mallocgc` divides every allocation among in Go 1.24 to 1.26 (malloc.go; without
+/// size-specialised functions): only it calls them, size and type are in the same registers.
+const PARTS: [&str; 5] = [
+    "runtime.mallocgcTiny",
+    "runtime.mallocgcSmallNoscan",
+    "runtime.mallocgcSmallScanNoHeader",
+    "runtime.mallocgcSmallScanHeader",
+    "runtime.mallocgcLarge",
+];
 
 /// Most code bytes that the stack check can take (facts: 27), and then some.
 const CHECK_BYTES: usize = 96;
@@ -80,22 +94,61 @@ pub fn alloc_sites(binary: &GoBinary) -> Result<AllocSites, SiteError> {
         .and_then(|class| SIZE_CLASSES.get(class as usize))
         .copied()
         .unwrap_or(0);
-    let mut sites = vec![AllocSite { site: site_at_p(binary, MALLOCGC)?, min_size }];
-    for (name, _) in &specialised {
-        sites.push(AllocSite { site: site_at_p(binary, name)?, min_size: 0 });
-    }
     let facts = binary.facts();
-    let found: Vec<Specialised> = specialised.into_iter().map(|(_, s)| s).collect();
-    let incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &found);
+    let found: Vec<Specialised> = specialised.iter().map(|(_, s)| *s).collect();
+    let mut incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &found);
+    let mut names: Vec<&str> = vec![MALLOCGC];
+    names.extend(specialised.iter().map(|(name, _)| name.as_str()));
+    if let Some(why) = hidden(binary, &names) {
+        if let Some(sites) = parts(binary)? {
+            return Ok(AllocSites { sites, incomplete });
+        }
+        incomplete.get_or_insert(why);
+    }
+    let site = |(name, min_size)| Ok(AllocSite { site: site_at_p(binary, name)?, min_size });
+    let sizes = std::iter::once(min_size).chain(std::iter::repeat(0));
+    let sites = names.into_iter().zip(sizes).map(site).collect::<Result<_, SiteError>>()?;
     Ok(AllocSites { sites, incomplete })
+}
+
+/// What probes at these functions do not see, because code of theirs is elsewhere too.
+fn hidden(binary: &GoBinary, names: &[&str]) -> Option<String> {
+    let inlined = binary.find_inlined(names);
+    let mut places = names.iter().zip(&inlined).filter_map(|(name, into)| Some((name, (*into)?)));
+    let (name, into) = places.next()?;
+    let others = match places.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more functions like it)"),
+    };
+    Some(format!(
+        "{name} was inlined into {}{others} by a profile (PGO); allocations made there are not seen",
+        into.name
+    ))
+}
+
+/// Sites at [`PARTS`], for a binary that has `mallocgc` inlined; nothing when those do not see
+/// everything either.
+fn parts(binary: &GoBinary) -> Result<Option<Vec<AllocSite>>, SiteError> {
+    let divided = binary.facts().version.is_some_and(|v| v.at_least(24) && !v.at_least(27));
+    let there = binary.find_functions(&PARTS).iter().all(Option::is_some);
+    let whole = binary.find_inlined(&PARTS).iter().all(Option::is_none);
+    let specialised = binary.functions().any(|f| Specialised::parse(f.name).is_some());
+    if !divided || !there || !whole || specialised {
+        return Ok(None);
+    }
+    let site = |name| Ok(AllocSite { site: site_at_p(binary, name)?, min_size: 0 });
+    PARTS.into_iter().map(site).collect::<Result<_, SiteError>>().map(Some)
 }
 
 /// Sites of the span probe.
 pub fn span_sites(binary: &GoBinary) -> Result<SpanSites, SiteError> {
-    Ok(SpanSites {
-        refill: site_at_p(binary, "runtime.(*mcache).refill")?,
-        large: site_at_p(binary, "runtime.(*mcache).allocLarge")?,
-    })
+    let [refill, large] = ["runtime.(*mcache).refill", "runtime.(*mcache).allocLarge"];
+    for (function, into) in [refill, large].into_iter().zip(binary.find_inlined(&[refill, large])) {
+        if let Some(into) = into {
+            return Err(SiteError::Inlined { function, into: into.name.to_string() });
+        }
+    }
+    Ok(SpanSites { refill: site_at_p(binary, refill)?, large: site_at_p(binary, large)? })
 }
 
 /// P of a function: the instruction after its stack check, or its first one when it has none.
