@@ -33,6 +33,8 @@ pub enum Variant {
     /// The other way round than the release does it by default: Go 1.26 with its 66
     /// size-specialised allocation functions, Go 1.27 without its 14.
     OtherMalloc,
+    /// With a profile (PGO), that of the release's own compiler, in which the allocator is hot.
+    Profiled,
 }
 
 impl Variant {
@@ -52,12 +54,13 @@ impl Variant {
             Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
             Variant::OtherMalloc => "other-malloc",
+            Variant::Profiled => "profiled",
         }
     }
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Variant::Default | Variant::Cgo | Variant::OtherMalloc => &[],
+            Variant::Default | Variant::Cgo | Variant::OtherMalloc | Variant::Profiled => &[],
             Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
             Variant::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
@@ -169,6 +172,11 @@ impl Sources {
             let default = release.minor() == "1.27";
             let setting = if default { "nosizespecializedmalloc" } else { "sizespecializedmalloc" };
             command.env("GOEXPERIMENT", setting);
+        }
+        if variant == Variant::Profiled {
+            let root = go.parent().and_then(Path::parent).context("go has no root")?;
+            let profile = root.join("src/cmd/compile/default.pgo");
+            command.env("GOFLAGS", format!("-mod=mod -pgo={}", profile.display()));
         }
         let output = command.output().context("can't start go")?;
         if !output.status.success() {

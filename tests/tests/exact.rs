@@ -130,3 +130,21 @@ fn called_back_from_c() -> Result<()> {
     }
     Ok(())
 }
+
+/// A profile inlines what `mallocgc` divides its work among, and hides none of it.
+#[test]
+fn go1_24_with_a_profile() -> Result<()> {
+    counts_exactly("1.24", Variant::Profiled)
+}
+
+/// A profile inlines `mallocgc` itself into what calls it.
+#[test]
+fn go1_26_with_a_profile() -> Result<()> {
+    counts_exactly("1.26", Variant::Profiled)
+}
+
+/// A profile inlines size-specialised functions into `mallocgc`.
+#[test]
+fn go1_27_with_a_profile() -> Result<()> {
+    counts_exactly("1.27", Variant::Profiled)
+}

@@ -41,7 +41,7 @@ counters! {
     NotSelected, "not_selected", false, "hits in processes that were not selected";
     WrongBinary, "wrong_binary", false, "hits whose site belongs to another binary than the process runs";
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
-    Forwarded, "forwarded", false, "mallocgc calls that a size-specialised function counts";
+    Forwarded, "forwarded", false, "calls between mallocgc and a size-specialised function, counted at the other";
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";

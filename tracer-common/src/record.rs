@@ -17,7 +17,8 @@ pub const PROC_STALE: u32 = 2;
 /// What the kernel hands a program with each hit: which binary and which site it attached.
 ///
 /// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
-/// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0).
+/// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
+/// [`Cookie::NESTED`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
@@ -26,6 +27,9 @@ pub struct Cookie {
 }
 
 impl Cookie {
+    /// Instead of a size: a call from [`ProcEntry::mallocgc`] is counted there, all others here.
+    pub const NESTED: u16 = u16::MAX;
+
     pub const fn pack(self) -> u64 {
         (self.binary as u64) << 32 | (self.site as u64) << 16 | self.min_size as u64
     }
@@ -52,6 +56,9 @@ pub struct ProcEntry {
     pub span_alloc_count_before: u32,
     pub span_elemsize: u32,
     pub _pad: u32,
+    /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
+    pub mallocgc: u64,
+    pub mallocgc_len: u64,
 }
 
 /// What one counter of events is kept under.
@@ -106,7 +113,7 @@ pub const NOTICE_EXIT: u32 = 2;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 32);
+    assert!(size_of::<ProcEntry>() == 48);
     assert!(size_of::<StackKey>() == 24);
     assert!(offset_of!(StackKey, hash) == 16);
     assert!(size_of::<StackValue>() == 40 + 8 * MAX_DEPTH);

@@ -99,12 +99,12 @@ impl InlineTrees {
         })
     }
 
-    /// For each name (its offset in the table of names) a function that it was inlined into, if any.
+    /// For each name (its offset in the table of names) functions that it was inlined into.
     ///
     /// One pass over all trees; what looks like a record that names one of them is believed when a
     /// function's table uses that record.
-    pub fn inlined(&self, table: &Pclntab, names: &[Option<u32>]) -> Vec<Option<u32>> {
-        let mut into = vec![None; names.len()];
+    pub fn inlined(&self, table: &Pclntab, names: &[Option<u32>]) -> Vec<Vec<u32>> {
+        let mut into = vec![Vec::new(); names.len()];
         let name_at = match self.format {
             Format::Go118 => 12,
             Format::Go120 => 4,
@@ -129,9 +129,9 @@ impl InlineTrees {
         trees.sort_unstable();
         for (name, at) in records {
             let Some(position) = names.iter().position(|n| *n == Some(name)) else { continue };
-            if into[position].is_none() {
-                into[position] = self.user_of(table, &trees, at);
-            }
+            let places: &mut Vec<u32> = &mut into[position];
+            let place = self.user_of(table, &trees, at).filter(|place| !places.contains(place));
+            places.extend(place);
         }
         into
     }

@@ -142,15 +142,15 @@ impl GoBinary {
         found
     }
 
-    /// For each name a function that code of that name was inlined into, if any; in order.
+    /// For each name the functions that code of that name was inlined into; in order.
     ///
     /// The compiler never inlines the allocator by itself, but does where a profile (PGO) says that
     /// it is hot: a probe at the function then misses what happens in the copy.
-    pub fn find_inlined(&self, names: &[&str]) -> Vec<Option<Function<'_>>> {
-        let Some(trees) = self.inline_trees() else { return vec![None; names.len()] };
+    pub fn find_inlined(&self, names: &[&str]) -> Vec<Vec<Function<'_>>> {
+        let Some(trees) = self.inline_trees() else { return vec![Vec::new(); names.len()] };
         let names: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
-        let into = trees.inlined(&self.table, &names);
-        into.into_iter().map(|index| self.table.function(index?)).collect()
+        let into = trees.inlined(&self.table, &names).into_iter();
+        into.map(|places| places.iter().filter_map(|i| self.table.function(*i)).collect()).collect()
     }
 
     /// Whether the compiler or linker made the function (FuncIDWrapper).

@@ -7,7 +7,7 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
-use super::{GoBinary, GoVersion, layout::SIZE_CLASSES};
+use super::{Function, GoBinary, GoVersion, layout::SIZE_CLASSES};
 use crate::address::{FileOffset, VAddr};
 
 /// One instruction where a probe can be attached.
@@ -31,12 +31,16 @@ pub struct AllocSite {
     pub site: Site,
     /// Sizes up to this one are counted elsewhere or, when it is 0, are no allocation.
     pub min_size: u16,
+    /// Calls from the range [`AllocSites::mallocgc`] are counted there, not here.
+    pub nested: bool,
 }
 
 /// All entries to the allocator, and what is known about their completeness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocSites {
     pub sites: Vec<AllocSite>,
+    /// Start and end of `runtime.mallocgc`, when there are nested sites.
+    pub mallocgc: Option<(VAddr, VAddr)>,
     /// Nothing when every entry that the release should have was found and no other; otherwise why
     /// a recording with these sites can't be called complete.
     pub incomplete: Option<String>,
@@ -99,31 +103,36 @@ pub fn alloc_sites(binary: &GoBinary) -> Result<AllocSites, SiteError> {
     let mut incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &found);
     let mut names: Vec<&str> = vec![MALLOCGC];
     names.extend(specialised.iter().map(|(name, _)| name.as_str()));
-    if let Some(why) = hidden(binary, &names) {
+    let inlined = binary.find_inlined(&names);
+    let outside = |place: &Function| place.name != MALLOCGC;
+    let hidden =
+        names.iter().zip(&inlined).find_map(|(n, at)| Some((n, at.iter().find(|p| outside(p))?)));
+    if let Some((name, place)) = hidden {
         if let Some(sites) = parts(binary)? {
-            return Ok(AllocSites { sites, incomplete });
+            return Ok(AllocSites { sites, mallocgc: None, incomplete });
         }
-        incomplete.get_or_insert(why);
+        incomplete.get_or_insert_with(|| {
+            format!(
+                "{name} was inlined into {} by a profile (PGO); allocations made there are not seen",
+                place.name
+            )
+        });
     }
-    let site = |(name, min_size)| Ok(AllocSite { site: site_at_p(binary, name)?, min_size });
-    let sizes = std::iter::once(min_size).chain(std::iter::repeat(0));
-    let sites = names.into_iter().zip(sizes).map(site).collect::<Result<_, SiteError>>()?;
-    Ok(AllocSites { sites, incomplete })
-}
-
-/// What probes at these functions do not see, because code of theirs is elsewhere too.
-fn hidden(binary: &GoBinary, names: &[&str]) -> Option<String> {
-    let inlined = binary.find_inlined(names);
-    let mut places = names.iter().zip(&inlined).filter_map(|(name, into)| Some((name, (*into)?)));
-    let (name, into) = places.next()?;
-    let others = match places.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more functions like it)"),
+    // Copies of size-specialised functions in mallocgc itself: what comes through it is counted at
+    // its entry, whatever the size, and the functions count what is called past it.
+    let nested = inlined.iter().skip(1).any(|places| !places.is_empty());
+    let mallocgc = match nested {
+        true => binary.find_function(MALLOCGC).map(|f| (f.entry, f.end)),
+        false => None,
     };
-    Some(format!(
-        "{name} was inlined into {}{others} by a profile (PGO); allocations made there are not seen",
-        into.name
-    ))
+    let site = |name, min_size, nested| -> Result<AllocSite, SiteError> {
+        Ok(AllocSite { site: site_at_p(binary, name)?, min_size, nested })
+    };
+    let mut sites = vec![site(MALLOCGC, if nested { 0 } else { min_size }, false)?];
+    for name in &names[1..] {
+        sites.push(site(name, 0, nested)?);
+    }
+    Ok(AllocSites { sites, mallocgc, incomplete })
 }
 
 /// Sites at [`PARTS`], for a binary that has `mallocgc` inlined; nothing when those do not see
@@ -131,12 +140,12 @@ fn hidden(binary: &GoBinary, names: &[&str]) -> Option<String> {
 fn parts(binary: &GoBinary) -> Result<Option<Vec<AllocSite>>, SiteError> {
     let divided = binary.facts().version.is_some_and(|v| v.at_least(24) && !v.at_least(27));
     let there = binary.find_functions(&PARTS).iter().all(Option::is_some);
-    let whole = binary.find_inlined(&PARTS).iter().all(Option::is_none);
+    let whole = binary.find_inlined(&PARTS).iter().all(Vec::is_empty);
     let specialised = binary.functions().any(|f| Specialised::parse(f.name).is_some());
     if !divided || !there || !whole || specialised {
         return Ok(None);
     }
-    let site = |name| Ok(AllocSite { site: site_at_p(binary, name)?, min_size: 0 });
+    let site = |name| Ok(AllocSite { site: site_at_p(binary, name)?, min_size: 0, nested: false });
     PARTS.into_iter().map(site).collect::<Result<_, SiteError>>().map(Some)
 }
 
@@ -144,7 +153,7 @@ fn parts(binary: &GoBinary) -> Result<Option<Vec<AllocSite>>, SiteError> {
 pub fn span_sites(binary: &GoBinary) -> Result<SpanSites, SiteError> {
     let [refill, large] = ["runtime.(*mcache).refill", "runtime.(*mcache).allocLarge"];
     for (function, into) in [refill, large].into_iter().zip(binary.find_inlined(&[refill, large])) {
-        if let Some(into) = into {
+        if let Some(into) = into.first() {
             return Err(SiteError::Inlined { function, into: into.name.to_string() });
         }
     }

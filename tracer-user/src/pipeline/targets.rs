@@ -9,7 +9,7 @@ use std::{collections::HashSet, fs::File, num::NonZeroU32, sync::Arc};
 use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 
 use crate::{
-    address::{LoadBias, RuntimeAddr},
+    address::{LoadBias, RuntimeAddr, VAddr},
     exit::{self, Exit, Failure},
     gobin::{
         self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site, types::Types,
@@ -34,6 +34,8 @@ pub struct Tapped {
     dev: u64,
     ino: u64,
     span: Option<SpanLayout>,
+    /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
+    mallocgc: Option<(VAddr, VAddr)>,
     attached: HashSet<Option<u32>>,
 }
 
@@ -120,7 +122,7 @@ impl Targets {
                 return Err(failure);
             }
             let number = self.images.len() as u32 + 1;
-            kernel.select(pid, &self.entry(number, binary)).map_err(failure)?;
+            kernel.select(pid, &self.entry(number, binary, bias)).map_err(failure)?;
             // From here on an exec is seen by the kernel program; was there one before?
             if self.inspect(pid).is_ok_and(|now| now == (binary, bias)) && process.id.is_alive() {
                 let libraries = self.libraries(pid, binary);
@@ -188,15 +190,15 @@ impl Targets {
             ));
         }
         let site_error = |err: sites::SiteError| unsupported(err.to_string());
-        let (planned, incomplete, span) = match self.source {
+        let (planned, incomplete, span, mallocgc) = match self.source {
             Source::Exact => {
                 let found = sites::alloc_sites(&go).map_err(site_error)?;
                 let sites = found.sites.into_iter().map(|alloc| PlannedSite {
                     site: alloc.site,
                     program: Program::Alloc,
-                    min_size: alloc.min_size,
+                    min_size: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
                 });
-                (sites.collect(), found.incomplete, None)
+                (sites.collect(), found.incomplete, None, found.mallocgc)
             }
             Source::Span => {
                 let layout = go.facts().version.as_ref().and_then(layout::span);
@@ -213,7 +215,7 @@ impl Targets {
                     plan(found.refill, Program::SpanRefill),
                     plan(found.large, Program::SpanLarge),
                 ];
-                (sites, None, Some(layout))
+                (sites, None, Some(layout), None)
             }
         };
         let types = if self.by_type {
@@ -232,6 +234,7 @@ impl Targets {
             dev: exe.dev,
             ino: exe.ino,
             span,
+            mallocgc,
             attached: HashSet::new(),
         })
     }
@@ -263,8 +266,9 @@ impl Targets {
         Ok(())
     }
 
-    fn entry(&self, image: u32, binary: usize) -> ProcEntry {
+    fn entry(&self, image: u32, binary: usize, bias: LoadBias) -> ProcEntry {
         let span = self.binaries[binary].span;
+        let mallocgc = self.binaries[binary].mallocgc;
         ProcEntry {
             image,
             binary: binary as u32 + 1,
@@ -274,6 +278,8 @@ impl Targets {
             span_alloc_count_before: span.map_or(0, |s| s.alloc_count_before_cache),
             span_elemsize: span.map_or(0, |s| s.elemsize),
             _pad: 0,
+            mallocgc: mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
+            mallocgc_len: mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
         }
     }
 
