@@ -19,6 +19,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
     ];
     for go in ["1.21", "1.24", "1.27"] {
         all.push(("alloc", go, Variant::Bare));
+        all.push(("alloc", go, Variant::BarePie));
         all.push(("cgo", go, Variant::Default));
     }
     for release in pins::GO {

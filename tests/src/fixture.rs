@@ -26,6 +26,8 @@ pub enum Variant {
     External,
     /// Stripped, then without section headers and without build info.
     Bare,
+    /// The same of a position-independent program.
+    BarePie,
     /// With cgo allowed, for programs that need it without importing C.
     Cgo,
     /// `-buildmode=plugin`: a shared object for another Go program.
@@ -51,6 +53,7 @@ impl Variant {
             Variant::PieStripped => "pie-stripped",
             Variant::External => "external",
             Variant::Bare => "bare",
+            Variant::BarePie => "bare-pie",
             Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
             Variant::OtherMalloc => "other-malloc",
@@ -63,7 +66,7 @@ impl Variant {
             Variant::Default | Variant::Cgo | Variant::OtherMalloc | Variant::Profiled => &[],
             Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
-            Variant::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
+            Variant::PieStripped | Variant::BarePie => &["-buildmode=pie", "-ldflags=-s -w"],
             Variant::External => &["-ldflags=-linkmode=external"],
             Variant::Plugin => &["-buildmode=plugin"],
         }
@@ -73,7 +76,7 @@ impl Variant {
     pub fn unstripped(self) -> Variant {
         match self {
             Variant::Stripped | Variant::Bare => Variant::Default,
-            Variant::PieStripped => Variant::Pie,
+            Variant::PieStripped | Variant::BarePie => Variant::Pie,
             other => other,
         }
     }
@@ -110,7 +113,7 @@ impl Fixture {
             remove_older(&dir, &stem)?;
             let part = dir.join(format!("{stem}.part"));
             sources.compile(&command, release, variant, &part)?;
-            if variant == Variant::Bare {
+            if matches!(variant, Variant::Bare | Variant::BarePie) {
                 patch::sections_and_build_info(&part)?;
             }
             fs::rename(&part, &program).context("can't move a fixture into place")?;

@@ -92,6 +92,7 @@ fn linked_externally() -> Result<()> {
 fn without_sections_and_build_info() -> Result<()> {
     for go in ["1.21", "1.24", "1.27"] {
         counts_exactly(go, Variant::Bare)?;
+        counts_exactly(go, Variant::BarePie)?;
     }
     Ok(())
 }
