@@ -50,7 +50,6 @@ fn build(release: &str, variant: &str, flags: &[&str]) -> PathBuf {
         .arg(".")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frames"))
         .envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod"), ("CGO_ENABLED", "0")])
-        .env("GOCACHE", temp.join("go-cache"))
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&built.stderr);
