@@ -1,7 +1,8 @@
 //! A fixture that runs: a line protocol on its pipes, and its end.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -17,13 +18,25 @@ pub struct Running {
     lines: Lines,
 }
 
+/// Starts a program that this process may just have written.
+///
+/// A child that another test starts at that moment holds a copy of the file's writing descriptor
+/// until its own exec, and as long the kernel says that the text is busy.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..100_000 {
+        match command.spawn() {
+            Err(err) if err.kind() == io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
 impl Running {
     /// Starts a program and waits for its `ready` line.
     pub fn start(mut command: Command) -> Result<Running> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = spawn(&mut command)
             .with_context(|| format!("can't start {}", command.get_program().display()))?;
         let stdout = child.stdout.take().context("a child without stdout")?;
         let stdin = child.stdin.take();
