@@ -3,6 +3,7 @@
 use std::io;
 
 use super::facts::GoVersion;
+use super::module::NEWEST;
 
 /// Why a file can't be used as a Go binary.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,12 @@ pub enum Error {
         "made by Go {0}, older than 1.18, the oldest that heaptap knows; build it with a newer Go"
     )]
     TooOld(GoVersion),
+    #[error(
+        "made by Go {0}, newer than 1.{newest}, the newest that this heaptap knows; get a newer \
+         heaptap or build it with Go 1.{newest}",
+        newest = NEWEST
+    )]
+    TooNew(GoVersion),
     #[error(
         "made by a Go older than 1.18, the oldest that heaptap knows; build it with a newer Go"
     )]

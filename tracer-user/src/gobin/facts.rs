@@ -114,9 +114,6 @@ pub struct Facts {
     pub cgo: bool,
     /// It can load plugins while it runs; known after [`super::GoBinary::open`] only.
     pub loads_plugins: bool,
-    /// Made by a Go release that this heaptap does not know, or by one that can't be told: functions
-    /// and lines can be named, nothing that depends on the runtime's structures can be done.
-    pub newer_than_known: bool,
     /// Bytes of the file.
     pub size: u64,
 }
@@ -140,11 +137,10 @@ impl Facts {
             settings: Vec::new(),
             cgo: image.needed().iter().any(|n| n.starts_with("libc.")),
             loads_plugins: false,
-            newer_than_known: false,
             size: image.size,
         };
         if let Some(info) = info {
-            facts.set_version(&info.version, VersionFrom::BuildInfo)?;
+            facts.set_version(&info.version, VersionFrom::BuildInfo);
             facts.read_modules(&info.modules);
         }
         if let Some(kind) = facts.shared_kind(image) {
@@ -154,17 +150,23 @@ impl Facts {
     }
 
     /// Takes a version text; one that says nothing is no version.
-    pub(super) fn set_version(&mut self, text: &str, from: VersionFrom) -> Result<(), Error> {
+    pub(super) fn set_version(&mut self, text: &str, from: VersionFrom) {
         if text.is_empty() {
-            return Ok(());
+            return;
         }
         self.version = GoVersion::parse(text);
-        self.newer_than_known = self.version.is_some_and(|v| v.at_least(NEWEST + 1));
         self.version_from = from;
         self.experiments = experiments(text);
         self.version_text = Some(text.to_owned());
+    }
+
+    /// Refuses the releases that this heaptap does not know: what their runtime calls to allocate
+    /// and where it keeps things would be guesses. A file that does not tell its release is judged
+    /// by what is found in it.
+    pub(super) fn check_release(&self) -> Result<(), Error> {
         match self.version {
             Some(version) if version < OLDEST => Err(Error::TooOld(version)),
+            Some(version) if version.at_least(NEWEST + 1) => Err(Error::TooNew(version)),
             _ => Ok(()),
         }
     }

@@ -44,7 +44,7 @@ pub struct GoBinary {
     facts: Facts,
     table: Pclntab,
     module: Module,
-    /// What depends on the release: nothing when it is unknown and no known form fits.
+    /// What depends on the release: nothing when the file does not tell it and no known form fits.
     tail: Option<(ModuleTail, InlineTrees)>,
     wrapper: Option<u8>,
 }
@@ -56,6 +56,7 @@ impl GoBinary {
     pub fn open(file: File) -> Result<Self, Error> {
         let image = Image::open(file)?;
         let mut facts = Facts::read(&image)?;
+        facts.check_release()?;
         let known_as_go = facts.version.is_some() || facts.go_build_id.is_some();
         let header = Header::find(&image).map_err(|e| match e {
             Error::NoPclntab("not found") if !known_as_go => Error::NotGo,
@@ -66,9 +67,9 @@ impl GoBinary {
         if facts.version.is_none()
             && let Some(text) = version::runtime_string(&image, &table)
         {
-            facts.set_version(&text, VersionFrom::RuntimeString)?;
+            facts.set_version(&text, VersionFrom::RuntimeString);
+            facts.check_release()?;
         }
-        facts.newer_than_known = facts.version.is_none_or(|v| v.at_least(module::NEWEST + 1));
         let mut tail = None;
         for candidate in module.tails(facts.version, header.format) {
             if let Some(trees) = InlineTrees::load(&image, &table, candidate.gofunc)? {
@@ -87,7 +88,8 @@ impl GoBinary {
         Ok(binary)
     }
 
-    /// The cheap part: what the file says of itself, without its function table.
+    /// The cheap part: what the file says of itself, without its function table. Also of releases
+    /// that [`GoBinary::open`] refuses.
     ///
     /// A file without Go's marks (build information, build id note, section of the function table)
     /// is searched for a function table when it has no section headers, and is `NotGo` otherwise.

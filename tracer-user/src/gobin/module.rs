@@ -40,7 +40,7 @@ const TAIL_120: Tail = Tail { types: 296, etypes: 304, gofunc: 320 };
 /// Go 1.27: `typedesclen`, `itaboffset` and `itabsize` came between.
 const TAIL_127: Tail = Tail { types: 296, etypes: 312, gofunc: 344 };
 
-/// Newest release whose record is known.
+/// Newest release that is known; of newer ones neither this record nor the allocator's entries are.
 pub const NEWEST: u32 = 27;
 
 /// What the record says.
@@ -112,9 +112,9 @@ impl Module {
         let tails: &[Tail] = match (version, format) {
             (_, Format::Go118) => &[TAIL_118],
             (Some(v), _) if !v.at_least(27) => &[TAIL_120],
-            (Some(v), _) if !v.at_least(NEWEST + 1) => &[TAIL_127],
-            // A newer release, or none that is known: the caller tests which one fits.
-            _ => &[TAIL_127, TAIL_120],
+            (Some(_), _) => &[TAIL_127],
+            // The file does not tell its release: the caller tests which one fits.
+            (None, _) => &[TAIL_127, TAIL_120],
         };
         let word = |at| VAddr(u64_at(&self.raw, at).unwrap_or(0));
         let read = |tail: &Tail| ModuleTail {

@@ -178,15 +178,7 @@ fn peek(exe: &ExeFile) -> Looked<Result<Facts, Error>> {
             | Error::Machine(_)
             | Error::Kind(_),
         ) => Looked::Other,
-        Err(
-            error @ (Error::TooOld(_)
-            | Error::TooOldTable
-            | Error::UnknownTable(_)
-            | Error::NoPclntab(_)
-            | Error::NoModule(_)
-            | Error::SeveralModules(_)
-            | Error::SharedRuntime(_)),
-        ) => Looked::Go(Err(error)),
+        Err(error @ Error::SharedRuntime(_)) => Looked::Go(Err(error)),
         Err(error) => Looked::Unreadable(error.to_string()),
     }
 }

@@ -341,7 +341,6 @@ mod tests {
             settings: vec![],
             cgo: false,
             loads_plugins: false,
-            newer_than_known: false,
             size: 4096,
         }
     }
