@@ -232,19 +232,6 @@ fn is_emulated(instruction: &Instruction) -> bool {
     matches!(instruction.code(), Code::Push_r64)
 }
 
-/// Offsets of every RET of a function, by linear decoding of its code (facts 7.2).
-pub fn ret_offsets(code: &[u8]) -> Vec<usize> {
-    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
-    let mut rets = Vec::new();
-    while decoder.can_decode() {
-        let at = decoder.position();
-        if decoder.decode().mnemonic() == Mnemonic::Ret {
-            rets.push(at);
-        }
-    }
-    rets
-}
-
 /// A size-specialised allocation function: its family and size class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Specialised {
@@ -404,12 +391,6 @@ mod tests {
         assert!(find_p(&[0x49, 0x3b, 0x66, 0x10, 0x76, 0x20]).is_err());
         assert!(find_p(&[0x06]).is_err());
         assert!(find_p(&[0x49, 0x3b]).is_err());
-    }
-
-    #[test]
-    fn rets_are_instructions_and_not_bytes() {
-        // mov $0xc3,%eax ; ret ; int3 ; ret
-        assert_eq!(ret_offsets(&[0xb8, 0xc3, 0, 0, 0, 0xc3, 0xcc, 0xc3]), [5, 7]);
     }
 
     #[test]
