@@ -134,6 +134,11 @@ impl Ended {
     /// Fails the test unless the exit code is this and stderr is one line that contains `text`.
     pub fn refused(&self, code: i32, text: &str) -> Result<()> {
         self.expect(code)?;
+        // The name comes in front of every message, and is not said twice.
+        let message = self.stderr.strip_prefix("heaptap: ").unwrap_or("heaptap ");
+        if message.starts_with("heaptap ") {
+            bail!("heaptap should say its name once in front, and says {:?}", self.stderr);
+        }
         if self.stderr.trim().lines().count() != 1 || !self.stderr.contains(text) {
             bail!("heaptap should say {text:?} in one line, and says {:?}", self.stderr);
         }

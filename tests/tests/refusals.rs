@@ -37,6 +37,39 @@ fn as_an_ordinary_user() -> Result<()> {
     heaptap::run_command(command)?.refused(3, "sudo")
 }
 
+/// Pids mean something else there.
+#[test]
+fn in_a_pid_namespace_of_its_own() -> Result<()> {
+    require_root()?;
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork"]).arg(heaptap::program()?);
+    command.args(["record", "-d", "1", "-p", "1"]);
+    heaptap::run_command(command)?.refused(3, "--pid=host")
+}
+
+/// Nobody to record: the line says what was looked for.
+#[test]
+fn nobody_of_that_name_or_file() -> Result<()> {
+    require_root()?;
+    let record = |how: &str, what: &str| heaptap::run(["record", "-d", "1", how, what]);
+    record("--comm", "nobody-is-so")?.refused(4, "no process is called nobody-is-so")?;
+    record("--exe", "/nobody/has")?
+        .refused(4, "no process runs /nobody/has, and there is no such")?;
+    let dir = tempfile::tempdir()?;
+    let cat = dir.path().join("cat-is-no-go");
+    fs::copy("/bin/cat", &cat)?;
+    let path = cat.display().to_string();
+    record("--exe", &path)?.refused(4, &format!("no process runs {path};"))?;
+    let mut command = Command::new(&cat);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let ended = [record("--exe", &path), record("--comm", "cat-is-no-*")];
+    drop(child.stdin.take());
+    child.wait()?;
+    let [by_file, by_name] = ended;
+    by_file?.refused(4, &format!("{path} is no Go program"))?;
+    by_name?.refused(4, "1 process called cat-is-no-*, no Go program among them")
+}
+
 #[test]
 fn no_such_process() -> Result<()> {
     require_root()?;

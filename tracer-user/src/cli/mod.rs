@@ -227,6 +227,7 @@ mod tests {
             (&["heaptap", "rekord"][..], "unrecognized subcommand 'rekord'"),
             (&["heaptap", "ps", "--jsonn"], "unexpected argument '--jsonn' found"),
             (&["heaptap", "ps", "extra"], "unexpected argument 'extra' found"),
+            (&["heaptap", "record", "4242"], "a process is given as -p 4242"),
             (&["heaptap", "record", "-p"], "but none was supplied (see heaptap record --help)"),
             (&["heaptap", "record", "--all", "--mode", "exat"], "invalid value 'exat' for '--mode"),
         ] {

@@ -86,7 +86,7 @@ enum Level {
 /// As typed. Processes are selected in exactly one of four ways.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Record this process; may be repeated
+    /// Record this Go program; may be repeated
     #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
     #[arg(help_heading = "Which processes", conflicts_with_all = ["exe", "comm", "all"])]
     pid: Vec<u32>,

@@ -41,6 +41,12 @@ impl Refusal {
     }
 }
 
+/// The number that stands where no argument is expected, if that is what clap complains about.
+fn stray_number(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("unexpected argument '")?;
+    rest.split_once('\'')?.0.parse().ok()
+}
+
 /// Joins the paragraphs of a clap error that carry something, and leaves the usage out.
 fn one_line(text: &str, command: Option<&str>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
@@ -59,6 +65,9 @@ fn one_line(text: &str, command: Option<&str>) -> String {
         {
             parts.push(joined);
         }
+    }
+    if let Some(number) = stray_number(text).filter(|_| command == Some("record")) {
+        parts.push(format!("a process is given as -p {number}"));
     }
     format!("{} (see {help})", parts.join("; "))
 }

@@ -19,7 +19,10 @@ pub enum Error {
     KernelThread { pid: u32 },
     #[error("process {pid} has ended; its parent has not taken notice yet (zombie)")]
     Zombie { pid: u32 },
-    #[error("process {pid}: not allowed to read its {what}; it takes root or CAP_SYS_PTRACE")]
+    #[error(
+        "process {pid}: not allowed to read its {what}; it takes root or CAP_SYS_PTRACE, and the \
+         kernel protects a few processes from those, too"
+    )]
     Denied { pid: u32, what: &'static str },
     #[error("process {pid}: its {what} can't be read: {errno}")]
     Read { pid: u32, what: &'static str, errno: Errno },

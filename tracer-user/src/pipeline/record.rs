@@ -19,6 +19,7 @@ use tracer_common::Counter;
 
 use super::{
     assemble::assemble,
+    counted,
     targets::{Targets, failure},
 };
 use crate::{
@@ -89,6 +90,7 @@ impl Recording {
         // A process that is named must be recorded; of many found, those that can be are.
         let named = matches!(config.selection, Selection::Pids(_));
         let mut refused: Vec<Failure> = Vec::new();
+        let found = selected.processes.len();
         for process in selected.processes {
             let pid = process.id.pid;
             match recording.targets.add(&mut recording.kernel, pid) {
@@ -102,12 +104,7 @@ impl Recording {
         recording.notes.extend(told.map(|failure| format!("not recorded: {failure}")));
         if recording.targets.live() == 0 {
             let first = refused.into_iter().find(|failure| failure.exit != Exit::Target);
-            return Err(first.unwrap_or_else(|| {
-                Failure::new(
-                    Exit::Target,
-                    "no Go process is selected; `heaptap ps` lists what there is",
-                )
-            }));
+            return Err(first.unwrap_or_else(|| nobody(&config.selection, found)));
         }
         for tapped in &recording.targets.binaries {
             let why = tapped.incomplete.iter();
@@ -130,11 +127,11 @@ impl Recording {
             Some(duration) => format!("for {} s", duration.as_secs_f64()),
             None => "until Ctrl-C".to_string(),
         };
-        let (processes, sites) = (self.targets.live(), self.kernel.attached());
-        let plural = if processes == 1 { "" } else { "es" };
+        let processes = counted(self.targets.live(), "process");
+        let sites = counted(self.kernel.attached(), "site");
         // Scripts wait for this line, so it is there with --quiet too.
         eprintln!(
-            "heaptap: recording {processes} process{plural} at {sites} sites, mode {}, {until}",
+            "heaptap: recording {processes} at {sites}, mode {}, {until}",
             config.source.word()
         );
         if !config.quiet {
@@ -275,6 +272,24 @@ impl Recording {
     }
 }
 
+/// Why there is nobody to record, of `found` processes that were meant.
+fn nobody(selection: &Selection, found: usize) -> Failure {
+    let what = match (selection, found) {
+        (Selection::Exe(path), 0) => {
+            let there = if path.exists() { "" } else { ", and there is no such file" };
+            format!("no process runs {}{there}", path.display())
+        }
+        (Selection::Exe(path), _) => format!("{} is no Go program", path.display()),
+        (Selection::Comm(glob), 0) => format!("no process is called {}", glob.display()),
+        (Selection::Comm(glob), _) => {
+            let processes = counted(found, "process");
+            format!("{processes} called {}, no Go program among them", glob.display())
+        }
+        (Selection::All | Selection::Pids(_), _) => "no Go program runs here".to_owned(),
+    };
+    Failure::new(Exit::Target, format!("{what}; heaptap ps lists the Go programs of this host"))
+}
+
 /// Lets the kernel programs' log through; without one it is never asked.
 async fn pump(log: Option<&mut probe::KernelLog>) {
     if let Some(log) = log {
@@ -299,8 +314,8 @@ fn check_host(system: &host::System) -> Result<(), Failure> {
     if system.initial_pid_namespace == Some(false) {
         return Err(Failure::new(
             Exit::Permission,
-            "heaptap runs in a pid namespace of its own, where processes have other numbers than \
-             the kernel's; start it in the host's (with containers: --pid=host)",
+            "this pid namespace is not the host's: processes have other numbers in it than the \
+             kernel has for them; start heaptap in the host's (with containers: --pid=host)",
         ));
     }
     Ok(())
