@@ -43,10 +43,11 @@ impl ExeFile {
         &self.link
     }
 
-    /// Whether the process still runs this file.
-    pub(super) fn still_runs(&self, dir: &Path) -> bool {
+    /// Whether the process still runs this file. An exec of the same file is not noticed.
+    pub fn still_runs(&self) -> bool {
+        let dir = super::process::dir(self.process.pid);
         let same = fs::metadata(dir.join("exe")).is_ok_and(|m| (m.dev(), m.ino()) == self.key());
-        same && self.process.check(dir).is_ok()
+        same && self.process.check(&dir).is_ok()
     }
 
     fn key(&self) -> (u64, u64) {
@@ -59,10 +60,7 @@ impl ExeFile {
 /// # Errors
 /// The process is gone, is none that can be traced, may not be looked at, or changed meanwhile.
 pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
-    open_in(&super::process::dir(pid), pid)
-}
-
-fn open_in(dir: &Path, pid: u32) -> Result<ExeFile, Error> {
+    let dir = &super::process::dir(pid);
     let process = Identity::read(dir, pid)?;
     let ExePath { path, deleted, link } = exe_path(dir, pid)?;
     let error = |e: std::io::Error| Error::read(pid, "executable", &e);
@@ -72,7 +70,7 @@ fn open_in(dir: &Path, pid: u32) -> Result<ExeFile, Error> {
     let exe = ExeFile { file, dev, ino, path, deleted, process, link };
     // An exec between the steps would pair one file with another one's path.
     let same_link = fs::read_link(dir.join("exe")).is_ok_and(|link| link == exe.link);
-    if !same_link || !exe.still_runs(dir) {
+    if !same_link || !exe.still_runs() {
         return Err(Error::Replaced { pid });
     }
     Ok(exe)
@@ -154,7 +152,10 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_has_no_file() {
         let mut sleeper = Sleeper::start();
+        let exe = exe_of(&sleeper);
+        assert!(exe.still_runs());
         sleeper.end();
+        assert!(!exe.still_runs());
         let error = open_exe(sleeper.pid()).expect_err("it has ended");
         assert_eq!(error, Error::Gone { pid: sleeper.pid() });
     }

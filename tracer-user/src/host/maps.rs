@@ -115,7 +115,7 @@ fn look_for_bias(exe: &ExeFile, segment: Segment) -> Result<LoadBias, Error> {
         if bias.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     // Also before an error is told: the memory of a process that is gone has no mappings.
-    if !exe.still_runs(&dir) {
+    if !exe.still_runs() {
         return Err(Error::Replaced { pid });
     }
     walked?;

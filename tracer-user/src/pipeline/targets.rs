@@ -115,7 +115,9 @@ impl Targets {
     pub fn add(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), Failure> {
         for _ in 0..LOOKS {
             let process = host::process(pid).map_err(not_readable)?;
-            let (binary, bias) = self.inspect(pid)?;
+            let exe = host::open_exe(pid).map_err(not_readable)?;
+            let binary = self.binary(&exe)?;
+            let bias = self.bias(&exe, binary)?;
             if let Err(failure) = self.attach(kernel, binary, pid) {
                 // The kernel's word for a process that is gone says nothing to anybody.
                 host::process(pid).map_err(not_readable)?;
@@ -123,8 +125,10 @@ impl Targets {
             }
             let number = self.images.len() as u32 + 1;
             kernel.select(pid, &self.entry(number, binary, bias)).map_err(failure)?;
-            // From here on an exec is seen by the kernel program; was there one before?
-            if self.inspect(pid).is_ok_and(|now| now == (binary, bias)) && process.id.is_alive() {
+            // From here on an exec is seen by the kernel program; was there one before? One of the
+            // same file moves a position-independent program, and changes nothing for others.
+            let still = exe.process == process.id && exe.still_runs();
+            if still && self.bias(&exe, binary).is_ok_and(|now| now == bias) {
                 let libraries = self.libraries(pid, binary);
                 self.images.push(Image { process, binary, bias, libraries, live: true });
                 return Ok(());
@@ -145,30 +149,30 @@ impl Targets {
         Ok(())
     }
 
-    /// Which binary a process runs and where it lies in its memory.
-    fn inspect(&mut self, pid: u32) -> Result<(usize, LoadBias), Failure> {
-        let exe = host::open_exe(pid).map_err(not_readable)?;
+    /// Which binary a process runs: index in [`Targets::binaries`], resolved if it is new.
+    fn binary(&mut self, exe: &host::ExeFile) -> Result<usize, Failure> {
         // A file that is held open keeps its inode number to itself.
         let same = |tapped: &Tapped| (tapped.dev, tapped.ino) == (exe.dev, exe.ino);
-        let binary = match self.binaries.iter().position(same) {
-            Some(binary) => binary,
-            None => {
-                let tapped = self.resolve(&exe).map_err(|failure| {
-                    Failure::new(failure.exit, format!("process {pid}: {failure}"))
-                })?;
-                self.binaries.push(tapped);
-                self.binaries.len() - 1
-            }
-        };
+        if let Some(binary) = self.binaries.iter().position(same) {
+            return Ok(binary);
+        }
+        let pid = exe.process.pid;
+        let named =
+            |failure: Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
+        self.binaries.push(self.resolve(exe).map_err(named)?);
+        Ok(self.binaries.len() - 1)
+    }
+
+    /// Where a process has its binary in memory.
+    fn bias(&self, exe: &host::ExeFile, binary: usize) -> Result<LoadBias, Failure> {
         let go = &self.binaries[binary].go;
-        let bias = match (go.facts().load, go.text_mapping()) {
-            (LoadType::Fixed, _) | (_, None) => LoadBias(0),
+        match (go.facts().load, go.text_mapping()) {
+            (LoadType::Fixed, _) | (_, None) => Ok(LoadBias(0)),
             (LoadType::Pie, Some(text)) => {
                 let segment = host::Segment { vaddr: text.start, offset: text.offset };
-                host::load_bias(&exe, segment).map_err(not_readable)?
+                host::load_bias(exe, segment).map_err(not_readable)
             }
-        };
-        Ok((binary, bias))
+        }
     }
 
     /// Opens a binary and finds its sites.
