@@ -97,7 +97,7 @@ pub struct Fixture {
 impl Fixture {
     /// Builds `tests/fixtures/<name>` with the Go release `go` (`1.27`), or finds it built.
     pub fn build(name: &str, go: &str, variant: Variant) -> Result<Fixture> {
-        let (release, command) = installed(go)?;
+        let (release, command) = toolchain::installed_go(go)?;
         let sources = Sources::read(name)?;
         let mut hasher = DefaultHasher::new();
         (&sources.files, release.version, variant.flags(), variant).hash(&mut hasher);
@@ -129,19 +129,9 @@ impl Fixture {
 
 /// A `go tool` of the Go release `go` (`1.27`).
 pub fn go_tool(go: &str, tool: &str) -> Result<Command> {
-    let mut command = toolchain::go_command(&installed(go)?.1);
+    let mut command = toolchain::go_command(&toolchain::installed_go(go)?.1);
     command.args(["tool", tool]);
     Ok(command)
-}
-
-/// The pinned release `go` (`1.27`) and its `go` command.
-fn installed(go: &str) -> Result<(GoRelease, PathBuf)> {
-    let release =
-        GoRelease::find(go).with_context(|| format!("no Go {go} is pinned for fixtures"))?;
-    match toolchain::go(release)? {
-        Some(command) => Ok((release, command)),
-        None => bail!("Go {} is not installed: run `cargo xtask setup`", release.version),
-    }
 }
 
 struct Sources {

@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::{Fixture, Recording, Variant, check, require_root};
+use xtask::each_release;
 
 const ROUNDS: u32 = 10;
 
@@ -28,45 +29,11 @@ fn counts_exactly(go: &str, variant: Variant) -> Result<()> {
     Ok(())
 }
 
-macro_rules! matrix {
-    ($($release:ident $go:literal;)*) => {
-        $(
-            mod $release {
-                use super::*;
-
-                #[test]
-                fn default() -> Result<()> {
-                    counts_exactly($go, Variant::Default)
-                }
-
-                #[test]
-                fn stripped() -> Result<()> {
-                    counts_exactly($go, Variant::Stripped)
-                }
-
-                #[test]
-                fn pie() -> Result<()> {
-                    counts_exactly($go, Variant::Pie)
-                }
-
-                #[test]
-                fn pie_stripped() -> Result<()> {
-                    counts_exactly($go, Variant::PieStripped)
-                }
-            }
-        )*
-    };
-}
-
-matrix! {
-    go1_19 "1.19";
-    go1_21 "1.21";
-    go1_22 "1.22";
-    go1_23 "1.23";
-    go1_24 "1.24";
-    go1_25 "1.25";
-    go1_26 "1.26";
-    go1_27 "1.27";
+each_release! {
+    default: |go| counts_exactly(go, Variant::Default);
+    stripped: |go| counts_exactly(go, Variant::Stripped);
+    pie: |go| counts_exactly(go, Variant::Pie);
+    pie_stripped: |go| counts_exactly(go, Variant::PieStripped);
 }
 
 /// The 66 size-specialised functions of an experimental Go 1.26 are entries too.

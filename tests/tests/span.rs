@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use heaptap_tests::profile::{Profile, Stack};
 use heaptap_tests::report::Path;
 use heaptap_tests::{Fixture, Recording, Variant, require_root};
+use xtask::each_release;
 
 fn estimates(go: &str) -> Result<()> {
     require_root()?;
@@ -56,24 +57,4 @@ fn estimates(go: &str) -> Result<()> {
     Ok(())
 }
 
-macro_rules! releases {
-    ($($release:ident $go:literal;)*) => {
-        $(
-            #[test]
-            fn $release() -> Result<()> {
-                estimates($go)
-            }
-        )*
-    };
-}
-
-releases! {
-    go1_19 "1.19";
-    go1_21 "1.21";
-    go1_22 "1.22";
-    go1_23 "1.23";
-    go1_24 "1.24";
-    go1_25 "1.25";
-    go1_26 "1.26";
-    go1_27 "1.27";
-}
+each_release!(estimates);

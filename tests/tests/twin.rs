@@ -8,6 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use heaptap_tests::profile::{Profile, StackFrame};
 use heaptap_tests::{Fixture, Recording, Variant, fixture, require_root};
+use xtask::each_release;
 
 fn equals_its_twin(go: &str, variant: Variant) -> Result<()> {
     require_root()?;
@@ -100,33 +101,7 @@ fn shortened(function: &str) -> String {
     }
 }
 
-macro_rules! releases {
-    ($($release:ident $go:literal;)*) => {
-        $(
-            mod $release {
-                use super::*;
-
-                #[test]
-                fn stripped() -> Result<()> {
-                    equals_its_twin($go, Variant::Stripped)
-                }
-
-                #[test]
-                fn pie_stripped() -> Result<()> {
-                    equals_its_twin($go, Variant::PieStripped)
-                }
-            }
-        )*
-    };
-}
-
-releases! {
-    go1_19 "1.19";
-    go1_21 "1.21";
-    go1_22 "1.22";
-    go1_23 "1.23";
-    go1_24 "1.24";
-    go1_25 "1.25";
-    go1_26 "1.26";
-    go1_27 "1.27";
+each_release! {
+    stripped: |go| equals_its_twin(go, Variant::Stripped);
+    pie_stripped: |go| equals_its_twin(go, Variant::PieStripped);
 }

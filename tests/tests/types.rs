@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::{Fixture, Recording, Variant, require_root};
+use xtask::each_release;
 
 /// The program's own types, boxed values, closures and arrays show as what they are.
 fn names_types(go: &str, variant: Variant) -> Result<()> {
@@ -49,25 +50,7 @@ fn names_types(go: &str, variant: Variant) -> Result<()> {
     Ok(())
 }
 
-macro_rules! releases {
-    ($($release:ident $go:literal;)*) => {
-        $(
-            #[test]
-            fn $release() -> Result<()> {
-                names_types($go, Variant::Stripped)?;
-                names_types($go, Variant::Pie)
-            }
-        )*
-    };
-}
-
-releases! {
-    go1_19 "1.19";
-    go1_21 "1.21";
-    go1_22 "1.22";
-    go1_23 "1.23";
-    go1_24 "1.24";
-    go1_25 "1.25";
-    go1_26 "1.26";
-    go1_27 "1.27";
+each_release! {
+    stripped: |go| names_types(go, Variant::Stripped);
+    pie: |go| names_types(go, Variant::Pie);
 }

@@ -15,6 +15,7 @@ use heaptap::gobin::types::Types;
 use heaptap::gobin::{GoBinary, LoadType, VersionFrom, sites};
 use heaptap::symbolize::Symbolizer;
 use heaptap::symbolize::stack::StackRules;
+use xtask::{each_release, toolchain};
 
 const VARIANTS: [(&str, &[&str]); 3] = [
     ("default", &[]),
@@ -22,34 +23,27 @@ const VARIANTS: [(&str, &[&str]); 3] = [
     ("pie", &["-buildmode=pie", "-ldflags=-s -w"]),
 ];
 
-/// The `go` command of a release; fails the test when it is not installed.
-fn go_command(release: &str) -> PathBuf {
-    if release == "1.19" {
-        return present("/usr/lib/go-1.19/bin/go".into(), release);
-    }
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-    let cache = || std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
-    let root = std::env::var_os("HEAPTAP_GO_ROOT");
-    let root = root.map_or_else(|| cache().join("heaptap/go"), PathBuf::from);
-    present(root.join(release).join("go/bin/go"), release)
-}
-
-fn present(go: PathBuf, release: &str) -> PathBuf {
-    assert!(go.exists(), "Go {release} is missing ({}): run `cargo xtask setup`", go.display());
-    go
+/// The root of a release; fails the test when it is not installed.
+fn go_root(release: &str) -> PathBuf {
+    let (release, _) = toolchain::installed_go(release).unwrap();
+    toolchain::go_root(release).unwrap()
 }
 
 fn build(release: &str, variant: &str, flags: &[&str]) -> PathBuf {
     let temp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let out = temp.join(format!("frames-{release}-{variant}"));
-    let built = Command::new(go_command(release))
+    // Tests that want the same program wait for each other.
+    let lock = File::create(out.with_added_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let (_, go) = toolchain::installed_go(release).unwrap();
+    let built = toolchain::go_command(&go)
         .arg("build")
         .args(flags)
         .arg("-o")
         .arg(&out)
         .arg(".")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frames"))
-        .envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod"), ("CGO_ENABLED", "0")])
+        .env("CGO_ENABLED", "0")
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&built.stderr);
@@ -167,64 +161,43 @@ fn several_at_once_equal_one_by_one(symbolizer: &Symbolizer) {
     assert_eq!(called, addresses.len());
 }
 
-macro_rules! releases {
-    ($($test:ident $release:literal;)*) => {
-        $(#[test]
-        fn $test() {
-            matches_callers_frames($release);
-        })*
-
-        /// Every release in one list, for the tests that need no run.
-        const RELEASES: &[&str] = &[$($release),*];
-    };
-}
-
-releases! {
-    frames_of_go_1_19 "1.19";
-    frames_of_go_1_21 "1.21.13";
-    frames_of_go_1_22 "1.22.10";
-    frames_of_go_1_23 "1.23.9";
-    frames_of_go_1_24 "1.24.11";
-    frames_of_go_1_25 "1.25.5";
-    frames_of_go_1_26 "1.26.6";
-    frames_of_go_1_27 "1.27.3";
+each_release! {
+    frames: matches_callers_frames;
+    nothing_but_segments: needs_no_sections;
 }
 
 /// Without section headers and without build information the same functions are found, and the
 /// release comes from the runtime's own string.
-#[test]
-fn nothing_but_segments() {
-    for release in RELEASES {
-        for (variant, flags) in VARIANTS {
-            let path = build(release, variant, flags);
-            let whole = GoBinary::open(File::open(&path).unwrap()).unwrap();
-            let mut bytes = std::fs::read(&path).unwrap();
-            bytes[0x28..0x30].fill(0);
-            bytes[0x3c..0x40].fill(0);
-            let magic = b"\xff Go buildinf:";
-            let at: Vec<_> = memchr::memmem::find_iter(&bytes, magic).collect();
-            at.into_iter().for_each(|at| bytes[at..at + magic.len()].fill(0));
-            let bare = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(bare.path(), bytes).unwrap();
+fn needs_no_sections(release: &str) {
+    for (variant, flags) in VARIANTS {
+        let path = build(release, variant, flags);
+        let whole = GoBinary::open(File::open(&path).unwrap()).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0x28..0x30].fill(0);
+        bytes[0x3c..0x40].fill(0);
+        let magic = b"\xff Go buildinf:";
+        let at: Vec<_> = memchr::memmem::find_iter(&bytes, magic).collect();
+        at.into_iter().for_each(|at| bytes[at..at + magic.len()].fill(0));
+        let bare = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(bare.path(), bytes).unwrap();
 
-            let file = File::open(bare.path()).unwrap();
-            assert_eq!(GoBinary::peek(&file).unwrap().version, None);
-            let bare = GoBinary::open(file).unwrap();
-            let (facts, expected) = (bare.facts(), whole.facts());
-            assert_eq!(facts.version_from, VersionFrom::RuntimeString, "{release} {variant}");
-            assert_eq!(facts.version_text, expected.version_text, "{release} {variant}");
-            assert!(facts.stripped && facts.main_module.is_none());
-            assert_eq!(bare.text_range(), whole.text_range());
-            assert_eq!(bare.types_range(), whole.types_range());
-            assert!(bare.functions().eq(whole.functions()), "{release} {variant}");
-        }
+        let file = File::open(bare.path()).unwrap();
+        assert_eq!(GoBinary::peek(&file).unwrap().version, None);
+        let bare = GoBinary::open(file).unwrap();
+        let (facts, expected) = (bare.facts(), whole.facts());
+        assert_eq!(facts.version_from, VersionFrom::RuntimeString, "{release} {variant}");
+        assert_eq!(facts.version_text, expected.version_text, "{release} {variant}");
+        assert!(facts.stripped && facts.main_module.is_none());
+        assert_eq!(bare.text_range(), whole.text_range());
+        assert_eq!(bare.types_range(), whole.types_range());
+        assert!(bare.functions().eq(whole.functions()), "{release} {variant}");
     }
 }
 
 /// A file that ends early is refused, wherever it ends, and never brings the reader down.
 #[test]
 fn truncated_files_are_refused() {
-    let path = build("1.26.6", "stripped", &["-ldflags=-s -w"]);
+    let path = build("1.26", "stripped", &["-ldflags=-s -w"]);
     let bytes = std::fs::read(&path).unwrap();
     let cut = tempfile::NamedTempFile::new().unwrap();
     for part in (0..40).map(|i| bytes.len() * i / 40).chain([1, 3, 4, 63, 64, 119, 120, 4096]) {
@@ -242,12 +215,11 @@ fn truncated_files_are_refused() {
 #[test]
 fn an_inlined_allocator_is_seen() {
     let open = |release: &str, tool: &str| {
-        let go = go_command(release);
-        let root = go.parent().and_then(Path::parent).unwrap();
-        GoBinary::open(File::open(root.join("pkg/tool/linux_amd64").join(tool)).unwrap()).unwrap()
+        let tools = go_root(release).join("pkg/tool/linux_amd64");
+        GoBinary::open(File::open(tools.join(tool)).unwrap()).unwrap()
     };
     // Go 1.26: mallocgc in newobject and others, refill in nextFree beside a refill of its own.
-    let compile = open("1.26.6", "compile");
+    let compile = open("1.26", "compile");
     let found = sites::alloc_sites(&compile).unwrap();
     let names: Vec<_> = found.sites.iter().map(|s| s.site.function.as_str()).collect();
     assert!(!names.contains(&"runtime.mallocgc") && names.len() == 5, "{names:?}");
@@ -255,12 +227,12 @@ fn an_inlined_allocator_is_seen() {
     let refused = sites::span_sites(&compile).unwrap_err().to_string();
     assert!(refused.contains("refill was inlined into runtime.(*mcache).nextFree"), "{refused}");
     // Go 1.27: some size-specialised functions in mallocgc, which then counts what comes through it.
-    let found = sites::alloc_sites(&open("1.27.3", "compile")).unwrap();
+    let found = sites::alloc_sites(&open("1.27", "compile")).unwrap();
     let nested = found.sites.iter().filter(|s| s.nested).count();
     assert_eq!((found.sites.len(), nested, found.incomplete), (15, 14, None));
     assert!(found.mallocgc.is_some() && found.sites.iter().all(|s| s.min_size == 0));
     // Without a profile nothing of it is.
-    for release in ["1.26.6", "1.27.3"] {
+    for release in ["1.26", "1.27"] {
         let cgo = open(release, "cgo");
         let found = sites::alloc_sites(&cgo).unwrap();
         assert_eq!((found.incomplete, found.mallocgc), (None, None), "{release}");

