@@ -1,5 +1,7 @@
 //! The records themselves: what a site carries, what the process table says, how a stack is keyed.
 
+use crate::walk::WINDOW;
+
 /// Deepest stack kept, as in Go's own profiles since 1.23.
 pub const MAX_DEPTH: usize = 128;
 
@@ -96,6 +98,22 @@ pub struct StackValue {
     pub pcs: [u64; MAX_DEPTH],
 }
 
+/// One event's working memory, one of [`SCRATCH_SLOTS`] of a CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch {
+    /// 1 while an event owns it.
+    pub taken: u64,
+    /// Events that were counted under a stack by its owners: [`crate::Counter::Recorded`]. An owner
+    /// is alone, so this takes no atomic addition.
+    pub recorded: u64,
+    pub window: [u64; WINDOW],
+    pub value: StackValue,
+}
+
+/// Buffers per CPU.
+pub const SCRATCH_SLOTS: u32 = 4;
+
 /// What a process did that the loader must know of; travels through the ring buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +137,7 @@ const _: () = {
     assert!(size_of::<StackValue>() == 40 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 40);
     assert!(size_of::<Notice>() == 16);
+    assert!(size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>());
 };
 
 #[cfg(feature = "user")]
@@ -131,6 +150,8 @@ mod pod {
     unsafe impl aya::Pod for super::StackValue {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Notice {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Scratch {}
 }
 
 #[cfg(test)]

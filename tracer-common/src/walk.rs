@@ -50,6 +50,9 @@ pub fn walk(
 ) -> Walked {
     // Where the window lies in the target.
     let mut base = sp;
+    if sp & 7 != 0 {
+        return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
+    }
     if !memory.window(sp, window) {
         // The window reaches beyond what is mapped: the first pair alone.
         if !memory.pair(sp, window) {
@@ -60,49 +63,66 @@ pub fn walk(
     pcs[0] = window[0];
     let mut hash = mix(0, window[0]);
     let mut depth = 1;
-    while depth < MAX_DEPTH {
-        if fp == 0 {
-            return Walked { depth: depth as u32, flags: 0, hash };
-        }
-        let mut offset = fp.wrapping_sub(base);
-        if offset > WINDOW_BYTES - 16 {
+    let mut flags = 0;
+    // The inner loop calls nothing and has one way out for "elsewhere", the end of the chain
+    // included: it is most of what an event costs.
+    'windows: while depth < MAX_DEPTH && fp != 0 {
+        if fp.wrapping_sub(base) > WINDOW_BYTES - 16 {
             if memory.window(fp, window) {
                 base = fp;
             } else if memory.pair(fp, window) {
                 base = fp.wrapping_add(FAR);
             } else {
-                return Walked { depth: depth as u32, flags: STACK_BROKEN, hash };
+                flags = STACK_BROKEN;
+                break;
             }
+        }
+        // A pair alone lies at the window's start although it is far from its base.
+        let mut offset = fp.wrapping_sub(base);
+        if offset > WINDOW_BYTES - 16 {
             offset = 0;
         }
-        let index = (offset / 8) as usize;
-        // SAFETY: offset <= WINDOW_BYTES - 16, so index + 1 < WINDOW. Not a slice access, because a
-        // bounds check panics and kernel programs have no panic.
-        let (next, pc) = unsafe {
-            let at = window.as_ptr().add(index);
-            (*at, *at.add(1))
-        };
-        if pc == 0 {
-            return Walked { depth: depth as u32, flags: 0, hash };
+        while offset <= WINDOW_BYTES - 16 {
+            if fp & 7 != 0 {
+                flags = STACK_BROKEN;
+                break 'windows;
+            }
+            // SAFETY: offset <= WINDOW_BYTES - 16, so both words lie in the window, and it is a
+            // multiple of 8, because fp and base are. Not a slice access, because a bounds check
+            // panics and kernel programs have no panic; not an index, because the division is one
+            // step more between two frames, and those steps are what the walk takes.
+            let (next, pc) = unsafe {
+                let at = window.as_ptr().byte_add(offset as usize);
+                (*at, *at.add(1))
+            };
+            if pc == 0 {
+                break 'windows;
+            }
+            if next == fp {
+                flags = STACK_BROKEN;
+                break 'windows;
+            }
+            // SAFETY: the loops' conditions.
+            unsafe { *pcs.as_mut_ptr().add(depth) = pc };
+            hash = mix(hash, pc);
+            depth += 1;
+            fp = next;
+            if depth == MAX_DEPTH {
+                break 'windows;
+            }
+            offset = fp.wrapping_sub(base);
         }
-        if fp & 7 != 0 || next == fp {
-            return Walked { depth: depth as u32, flags: STACK_BROKEN, hash };
-        }
-        // SAFETY: depth < MAX_DEPTH is the loop's condition.
-        unsafe { *pcs.as_mut_ptr().add(depth) = pc };
-        hash = mix(hash, pc);
-        depth += 1;
-        fp = next;
     }
-    let flags = if fp == 0 { 0 } else { STACK_TRUNCATED };
-    Walked { depth: depth as u32, flags, hash }
+    if depth == MAX_DEPTH && fp != 0 {
+        flags = STACK_TRUNCATED;
+    }
+    Walked { depth: depth as u32, flags, hash: hash ^ (hash >> 29) }
 }
 
 /// One step of the stack's hash. Stacks are compared in full, so this must only spread well.
 #[inline(always)]
 fn mix(hash: u64, pc: u64) -> u64 {
-    let h = (hash ^ pc).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    h ^ (h >> 29)
+    (hash ^ pc).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -223,6 +243,8 @@ mod tests {
         let (walked, got) = run(&memory, 0xdead_0000);
         assert_eq!((walked.flags, got.len()), (STACK_BROKEN, 1));
         let (walked, _) = run(&memory, SP + 3);
+        assert_eq!((walked.flags, walked.depth), (STACK_BROKEN, 1), "no frame lies there");
+        let (walked, _) = run(&memory, SP + 64);
         assert_eq!((walked.flags, walked.depth), (0, 1), "zero words end the chain");
     }
 

@@ -5,9 +5,11 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use tracer_common::{ProcEntry, StackKey, StackValue, counter::COUNTERS as COUNTER_SLOTS};
-
-use crate::scratch::{SLOTS, Scratch};
+use tracer_common::{
+    ProcEntry, StackKey, StackValue,
+    counter::COUNTERS as COUNTER_SLOTS,
+    record::{SCRATCH_SLOTS, Scratch},
+};
 
 /// Who is traced, by tgid.
 #[map]
@@ -23,7 +25,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 
 /// Buffers that are too large for the program stack.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SLOTS, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
 /// Execs and exits of traced processes, for the loader.
 #[map]

@@ -4,20 +4,12 @@
 //! too: one buffer per CPU would be torn. Each CPU has a few, each with a flag that is taken
 //! atomically; an event that finds all taken is counted as lost.
 
-use tracer_common::{Counter, StackValue, walk::WINDOW};
+use tracer_common::{
+    Counter,
+    record::{SCRATCH_SLOTS, Scratch},
+};
 
 use crate::{atomic, count::count, maps::SCRATCH};
-
-/// Buffers per CPU.
-pub const SLOTS: u32 = 4;
-
-/// One event's working memory.
-#[repr(C)]
-pub struct Scratch {
-    taken: u64,
-    pub window: [u64; WINDOW],
-    pub value: StackValue,
-}
 
 /// A buffer that this program run owns until it gives it back.
 pub struct Owned(*mut Scratch);
@@ -26,7 +18,7 @@ impl Owned {
     /// Takes a free buffer of this CPU.
     #[inline(always)]
     pub fn take() -> Option<Self> {
-        for slot in 0..SLOTS {
+        for slot in 0..SCRATCH_SLOTS {
             let scratch = SCRATCH.get_ptr_mut(slot)?;
             // SAFETY: points into the map value, which lives as long as the program.
             if unsafe { atomic::swap(&raw mut (*scratch).taken, 1) } == 0 {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use tracer_common::{
     Cookie, Counter, ProcEntry, StackKey, StackValue,
-    record::{PROC_LIVE, STACK_TRUNCATED},
+    record::{MAX_DEPTH, PROC_LIVE, STACK_TRUNCATED},
     walk::{UserMemory, WINDOW, walk},
 };
 
@@ -23,7 +23,9 @@ use crate::{
 /// A hit that is to be counted: whose it is and where.
 pub struct Hit {
     pub cookie: Cookie,
-    pub process: ProcEntry,
+    pub image: u32,
+    /// The rest of the process's entry stays where it is: copying it is a tenth of an event.
+    pub process: &'static ProcEntry,
 }
 
 /// What one event adds to its stack.
@@ -42,7 +44,7 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
         return None;
     };
     // SAFETY: a value of the map, valid for this program run.
-    let process = unsafe { *entry };
+    let process = unsafe { &*entry };
     // SAFETY: ctx is the context that the kernel passed.
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if process.state != PROC_LIVE {
@@ -53,7 +55,7 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
         count(Counter::WrongBinary);
         return None;
     }
-    Some(Hit { cookie, process })
+    Some(Hit { cookie, image: process.image, process })
 }
 
 /// Memory of the task that hit the probe.
@@ -91,25 +93,20 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
     let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
     if walked.depth == 0 {
         count(Counter::StackUnread);
-        warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.process.image);
+        warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.image);
         return;
     }
     if walked.flags & STACK_TRUNCATED != 0 {
         count(Counter::Truncated);
     }
-    let key = StackKey {
-        image: hit.process.image,
-        site: hit.cookie.site as u32,
-        class,
-        hash: walked.hash,
-    };
+    let key = StackKey { image: hit.image, site: hit.cookie.site as u32, class, hash: walked.hash };
     let fresh = &mut scratch.value;
     fresh.depth = walked.depth;
     fresh.flags = walked.flags;
     let Some(kept) = find_or_insert(&key, fresh) else { return };
     if !same_stack(kept, fresh) {
         count(Counter::HashCollision);
-        warn!(ctx, "two stacks with hash {:x} in image {}", walked.hash, hit.process.image);
+        warn!(ctx, "two stacks with hash {:x} in image {}", walked.hash, hit.image);
         return;
     }
     // SAFETY: a value of the map; the words are only ever added to.
@@ -122,7 +119,7 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
             atomic::add(&raw mut (*kept).weight_squares, weight * weight);
         }
     }
-    count(Counter::Recorded);
+    scratch.recorded = scratch.recorded.wrapping_add(1);
 }
 
 #[inline(always)]
@@ -152,21 +149,16 @@ fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackVa
 fn same_stack(kept: *const StackValue, fresh: &StackValue) -> bool {
     // SAFETY: a value of the map, whose stack is never written after its insertion.
     let kept = unsafe { &*kept };
-    if kept.depth != fresh.depth {
+    let depth = fresh.depth as usize;
+    if kept.depth != fresh.depth || depth > MAX_DEPTH {
         return false;
     }
-    let depth = fresh.depth as usize;
-    let mut i = 0;
-    while i < kept.pcs.len() {
-        if i >= depth {
-            return true;
-        }
-        // SAFETY: i < pcs.len() is the loop's condition; a slice access could panic.
+    let (mut different, mut i) = (0, 0);
+    while i < depth {
+        // SAFETY: i < depth <= pcs.len(); a slice access could panic.
         let (a, b) = unsafe { (*kept.pcs.as_ptr().add(i), *fresh.pcs.as_ptr().add(i)) };
-        if a != b {
-            return false;
-        }
+        different |= a ^ b;
         i += 1;
     }
-    true
+    different == 0
 }

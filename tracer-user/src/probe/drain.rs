@@ -2,13 +2,16 @@
 
 use std::{io, os::fd::AsRawFd};
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::{
+    Pod,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+};
 use aya_log::EbpfLogger;
 use log::Log;
 use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
-    record::{MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT},
+    record::{MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT, SCRATCH_SLOTS, Scratch},
 };
 
 use super::{Error, Kernel};
@@ -58,18 +61,26 @@ impl Kernel {
 
     /// Every counter of the kernel programs, summed over CPUs, in `Counter::ALL`'s order.
     pub fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
-        let name = "COUNTERS";
+        let mut sums = self.sum_over_cpus("COUNTERS", Counter::ALL.len() as u32, |n: &u64| *n)?;
+        let recorded =
+            self.sum_over_cpus("SCRATCH", SCRATCH_SLOTS, |scratch: &Scratch| scratch.recorded)?;
+        sums[Counter::Recorded as usize] = recorded.iter().sum();
+        Ok(Counter::ALL.iter().copied().zip(sums).collect())
+    }
+
+    /// One sum over CPUs for each of the first `entries` of a map.
+    fn sum_over_cpus<V: Pod>(
+        &self,
+        name: &'static str,
+        entries: u32,
+        part: impl Fn(&V) -> u64,
+    ) -> Result<Vec<u64>, Error> {
         let failed = |source| Error::Map { map: name, source };
-        let map: PerCpuArray<&MapData, u64> =
+        let map: PerCpuArray<&MapData, V> =
             PerCpuArray::try_from(self.ebpf.map(name).ok_or(Error::Missing(name))?)
                 .map_err(failed)?;
-        Counter::ALL
-            .iter()
-            .map(|counter| {
-                let per_cpu = map.get(&(*counter as u32), 0).map_err(failed)?;
-                Ok((*counter, per_cpu.iter().sum()))
-            })
-            .collect()
+        let sum = |entry| Ok(map.get(&entry, 0).map_err(failed)?.iter().map(&part).sum());
+        (0..entries).map(sum).collect()
     }
 
     /// The stream of notices; there is one.
