@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use heaptap::{
     gobin::{GoBinary, sites},
-    probe::{self, Attachment, Kernel, Program, Scope},
+    probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
 };
 use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 
@@ -124,16 +124,18 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
     let scope = Scope::Process(NonZeroU32::new(pid).context("pid 0")?);
     kernel
         .select(pid, &ProcEntry { image: 1, binary: 1, state: PROC_LIVE, ..Default::default() })?;
-    for (index, alloc) in sites::alloc_sites(&go)?.sites.iter().enumerate() {
-        kernel.attach(&Attachment {
-            program: Program::Empty,
-            file: &file,
+    let found = sites::alloc_sites(&go)?;
+    let sites: Vec<AttachSite<'_>> = found
+        .sites
+        .iter()
+        .enumerate()
+        .map(|(index, alloc)| AttachSite {
             offset: alloc.site.offset,
             expected: &alloc.site.bytes,
             cookie: Cookie { binary: 1, site: index as u16, min_size: alloc.min_size },
-            scope,
-        })?;
-    }
+        })
+        .collect();
+    kernel.attach(&Attachment { program: Program::Empty, file: &file, scope, sites: &sites })?;
     Ok(kernel)
 }
 

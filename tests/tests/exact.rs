@@ -1,6 +1,8 @@
 //! Exact means exact: on every Go release, however the program was built, every call path has its
 //! own count, bytes and frames, and the total is `runtime.MemStats.Mallocs`.
 
+use std::ffi::OsStr;
+
 use anyhow::{Result, ensure};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::{Fixture, Recording, Variant, check, require_root};
@@ -9,13 +11,17 @@ use xtask::each_release;
 const ROUNDS: u32 = 10;
 
 fn counts_exactly(go: &str, variant: Variant) -> Result<()> {
+    counts_exactly_with(go, variant, &[])
+}
+
+fn counts_exactly_with(go: &str, variant: Variant, flags: &[&str]) -> Result<()> {
     require_root()?;
     let mut alloc = Fixture::build("alloc", go, variant)?.start()?;
     let dir = tempfile::tempdir()?;
     let json = dir.path().join("out.json");
     let pid = alloc.pid().to_string();
-    let recording =
-        Recording::start(["-p".as_ref(), pid.as_ref(), "-o".as_ref(), json.as_os_str()])?;
+    let args = ["-p".as_ref(), pid.as_ref(), "-o".as_ref(), json.as_os_str()];
+    let recording = Recording::start(args.into_iter().chain(flags.iter().map(OsStr::new)))?;
     alloc.rounds(ROUNDS)?;
     recording.stop()?.expect(0)?;
     let report = alloc.report()?;
@@ -97,6 +103,12 @@ fn called_back_from_c() -> Result<()> {
         ensure!((mallocs..mallocs + 20).contains(&total), "Go {go}: {total} seen of {mallocs}");
     }
     Ok(())
+}
+
+/// Kernels before 6.6 have perf events only, a breakpoint each.
+#[test]
+fn attached_through_perf_events() -> Result<()> {
+    counts_exactly_with("1.27", Variant::Pie, &["--perf-events"])
 }
 
 /// A profile inlines what `mallocgc` divides its work among, and hides none of it.

@@ -36,6 +36,8 @@ pub struct Config {
     pub quiet: bool,
     /// Diagnostics of the kernel programs, off unless asked for.
     pub kernel_log: Option<log::Level>,
+    /// Attach as on a kernel without links of many uprobes.
+    pub perf_events: bool,
     pub color: Color,
 }
 
@@ -152,6 +154,10 @@ pub(super) struct Flags {
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true)]
     #[arg(help_heading = "Diagnosis")]
     kernel_log: Option<Level>,
+
+    /// Attach through perf events, one by one, as on kernels before 6.6
+    #[arg(long, hide_short_help = true, help_heading = "Diagnosis")]
+    perf_events: bool,
 }
 
 impl Flags {
@@ -197,6 +203,7 @@ impl Flags {
             max_stacks: self.max_stacks,
             top: usize::try_from(self.top).unwrap_or(usize::MAX),
             quiet: self.quiet,
+            perf_events: self.perf_events,
             kernel_log: self.kernel_log.map(|level| match level {
                 Level::Error => log::Level::Error,
                 Level::Warn => log::Level::Warn,
@@ -259,6 +266,7 @@ mod tests {
                 top: 20,
                 quiet: false,
                 kernel_log: None,
+                perf_events: false,
                 color: Color::Auto,
             }
         );
@@ -268,7 +276,7 @@ mod tests {
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
                      -o d.json --value objects --by stack --runtime-frames --max-stacks 512 \
-                     --top 3 -q --kernel-log debug --color never";
+                     --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
             config(&flags),
@@ -284,6 +292,7 @@ mod tests {
                 top: 3,
                 quiet: true,
                 kernel_log: Some(log::Level::Debug),
+                perf_events: true,
                 color: Color::Never,
             }
         );

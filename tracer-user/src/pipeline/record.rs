@@ -49,6 +49,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_stacks: config.max_stacks,
         by_type: config.by == By::Type,
         log: config.kernel_log,
+        perf_events: config.perf_events,
         ..probe::Options::default()
     };
     let mut kernel = Kernel::load(&options).map_err(failure)?;

@@ -15,7 +15,7 @@ use crate::{
         self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site, types::Types,
     },
     host::{self, Mapping},
-    probe::{self, Attachment, Kernel, Program, Scope},
+    probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
     profile::Source,
 };
 
@@ -252,20 +252,25 @@ impl Targets {
             return Ok(());
         }
         let scope = who.and_then(NonZeroU32::new).map_or(Scope::File, Scope::Process);
-        for (index, planned) in tapped.sites.iter().enumerate() {
-            let attached = kernel.attach(&Attachment {
-                program: planned.program,
-                file: &tapped.file,
-                offset: planned.site.offset,
-                expected: &planned.site.bytes,
-                cookie: Cookie {
+        let sites: Vec<(Program, AttachSite<'_>)> = tapped
+            .sites
+            .iter()
+            .enumerate()
+            .map(|(index, planned)| {
+                let cookie = Cookie {
                     binary: binary as u32 + 1,
                     site: index as u16,
                     min_size: planned.min_size,
-                },
-                scope,
-            });
-            attached.map_err(failure)?;
+                };
+                let (offset, expected) = (planned.site.offset, &planned.site.bytes[..]);
+                (planned.program, AttachSite { offset, expected, cookie })
+            })
+            .collect();
+        // Neighbours have the same program.
+        for same in sites.chunk_by(|(a, _), (b, _)| a == b) {
+            let sites: Vec<AttachSite<'_>> = same.iter().map(|(_, site)| *site).collect();
+            let (program, file) = (same[0].0, &tapped.file);
+            kernel.attach(&Attachment { program, file, scope, sites: &sites }).map_err(failure)?;
         }
         Ok(())
     }

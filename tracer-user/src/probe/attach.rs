@@ -4,9 +4,13 @@
 //! happened to the path since. The bytes at the site are compared with the decoded ones first.
 
 use std::{
+    ffi::CString,
     fs::File,
     num::NonZeroU32,
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     thread,
 };
 
@@ -19,10 +23,16 @@ use aya::{
 };
 use tracer_common::Cookie;
 
-use super::{Error, Kernel};
+use super::{Error, Kernel, syscall::MultiSites};
 use crate::address::FileOffset;
 
-pub(super) type Link = UProbeLink;
+/// What is attached as long as it is kept.
+pub(super) enum Link {
+    /// All sites of an attachment.
+    Multi(#[expect(dead_code, reason = "closed when it is dropped")] OwnedFd),
+    /// One site, through a perf event.
+    Perf(#[expect(dead_code, reason = "closed when it is dropped")] UProbeLink),
+}
 
 /// The uprobe programs of the kernel object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +48,7 @@ pub enum Program {
 }
 
 impl Program {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Program::Alloc => "alloc",
             Program::SpanRefill => "span_refill",
@@ -57,22 +67,74 @@ pub enum Scope {
     Process(NonZeroU32),
 }
 
-/// One program at one site.
-#[derive(Clone, Debug)]
+/// One program at sites of one file.
+#[derive(Clone, Copy, Debug)]
 pub struct Attachment<'a> {
     pub program: Program,
     pub file: &'a File,
+    pub scope: Scope,
+    pub sites: &'a [AttachSite<'a>],
+}
+
+/// One place to attach to.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachSite<'a> {
     pub offset: FileOffset,
     /// What was decoded there; compared with the file before attaching.
     pub expected: &'a [u8],
     pub cookie: Cookie,
-    pub scope: Scope,
 }
 
 impl Kernel {
-    /// Attaches one program to one site.
+    /// Attaches one program to all sites, in one link where the kernel has such links.
+    ///
+    /// # Errors
+    /// The first site that is not what was decoded or that the kernel refuses; sites before it may
+    /// be attached then.
     pub fn attach(&mut self, at: &Attachment<'_>) -> Result<(), Error> {
-        check_bytes(at)?;
+        for site in at.sites {
+            check_bytes(at.file, site)?;
+        }
+        // Not the file's path: it may name another file by now, or none.
+        let path = format!("/proc/self/fd/{}", at.file.as_raw_fd());
+        if !self.attach_multi(at, &path) {
+            for site in at.sites {
+                self.attach_perf(at, site, &path)?;
+            }
+        }
+        self.attached += at.sites.len();
+        Ok(())
+    }
+
+    /// Whether one link could be made. Where it can't, perf events are tried, and if those fail too,
+    /// it is their error that is told.
+    fn attach_multi(&mut self, at: &Attachment<'_>, path: &str) -> bool {
+        let (Some(multi), Ok(path)) = (&mut self.multi, CString::new(path)) else { return false };
+        let offsets: Vec<u64> = at.sites.iter().map(|site| site.offset.0).collect();
+        let cookies: Vec<u64> = at.sites.iter().map(|site| site.cookie.pack()).collect();
+        let pid = match at.scope {
+            Scope::File => 0,
+            Scope::Process(pid) => pid.get(),
+        };
+        let sites = MultiSites { offsets: &offsets, cookies: &cookies, pid };
+        match multi.attach(at.program, &path, &sites) {
+            Ok(link) => {
+                self.links.push(Link::Multi(link));
+                true
+            }
+            Err(refused) => {
+                log::debug!("no link of many uprobes: {refused}; using perf events");
+                false
+            }
+        }
+    }
+
+    fn attach_perf(
+        &mut self,
+        at: &Attachment<'_>,
+        site: &AttachSite<'_>,
+        path: &str,
+    ) -> Result<(), Error> {
         let name = at.program.name();
         let program: &mut UProbe = self
             .ebpf
@@ -88,26 +150,25 @@ impl Kernel {
             Scope::Process(pid) => UProbeScope::OneProcess(pid),
         };
         let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(at.offset.0),
-            cookie: Some(at.cookie.pack()),
+            location: UProbeAttachLocation::AbsoluteOffset(site.offset.0),
+            cookie: Some(site.cookie.pack()),
         };
-        // Not the file's path: it may name another file by now, or none.
-        let path = format!("/proc/self/fd/{}", at.file.as_raw_fd());
-        let attach_error = |source| Error::Attach { program: name, offset: at.offset, source };
+        let attach_error = |source| Error::Attach { program: name, offset: site.offset, source };
         let id = program.attach(point, path, scope).map_err(attach_error)?;
-        self.links.push(program.take_link(id).map_err(attach_error)?);
+        self.links.push(Link::Perf(program.take_link(id).map_err(attach_error)?));
         Ok(())
     }
 
     /// How many sites are attached.
     pub fn attached(&self) -> usize {
-        self.links.len()
+        self.attached
     }
 
     /// Takes every uprobe off. When this returns no program is running any more.
     ///
     /// Each removal waits for the kernel's RCU (about 0.1 s), so they wait side by side.
     pub fn detach(&mut self) {
+        self.attached = 0;
         thread::scope(|scope| {
             for link in self.links.drain(..) {
                 scope.spawn(move || drop(link));
@@ -130,13 +191,13 @@ pub(super) fn raw_tracepoint(
     Ok(())
 }
 
-fn check_bytes(at: &Attachment<'_>) -> Result<(), Error> {
-    let mut found = vec![0; at.expected.len()];
-    at.file
-        .read_exact_at(&mut found, at.offset.0)
-        .map_err(|source| Error::Read { offset: at.offset, source })?;
-    if found != at.expected {
-        return Err(Error::Site { offset: at.offset, expected: at.expected.to_vec(), found });
+fn check_bytes(file: &File, site: &AttachSite<'_>) -> Result<(), Error> {
+    let mut found = vec![0; site.expected.len()];
+    file.read_exact_at(&mut found, site.offset.0)
+        .map_err(|source| Error::Read { offset: site.offset, source })?;
+    if found != site.expected {
+        let expected = site.expected.to_vec();
+        return Err(Error::Site { offset: site.offset, expected, found });
     }
     Ok(())
 }

@@ -11,6 +11,10 @@ pub enum Error {
     Load(#[from] aya::EbpfError),
     #[error("the kernel refused program {program} (`heaptap doctor` says what is missing)")]
     Program { program: &'static str, source: aya::programs::ProgramError },
+    #[error("heaptap's kernel object can't be prepared: {0}")]
+    Object(#[from] aya_obj::ParseError),
+    #[error("heaptap's kernel object can't be relocated: {0}")]
+    Relocation(#[from] aya_obj::relocation::EbpfRelocationError),
     #[error("can't attach {program} at file offset {offset}")]
     Attach { program: &'static str, offset: FileOffset, source: aya::programs::ProgramError },
     #[error(

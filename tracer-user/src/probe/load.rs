@@ -12,6 +12,7 @@ use tracer_common::ProcEntry;
 use super::{
     Error, attach,
     attach::{Link, Program},
+    multi::Multi,
 };
 
 /// Sizes and switches that must be known before loading.
@@ -23,20 +24,32 @@ pub struct Options {
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
     pub by_type: bool,
+    /// Attach through perf events even where the kernel has links of many uprobes.
+    pub perf_events: bool,
     /// Diagnostics of the kernel programs, through the `log` crate.
     pub log: Option<Level>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_stacks: 16_384, max_processes: 1_024, by_type: false, log: None }
+        Self {
+            max_stacks: 16_384,
+            max_processes: 1_024,
+            by_type: false,
+            perf_events: false,
+            log: None,
+        }
     }
 }
 
 /// Loaded kernel programs. Dropping it detaches everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
+    /// Nothing where perf events are to be used.
+    pub(super) multi: Option<Multi>,
     pub(super) links: Vec<Link>,
+    /// Sites that the links attach to.
+    pub(super) attached: usize,
     pub(super) loaded: HashSet<Program>,
     processes: HashMap<MapData, u32, ProcEntry>,
     options: Options,
@@ -57,8 +70,17 @@ impl Kernel {
             .override_global("BY_TYPE", &by_type, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
+        let multi = if options.perf_events { None } else { Some(Multi::prepare(&ebpf)?) };
         let processes = take_map(&mut ebpf, "PROCESSES")?;
-        Ok(Self { ebpf, links: Vec::new(), loaded: HashSet::new(), processes, options: *options })
+        Ok(Self {
+            ebpf,
+            multi,
+            links: Vec::new(),
+            attached: 0,
+            loaded: HashSet::new(),
+            processes,
+            options: *options,
+        })
     }
 
     /// What it was loaded with.

@@ -10,9 +10,11 @@ mod drain;
 mod error;
 pub mod features;
 mod load;
+mod multi;
+mod syscall;
 pub mod trap;
 
-pub use attach::{Attachment, Program, Scope};
+pub use attach::{AttachSite, Attachment, Program, Scope};
 pub use drain::{KernelLog, Notice, Notices, RawStack};
 pub use error::Error;
 pub use load::{Kernel, Options};

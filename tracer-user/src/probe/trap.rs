@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracer_common::Cookie;
 
-use super::{Attachment, Error, Kernel, Program, Scope};
+use super::{AttachSite, Attachment, Error, Kernel, Program, Scope};
 use crate::address::FileOffset;
 
 /// A function made to be trapped, by what stands at its first byte.
@@ -125,10 +125,12 @@ pub fn cost(
     kernel.attach(&Attachment {
         program: Program::Empty,
         file,
-        offset,
-        expected: function.instruction(),
-        cookie: Cookie { binary: 0, site: 0, min_size: 0 },
         scope: Scope::File,
+        sites: &[AttachSite {
+            offset,
+            expected: function.instruction(),
+            cookie: Cookie { binary: 0, site: 0, min_size: 0 },
+        }],
     })?;
     let with = median(function);
     kernel.detach();

@@ -11,7 +11,7 @@ use crate::host::{self, System};
 use crate::pipeline::programs;
 use crate::probe::features::{self, Feature, Refused};
 use crate::probe::trap::{self, Trapped};
-use crate::probe::{Attachment, Kernel, Options, Program, Scope};
+use crate::probe::{AttachSite, Attachment, Kernel, Options, Program, Scope};
 
 const OWN_FILE: &str = "/proc/self/exe";
 
@@ -129,10 +129,12 @@ fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
         kernel.attach(&Attachment {
             program,
             file: &file,
-            offset,
-            expected: &[],
-            cookie: tracer_common::Cookie { binary: 0, site: 0, min_size: 0 },
             scope: Scope::File,
+            sites: &[AttachSite {
+                offset,
+                expected: &[],
+                cookie: tracer_common::Cookie { binary: 0, site: 0, min_size: 0 },
+            }],
         })?;
     }
     kernel.detach();

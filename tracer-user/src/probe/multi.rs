@@ -1,0 +1,91 @@
+//! Many sites in one link (uprobe_multi, kernel 6.6), which aya 0.14 can't make.
+//!
+//! In: the kernel object and the maps that aya made of it. Out: programs for such links, and links.
+//! All sites of a link are attached in one call and taken off in one: the kernel waits once for
+//! programs under way (about 0.1 s), where perf events wait once each.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::CString,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData},
+};
+use aya_obj::{Object, generated::bpf_insn};
+
+use super::{
+    Error, Program,
+    syscall::{AttachType, MultiSites, ProgramKind, Refused, link_multi, load},
+};
+
+/// The uprobe programs of the kernel object, loaded for such links when first used.
+pub struct Multi {
+    object: Object,
+    loaded: HashMap<Program, OwnedFd>,
+}
+
+impl Multi {
+    /// Prepares the object's programs for the maps that aya made. All maps must still be there.
+    pub fn prepare(ebpf: &Ebpf) -> Result<Self, Error> {
+        let mut object = Object::parse(super::object())?;
+        let text = object.functions.keys().map(|(section, _)| *section).collect::<HashSet<_>>();
+        let maps = std::mem::take(&mut object.maps);
+        let made = ebpf.maps().filter_map(|(name, map)| {
+            let fd = data(map)?.fd().as_fd().as_raw_fd();
+            Some((name, fd, maps.get(name)?))
+        });
+        object.relocate_maps(made, &text)?;
+        object.relocate_calls(&text)?;
+        // The kernel needs no debug information to run them.
+        (object.btf, object.btf_ext) = (None, None);
+        Ok(Self { object, loaded: HashMap::new() })
+    }
+
+    /// Attaches a program to sites of the file at `path`, as long as the link is kept.
+    pub fn attach(
+        &mut self,
+        program: Program,
+        path: &CString,
+        sites: &MultiSites<'_>,
+    ) -> Result<OwnedFd, Refused> {
+        if let Some(loaded) = self.loaded.get(&program) {
+            return link_multi(loaded, path, sites);
+        }
+        let loaded = self.load(program)?;
+        let link = link_multi(&loaded, path, sites)?;
+        self.loaded.insert(program, loaded);
+        Ok(link)
+    }
+
+    fn load(&self, program: Program) -> Result<OwnedFd, Refused> {
+        let name = program.name();
+        let function = self.object.programs.get(name);
+        let function = function.and_then(|p| self.object.functions.get(&p.function_key()));
+        let code: Vec<u64> =
+            function.map(|f| f.instructions.iter().map(raw).collect()).unwrap_or_default();
+        let name = CString::new(name).unwrap_or_default();
+        load(ProgramKind::Kprobe, AttachType::UprobeMulti, &name, &code)
+    }
+}
+
+/// An instruction as the kernel reads it (`struct bpf_insn`, little-endian).
+fn raw(instruction: &bpf_insn) -> u64 {
+    u64::from(instruction.code)
+        | u64::from(instruction.dst_reg()) << 8
+        | u64::from(instruction.src_reg()) << 12
+        | u64::from(instruction.off as u16) << 16
+        | u64::from(instruction.imm as u32) << 32
+}
+
+/// A map's descriptor, for the kinds that heaptap has.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            Some(data)
+        }
+        _ => None,
+    }
+}
