@@ -14,7 +14,10 @@ use tracer_common::{
     record::{MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT, SCRATCH_SLOTS, Scratch},
 };
 
-use super::{Error, Kernel};
+use super::{
+    Error, Kernel,
+    load::{map, take_map},
+};
 use crate::address::RuntimeAddr;
 
 /// One stack as the kernel kept it: addresses, not names.
@@ -52,8 +55,7 @@ impl Kernel {
     pub fn stacks(&self) -> Result<Vec<RawStack>, Error> {
         let name = "STACKS";
         let failed = |source| Error::Map { map: name, source };
-        let map: HashMap<&MapData, StackKey, StackValue> =
-            HashMap::try_from(self.ebpf.map(name).ok_or(Error::Missing(name))?).map_err(failed)?;
+        let map: HashMap<&MapData, StackKey, StackValue> = map(&self.ebpf, name)?;
         map.iter()
             .map(|entry| entry.map(|(key, value)| raw_stack(key, &value)).map_err(failed))
             .collect()
@@ -76,18 +78,14 @@ impl Kernel {
         part: impl Fn(&V) -> u64,
     ) -> Result<Vec<u64>, Error> {
         let failed = |source| Error::Map { map: name, source };
-        let map: PerCpuArray<&MapData, V> =
-            PerCpuArray::try_from(self.ebpf.map(name).ok_or(Error::Missing(name))?)
-                .map_err(failed)?;
+        let map: PerCpuArray<&MapData, V> = map(&self.ebpf, name)?;
         let sum = |entry| Ok(map.get(&entry, 0).map_err(failed)?.iter().map(&part).sum());
         (0..entries).map(sum).collect()
     }
 
     /// The stream of notices; there is one.
     pub fn notices(&mut self) -> Result<Notices, Error> {
-        let map = "NOTICES";
-        let data = self.ebpf.take_map(map).ok_or(Error::Missing(map))?;
-        let ring = RingBuf::try_from(data).map_err(|source| Error::Map { map, source })?;
+        let ring: RingBuf<MapData> = take_map(&mut self.ebpf, "NOTICES")?;
         Ok(Notices(readable(ring)?))
     }
 

@@ -25,6 +25,10 @@ pub enum Error {
     Read { offset: FileOffset, source: io::Error },
     #[error("heaptap's kernel object has no {0}; it was built from other sources")]
     Missing(&'static str),
+    #[error(
+        "heaptap's kernel object counts {has} things and not {needs}; it was built from other sources"
+    )]
+    OtherSources { has: u32, needs: u32 },
     #[error("kernel map {map}: {source}")]
     Map { map: &'static str, source: aya::maps::MapError },
     #[error("kernel log: {0}")]

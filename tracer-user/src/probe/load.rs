@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use aya::{
-    Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData},
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use log::Level;
-use tracer_common::ProcEntry;
+use tracer_common::{ProcEntry, counter::COUNTERS};
 
 use super::{
     Error, attach,
@@ -70,6 +70,7 @@ impl Kernel {
             .override_global("BY_TYPE", &by_type, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
+        check_sources(&ebpf)?;
         let multi = if options.perf_events { None } else { Some(Multi::prepare(&ebpf)?) };
         let processes = take_map(&mut ebpf, "PROCESSES")?;
         Ok(Self {
@@ -106,7 +107,6 @@ impl Kernel {
 
     /// Stops counting this process. Not being selected is no error.
     pub fn deselect(&mut self, pid: u32) -> Result<(), Error> {
-        use aya::maps::MapError;
         match self.processes.remove(&pid) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(MapError::SyscallError(err))
@@ -119,11 +119,28 @@ impl Kernel {
     }
 }
 
-/// Takes a typed hash map out of the object.
-fn take_map<K: Pod, V: Pod>(
-    ebpf: &mut Ebpf,
-    map: &'static str,
-) -> Result<HashMap<MapData, K, V>, Error> {
-    let data = ebpf.take_map(map).ok_or(Error::Missing(map))?;
-    HashMap::try_from(data).map_err(|source| Error::Map { map, source })
+/// A map of the kernel object, as what it should be.
+pub(super) fn map<'a, T>(ebpf: &'a Ebpf, name: &'static str) -> Result<T, Error>
+where
+    T: TryFrom<&'a Map, Error = MapError>,
+{
+    let map = ebpf.map(name).ok_or(Error::Missing(name))?;
+    T::try_from(map).map_err(|source| Error::Map { map: name, source })
+}
+
+/// The same, taken out of the object to be kept.
+pub(super) fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(Error::Missing(name))?;
+    T::try_from(map).map_err(|source| Error::Map { map: name, source })
+}
+
+/// Refuses an object that was built from other sources than the loader: counters are the part of
+/// their agreement that changes most.
+fn check_sources(ebpf: &Ebpf) -> Result<(), Error> {
+    let counters: PerCpuArray<&MapData, u64> = map(ebpf, "COUNTERS")?;
+    let (has, needs) = (counters.len(), COUNTERS);
+    if has == needs { Ok(()) } else { Err(Error::OtherSources { has, needs }) }
 }
