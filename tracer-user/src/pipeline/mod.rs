@@ -5,6 +5,7 @@
 
 mod assemble;
 mod doctor;
+mod naming;
 mod programs;
 mod ps;
 mod record;

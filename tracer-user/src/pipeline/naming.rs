@@ -1,0 +1,231 @@
+//! Addresses to a profile's locations, for every command that makes one.
+//!
+//! In: a binary, addresses of its code; for C frames the library that an address lies in. Out:
+//! locations in a profile, each address named once, however many processes ran the binary.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::targets::Library;
+use crate::{
+    address::{FileOffset, RuntimeAddr, VAddr},
+    gobin::GoBinary,
+    host,
+    profile::{Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile},
+    symbolize::{SymFrame, Symbolizer, Unknown, native::NativeSymbols, stack::StackRules},
+};
+
+/// What a profile says of a Go binary.
+pub fn binary(go: &GoBinary, path: &str) -> Binary {
+    let facts = go.facts();
+    let mapping = go.text_mapping();
+    let build_id = facts.gnu_build_id.clone().or_else(|| facts.go_build_id.clone());
+    Binary {
+        path: path.to_string(),
+        build_id: build_id.unwrap_or_default(),
+        text_start: mapping.map_or(VAddr(0), |m| m.start),
+        text_end: mapping.map_or(VAddr(0), |m| m.end),
+        text_offset: mapping.map_or(0, |m| m.offset.0),
+    }
+}
+
+/// What a profile says of a process; `binary` is the index of what it runs in the profile.
+pub fn process(process: &host::Process, go: &GoBinary, binary: BinaryId) -> Process {
+    let container = process.container.as_ref().ok().and_then(|c| Some(c.as_ref()?.id.clone()));
+    Process {
+        pid: process.id.pid,
+        comm: process.comm.to_string_lossy().into_owned(),
+        container,
+        binary,
+        go_version: go.facts().version_text.clone(),
+    }
+}
+
+/// Names addresses of one binary.
+pub struct Namer {
+    go: Arc<GoBinary>,
+    binary: BinaryId,
+    symbolizer: Symbolizer,
+    /// Which of a stack's frames are shown.
+    pub rules: StackRules,
+    /// By address: frames, innermost first, or why there are none.
+    named: HashMap<VAddr, Result<Vec<SymFrame<'static>>, Unknown>>,
+    /// By address and function of the callee, which decides whether a wrapper is shown.
+    locations: HashMap<(VAddr, u8), (Option<LocationId>, u8)>,
+    places: HashMap<VAddr, Option<LocationId>>,
+}
+
+impl Namer {
+    /// `binary` is its index in the profile.
+    pub fn new(go: Arc<GoBinary>, binary: BinaryId) -> Self {
+        Self {
+            symbolizer: Symbolizer::new(go.clone()),
+            rules: StackRules::new(&go),
+            go,
+            binary,
+            named: HashMap::new(),
+            locations: HashMap::new(),
+            places: HashMap::new(),
+        }
+    }
+
+    /// Whether an address is Go code of this binary.
+    pub fn holds(&self, at: VAddr) -> bool {
+        let (start, end) = self.go.text_range();
+        (start..end).contains(&at)
+    }
+
+    /// Names all addresses in one go, which is much faster than one at a time.
+    pub fn name_all(&mut self, addresses: &[VAddr]) {
+        let named = &mut self.named;
+        self.symbolizer.symbolize(addresses, |index, frames| {
+            let frames = frames.map(|frames| frames.iter().map(owned).collect());
+            named.insert(addresses[index], frames);
+        });
+    }
+
+    /// The location of a call, or nothing when Go's own profiles leave it out (a wrapper). Sets
+    /// `callee` to the function that calls the next one.
+    pub fn location(
+        &mut self,
+        profile: &mut Profile,
+        at: VAddr,
+        callee: &mut u8,
+    ) -> Option<LocationId> {
+        let key = (at, *callee);
+        if let Some((location, next)) = self.locations.get(&key) {
+            *callee = *next;
+            return *location;
+        }
+        let (frames, next) = match self.named.get(&at) {
+            Some(Ok(frames)) => {
+                let (shown, next) = self.rules.shown(*callee, frames);
+                (shown.map(|frame| self.frame(profile, frame)).collect(), next)
+            }
+            Some(Err(unknown)) => (vec![unknown_frame(profile, *unknown)], 0),
+            None => (vec![unknown_frame(profile, Unknown::OutsideGo)], 0),
+        };
+        let location = add_location(profile, Some(self.binary), at, frames);
+        self.locations.insert(key, (location, next));
+        *callee = next;
+        location
+    }
+
+    /// The function and line of an address, no call: its innermost frame and what it is inlined into.
+    pub fn place(&mut self, profile: &mut Profile, at: VAddr) -> Option<LocationId> {
+        if let Some(location) = self.places.get(&at) {
+            return *location;
+        }
+        let frames = match self.symbolizer.symbolize_one(at) {
+            Ok(frames) => frames.iter().map(|frame| self.frame(profile, frame)).collect(),
+            Err(unknown) => vec![unknown_frame(profile, unknown)],
+        };
+        let location = add_location(profile, Some(self.binary), at, frames);
+        self.places.insert(at, location);
+        location
+    }
+
+    fn frame(&self, profile: &mut Profile, frame: &SymFrame<'_>) -> Frame {
+        Frame {
+            function: profile.names.intern(&frame.function),
+            file: profile.names.intern(&frame.file),
+            line: frame.line,
+            start_line: frame.start_line,
+            kind: self.symbolizer.kind(frame),
+        }
+    }
+}
+
+/// Names C frames; each file is read once, however many images have it mapped.
+#[derive(Default)]
+pub struct Natives {
+    files: HashMap<(u64, u64), (BinaryId, Result<NativeSymbols, Unknown>)>,
+    locations: HashMap<(BinaryId, VAddr), Option<LocationId>>,
+}
+
+impl Natives {
+    /// The location of a call that is no Go code of the program; `library` is what it lies in.
+    pub fn location(
+        &mut self,
+        profile: &mut Profile,
+        library: Option<&Library>,
+        call: RuntimeAddr,
+    ) -> Option<LocationId> {
+        let Some(library) = library else {
+            let frame = unknown_frame(profile, Unknown::NotInFile);
+            return add_location(profile, None, VAddr(call.0), vec![frame]);
+        };
+        let mapping = &library.mapping;
+        let (binary, native) =
+            self.files.entry((mapping.dev, mapping.inode)).or_insert_with(|| {
+                let file = library.file.try_clone().map_err(|_| Unknown::Unreadable);
+                let native =
+                    file.and_then(|f| NativeSymbols::open(f).map_err(|_| Unknown::Unreadable));
+                profile.binaries.push(Binary {
+                    path: mapping
+                        .path
+                        .as_ref()
+                        .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+                    build_id: native.as_ref().ok().and_then(|n| n.build_id()).unwrap_or_default(),
+                    text_start: VAddr(mapping.start.0),
+                    text_end: VAddr(mapping.end.0),
+                    text_offset: mapping.offset.0,
+                });
+                (BinaryId(profile.binaries.len() as u32 - 1), native)
+            });
+        let offset = FileOffset(call.0 - mapping.start.0 + mapping.offset.0);
+        let at = native.as_ref().ok().and_then(|n| n.vaddr(offset)).unwrap_or(VAddr(offset.0));
+        if let Some(location) = self.locations.get(&(*binary, at)) {
+            return *location;
+        }
+        let frames = match native {
+            Ok(native) => native.symbolize(at).map(|frames| {
+                let frame = |f: &SymFrame<'_>| Frame {
+                    function: profile.names.intern(&f.function),
+                    file: profile.names.intern(&f.file),
+                    line: f.line,
+                    start_line: f.start_line,
+                    kind: FrameKind::Native,
+                };
+                frames.iter().map(frame).collect()
+            }),
+            Err(unknown) => Err(*unknown),
+        };
+        let frames = frames.unwrap_or_else(|unknown| vec![unknown_frame(profile, unknown)]);
+        let location = add_location(profile, Some(*binary), at, frames);
+        self.locations.insert((*binary, at), location);
+        location
+    }
+}
+
+/// A frame that outlives the tables it was read from.
+fn owned(frame: &SymFrame<'_>) -> SymFrame<'static> {
+    SymFrame {
+        function: frame.function.to_string().into(),
+        file: frame.file.to_string().into(),
+        ..*frame
+    }
+}
+
+fn unknown_frame(profile: &mut Profile, unknown: Unknown) -> Frame {
+    Frame {
+        function: profile.names.intern(&unknown.to_string()),
+        file: Name::default(),
+        line: 0,
+        start_line: 0,
+        kind: FrameKind::Unknown,
+    }
+}
+
+/// Nothing when there is no frame to show.
+fn add_location(
+    profile: &mut Profile,
+    binary: Option<BinaryId>,
+    address: VAddr,
+    frames: Vec<Frame>,
+) -> Option<LocationId> {
+    if frames.is_empty() {
+        return None;
+    }
+    profile.locations.push(Location { binary, address, frames });
+    Some(LocationId(profile.locations.len() as u32 - 1))
+}
