@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod fetch;
+mod layouts;
 mod process;
 mod setup;
 mod test;
@@ -21,6 +22,8 @@ enum Xtask {
     Setup(setup::Options),
     /// Build the kernel programs and the `heaptap` binary.
     Build(build::Options),
+    /// Write the table of the Go runtime's layouts, or check it, from DWARF of each release.
+    Layouts(layouts::Options),
     /// Check everything: format, lints, unit tests, integration tests with real probes (root).
     Test(test::Options),
     /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Xtask::Demo => demo::run(),
         Xtask::Setup(options) => setup::run(&options),
         Xtask::Build(options) => build::run(&options),
+        Xtask::Layouts(options) => layouts::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Bench(options) => bench::run(&options),
     };

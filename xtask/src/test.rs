@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, Purpose};
-use crate::{build, process};
+use crate::{build, layouts, process};
 use xtask::{paths, pins, toolchain};
 
 #[derive(Args)]
@@ -36,6 +36,7 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
     steps.run("setup", || setup::install(Purpose::Test))?;
     if options.filter.is_none() {
         steps.run("format", format)?;
+        steps.run("layouts", || layouts::run(&layouts::Options { check: true }))?;
     }
     steps.run("kernel programs", kernel_programs)?;
     if options.filter.is_none() {

@@ -215,15 +215,10 @@ impl Binary {
             Ok(sites) => sites.incomplete.map_or(Mode::Works, Mode::Incomplete),
             Err(error) => Mode::Fails(error.to_string()),
         };
-        let span = match facts.version.as_ref().map(|version| (version, layout::span(version))) {
-            Some((_, Some(_))) => match sites::span_sites(binary) {
-                Ok(_) => Mode::Works,
-                Err(error) => Mode::Fails(error.to_string()),
-            },
-            Some((version, None)) => {
-                Mode::Fails(format!("where Go {version} keeps its spans is not known"))
-            }
-            None => Mode::Fails("its Go version is not known".to_owned()),
+        let span = match (layout::of(&facts), sites::span_sites(binary)) {
+            (Ok(_), Ok(_)) => Mode::Works,
+            (Err(unknown), _) => Mode::Fails(unknown.to_string()),
+            (_, Err(error)) => Mode::Fails(error.to_string()),
         };
         Self { facts: Some(facts), exact, span }
     }

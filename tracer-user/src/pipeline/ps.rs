@@ -371,7 +371,7 @@ mod tests {
     }
 
     fn sample() -> Vec<Program> {
-        let reason = "where Go 1.20.14 keeps its spans is not known";
+        let reason = "where Go 1.20.14 keeps its records is not known to this heaptap";
         let old = Facts {
             version: Some(GoVersion { major: 1, minor: 20, patch: Some(14) }),
             load: LoadType::Fixed,
@@ -403,7 +403,7 @@ mod tests {
         let expected = [
             "    PID  USER  CONTAINER     GO       LOAD   SYMS      BINARY                      TRACE",
             "     42  root  3f8a6c0d9e1b  1.26.6   pie    stripped  /app/api                    exact,span",
-            "    700  root  -             1.20.14  fixed  yes       /usr/bin/hugo               exact; no span: where Go 1.20.14 keeps its spans is not known",
+            "    700  root  -             1.20.14  fixed  yes       /usr/bin/hugo               exact; no span: where Go 1.20.14 keeps its records is not known to this heaptap",
             "4194304  ?     ?             ?        ?      ?         /tmp/\\x1b[31mred (deleted)  no: made by Go 1.17, older than 1.18, the oldest that heaptap knows",
         ];
         let table = table(&sample(), None);

@@ -11,9 +11,7 @@ use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
     exit::{self, Exit, Failure},
-    gobin::{
-        self, GoBinary, LoadType, layout, layout::SpanLayout, sites, sites::Site, types::Types,
-    },
+    gobin::{self, GoBinary, LoadType, layout, layout::Layout, sites, sites::Site, types::Types},
     host::{self, Mapping},
     probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
     profile::Source,
@@ -33,7 +31,7 @@ pub struct Tapped {
     file: File,
     dev: u64,
     ino: u64,
-    span: Option<SpanLayout>,
+    layout: Option<&'static Layout>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
     attached: HashSet<Option<u32>>,
@@ -194,7 +192,7 @@ impl Targets {
             ));
         }
         let site_error = |err: sites::SiteError| unsupported(err.to_string());
-        let (planned, incomplete, span, mallocgc) = match self.source {
+        let (planned, incomplete, layout, mallocgc) = match self.source {
             Source::Exact => {
                 let found = sites::alloc_sites(&go).map_err(site_error)?;
                 let sites = found.sites.into_iter().map(|alloc| PlannedSite {
@@ -205,14 +203,8 @@ impl Targets {
                 (sites.collect(), found.incomplete, None, found.mallocgc)
             }
             Source::Span => {
-                let layout = go.facts().version.as_ref().and_then(layout::span);
-                let Some(layout) = layout else {
-                    let version = go.facts().version_text.clone();
-                    return Err(unsupported(format!(
-                        "span mode does not know the structures of {}; use --mode exact",
-                        version.as_deref().unwrap_or("its unknown Go version")
-                    )));
-                };
+                let layout = layout::of(go.facts())
+                    .map_err(|unknown| unsupported(format!("{unknown}; use --mode exact")))?;
                 let found = sites::span_sites(&go).map_err(site_error)?;
                 let plan = |site, program| PlannedSite { site, program, min_size: 0 };
                 let sites = vec![
@@ -237,7 +229,7 @@ impl Targets {
             file,
             dev: exe.dev,
             ino: exe.ino,
-            span,
+            layout,
             mallocgc,
             attached: HashSet::new(),
         })
@@ -276,16 +268,16 @@ impl Targets {
     }
 
     fn entry(&self, image: u32, binary: usize, bias: LoadBias) -> ProcEntry {
-        let span = self.binaries[binary].span;
+        let layout = self.binaries[binary].layout;
         let mallocgc = self.binaries[binary].mallocgc;
         ProcEntry {
             image,
             binary: binary as u32 + 1,
             state: PROC_LIVE,
-            mcache_alloc: span.map_or(0, |s| s.mcache_alloc),
-            span_alloc_count: span.map_or(0, |s| s.alloc_count),
-            span_alloc_count_before: span.map_or(0, |s| s.alloc_count_before_cache),
-            span_elemsize: span.map_or(0, |s| s.elemsize),
+            mcache_alloc: layout.map_or(0, |l| l.mcache.alloc),
+            span_alloc_count: layout.map_or(0, |l| l.mspan.alloc_count),
+            span_alloc_count_before: layout.map_or(0, |l| l.mspan.alloc_count_before_cache),
+            span_elemsize: layout.map_or(0, |l| l.mspan.elemsize),
             _pad: 0,
             mallocgc: mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),

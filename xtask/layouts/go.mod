@@ -1,0 +1,2 @@
+module layouts
+go 1.19
