@@ -4,6 +4,10 @@ use xtask::pins;
 
 use crate::Variant;
 
+/// A stripped variant and the one that has the symbol table of the same layout.
+pub const TWINS: [(Variant, Variant); 2] =
+    [(Variant::Stripped, Variant::Twin), (Variant::PieStripped, Variant::PieTwin)];
+
 /// Every (fixture, Go `major.minor`, variant) that a test asks for.
 pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
     let mut all = vec![
@@ -23,6 +27,15 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("cgo", go, Variant::Default));
     }
     for release in pins::GO {
+        for (stripped, twin) in TWINS {
+            for variant in [stripped, twin] {
+                all.push(("demo", release.minor(), variant));
+                all.push(("life", release.minor(), variant));
+            }
+        }
+        for variant in [Variant::ExternalStripped, Variant::ExternalTwin] {
+            all.push(("cgo", release.minor(), variant));
+        }
         all.push(("mix", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));

@@ -35,6 +35,13 @@ pub enum Variant {
     /// The other way round than the release does it by default: Go 1.26 with its 66
     /// size-specialised allocation functions, Go 1.27 without its 14.
     OtherMalloc,
+    /// Laid out as [`Variant::Stripped`] to the byte, but with its symbol table: the flags, which are
+    /// part of the program, are as long.
+    Twin,
+    PieTwin,
+    /// [`Variant::External`] stripped, and its twin.
+    ExternalStripped,
+    ExternalTwin,
     /// With a profile (PGO), that of the release's own compiler, in which the allocator is hot.
     Profiled,
 }
@@ -57,6 +64,10 @@ impl Variant {
             Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
             Variant::OtherMalloc => "other-malloc",
+            Variant::Twin => "twin",
+            Variant::PieTwin => "pie-twin",
+            Variant::ExternalStripped => "external-stripped",
+            Variant::ExternalTwin => "external-twin",
             Variant::Profiled => "profiled",
         }
     }
@@ -68,6 +79,10 @@ impl Variant {
             Variant::Pie => &["-buildmode=pie"],
             Variant::PieStripped | Variant::BarePie => &["-buildmode=pie", "-ldflags=-s -w"],
             Variant::External => &["-ldflags=-linkmode=external"],
+            Variant::Twin => &["-ldflags=-w -w"],
+            Variant::PieTwin => &["-buildmode=pie", "-ldflags=-w -w"],
+            Variant::ExternalStripped => &["-ldflags=-linkmode=external -s -w"],
+            Variant::ExternalTwin => &["-ldflags=-linkmode=external -w -w"],
             Variant::Plugin => &["-buildmode=plugin"],
         }
     }
@@ -155,7 +170,8 @@ impl Sources {
 
     fn compile(&self, go: &Path, release: GoRelease, variant: Variant, to: &Path) -> Result<()> {
         let uses_cgo = |text: &[u8]| text.windows(10).any(|part| part == b"import \"C\"");
-        let cgo = matches!(variant, Variant::External | Variant::Cgo | Variant::Plugin)
+        let cgo = variant.name().starts_with("external")
+            || matches!(variant, Variant::Cgo | Variant::Plugin)
             || self.files.iter().any(|(_, text)| uses_cgo(text));
         let mut command = toolchain::go_command(go);
         command.args(["build", "-buildvcs=false"]).args(variant.flags());

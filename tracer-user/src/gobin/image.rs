@@ -349,6 +349,12 @@ impl Image {
         })
     }
 
+    /// Whether an address lies in a writable segment, in the file or beyond (zero at start).
+    pub fn is_writable(&self, at: VAddr) -> bool {
+        let holds = |s: &Segment| at.0 >= s.vaddr && at.0 - s.vaddr < s.mem_size;
+        self.segments.iter().any(|s| s.writable && holds(s))
+    }
+
     fn backing(&self, at: VAddr) -> Option<&Segment> {
         self.segments.iter().find(|s| at.0 >= s.vaddr && at.0 - s.vaddr < s.file_size)
     }

@@ -7,6 +7,7 @@
 
 mod address_table;
 pub mod bytes;
+mod decode;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod layout;
 mod module;
 mod pclntab;
 pub mod sites;
+pub mod symbols;
 pub mod types;
 mod version;
 
@@ -184,6 +186,11 @@ impl GoBinary {
     /// Where the file has the byte of a link-time address: what a probe is attached by.
     pub fn file_offset(&self, at: VAddr) -> Option<FileOffset> {
         self.image.file_offset(at)
+    }
+
+    /// Whether a link-time address lies in memory that the program may write: initialised data or not.
+    pub fn is_writable(&self, at: VAddr) -> bool {
+        self.image.is_writable(at)
     }
 
     /// Start and end of Go's own text. C code of cgo programs lies outside.

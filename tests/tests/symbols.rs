@@ -1,0 +1,92 @@
+//! Where heaptap finds the runtime's variables in stripped programs is where the symbol table of an
+//! equally laid out twin says that they are.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+
+use anyhow::{Context, Result, bail, ensure};
+use heaptap::address::VAddr;
+use heaptap::gobin::symbols::{Symbol, Symbols};
+use heaptap::gobin::{GoBinary, layout};
+use heaptap_tests::catalog::TWINS;
+use heaptap_tests::{Fixture, Variant};
+use object::{Object, ObjectSymbol};
+use xtask::each_release;
+
+/// Offset of `cycles` in `runtime.work`, which is not in heaptap's table because patch releases move
+/// it: of the pinned releases, as DWARF says.
+const WORK_CYCLES: [(&str, u64); 8] = [
+    ("1.19", 344),
+    ("1.21", 400),
+    ("1.22", 400),
+    ("1.23", 424),
+    ("1.24", 424),
+    ("1.25", 512),
+    ("1.26", 648),
+    ("1.27", 648),
+];
+
+/// Addresses by name of a program that has a symbol table.
+fn table(fixture: &Fixture) -> Result<HashMap<String, u64>> {
+    let bytes = fs::read(&fixture.program)?;
+    let file = object::File::parse(&*bytes)?;
+    let symbols = file.symbols().filter_map(|s| Some((s.name().ok()?.to_owned(), s.address())));
+    Ok(symbols.collect())
+}
+
+/// Where the symbol table says that a variable is; nothing when the program does not have it.
+fn expected(symbol: Symbol, go: &str, table: &HashMap<String, u64>) -> Result<Option<VAddr>> {
+    let at = |name: &str| table.get(&format!("runtime.{name}")).copied();
+    let minor = go.trim_start_matches("1.").parse::<u32>()?;
+    let layout = layout::LAYOUTS.iter().find(|l| l.minor == minor).context("no layout")?;
+    let cycles = WORK_CYCLES.iter().find(|(release, _)| *release == go).context("no offset")?.1;
+    let address = match symbol {
+        Symbol::WorkCycles => at("work").map(|at| at + cycles),
+        Symbol::LastGcNanotime => {
+            at("memstats").map(|at| at + u64::from(layout.mstats.last_gc_nanotime))
+        }
+        Symbol::GcPercent => {
+            at("gcController").map(|at| at + u64::from(layout.gc_controller.gc_percent))
+        }
+        symbol => at(symbol.name()),
+    };
+    Ok(address.map(VAddr))
+}
+
+fn found_where_they_are(go: &str, name: &str, stripped: Variant, twin: Variant) -> Result<()> {
+    let label = format!("{name} go{go} {}", stripped.name());
+    let twin = Fixture::build(name, go, twin)?;
+    let table = table(&twin)?;
+    let open = |fixture: &Fixture| -> Result<GoBinary> {
+        GoBinary::open(File::open(&fixture.program)?).context("no Go program")
+    };
+    for fixture in [Fixture::build(name, go, stripped)?, twin] {
+        let binary = open(&fixture)?;
+        ensure!(binary.facts().stripped == (fixture.variant == stripped), "{label}: symbols?");
+        let symbols = Symbols::find(&binary, layout::of(binary.facts())?);
+        for symbol in Symbol::ALL {
+            let expected = expected(symbol, go, &table)?;
+            match (symbols.get(symbol), expected) {
+                (Ok(found), Some(expected)) if found == expected => {}
+                // Linked only where the block profiler can be turned on.
+                (Err(_), None) if symbol == Symbol::Ticks && matches!(go, "1.19" | "1.21") => {}
+                (found, expected) => {
+                    bail!("{label}: {symbol}: found {found:?}, the symbol table has {expected:?}")
+                }
+            }
+        }
+        ensure!(symbols.wait_reasons() >= 27, "{label}: {} reasons", symbols.wait_reasons());
+    }
+    Ok(())
+}
+
+fn all_variants(go: &str) -> Result<()> {
+    for (stripped, twin) in TWINS {
+        for name in ["demo", "life"] {
+            found_where_they_are(go, name, stripped, twin)?;
+        }
+    }
+    found_where_they_are(go, "cgo", Variant::ExternalStripped, Variant::ExternalTwin)
+}
+
+each_release!(all_variants);
