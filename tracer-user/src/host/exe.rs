@@ -76,6 +76,19 @@ pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
     Ok(exe)
 }
 
+/// Opens the memory of the process that runs this file, for reading. What is opened is that one
+/// exec's memory: after an exec or the process's end nothing can be read through it any more, and
+/// another process with the same pid is never read.
+///
+/// # Errors
+/// The process is gone or runs something else, or may not be looked at.
+pub fn open_memory(exe: &ExeFile) -> Result<File, Error> {
+    let pid = exe.process.pid;
+    let path = super::process::dir(pid).join("mem");
+    let memory = File::open(path).map_err(|e| Error::read(pid, "memory", &e))?;
+    if exe.still_runs() { Ok(memory) } else { Err(Error::Replaced { pid }) }
+}
+
 /// Reads where the file lies.
 pub(super) fn exe_path(dir: &Path, pid: u32) -> Result<ExePath, Error> {
     let error = |e: std::io::Error| Error::read(pid, "executable", &e);
@@ -147,6 +160,20 @@ mod tests {
         fs::remove_file(&file).unwrap();
         let exe = exe_of(&sleeper);
         assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), true));
+    }
+
+    #[test]
+    fn memory_is_that_of_one_process() {
+        use std::os::unix::fs::FileExt;
+        let mut sleeper = Sleeper::start();
+        let exe = exe_of(&sleeper);
+        let memory = open_memory(&exe).unwrap();
+        let mappings = crate::host::mappings(sleeper.pid()).unwrap();
+        let text = mappings.iter().find(|m| m.executable).unwrap();
+        assert_eq!(memory.read_at(&mut [0], text.start.0).unwrap(), 1);
+        sleeper.end();
+        assert_eq!(memory.read_at(&mut [0], text.start.0).unwrap(), 0);
+        assert_eq!(open_memory(&exe).unwrap_err(), Error::Gone { pid: sleeper.pid() });
     }
 
     #[test]

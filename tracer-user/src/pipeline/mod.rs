@@ -6,6 +6,7 @@
 mod assemble;
 mod doctor;
 mod naming;
+pub mod opened;
 mod programs;
 mod ps;
 mod record;

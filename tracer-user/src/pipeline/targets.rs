@@ -11,11 +11,13 @@ use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
     exit::{self, Exit, Failure},
-    gobin::{self, GoBinary, LoadType, layout, layout::Layout, sites, sites::Site, types::Types},
+    gobin::{GoBinary, layout, layout::Layout, sites, sites::Site, types::Types},
     host::{self, Mapping},
     probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
     profile::Source,
 };
+
+use super::opened::{go_binary, load_bias, not_readable};
 
 /// A binary whose sites are known.
 pub struct Tapped {
@@ -115,7 +117,7 @@ impl Targets {
             let process = host::process(pid).map_err(not_readable)?;
             let exe = host::open_exe(pid).map_err(not_readable)?;
             let binary = self.binary(&exe)?;
-            let bias = self.bias(&exe, binary)?;
+            let bias = load_bias(&exe, &self.binaries[binary].go)?;
             if let Err(failure) = self.attach(kernel, binary, pid) {
                 // The kernel's word for a process that is gone says nothing to anybody.
                 host::process(pid).map_err(not_readable)?;
@@ -126,7 +128,7 @@ impl Targets {
             // From here on an exec is seen by the kernel program; was there one before? One of the
             // same file moves a position-independent program, and changes nothing for others.
             let still = exe.process == process.id && exe.still_runs();
-            if still && self.bias(&exe, binary).is_ok_and(|now| now == bias) {
+            if still && load_bias(&exe, &self.binaries[binary].go).is_ok_and(|now| now == bias) {
                 let libraries = self.libraries(pid, binary);
                 self.images.push(Image { process, binary, bias, libraries, live: true });
                 return Ok(());
@@ -161,31 +163,11 @@ impl Targets {
         Ok(self.binaries.len() - 1)
     }
 
-    /// Where a process has its binary in memory.
-    fn bias(&self, exe: &host::ExeFile, binary: usize) -> Result<LoadBias, Failure> {
-        let go = &self.binaries[binary].go;
-        match (go.facts().load, go.text_mapping()) {
-            (LoadType::Fixed, _) | (_, None) => Ok(LoadBias(0)),
-            (LoadType::Pie, Some(text)) => {
-                let segment = host::Segment { vaddr: text.start, offset: text.offset };
-                host::load_bias(exe, segment).map_err(not_readable)
-            }
-        }
-    }
-
     /// Opens a binary and finds its sites.
     fn resolve(&self, exe: &host::ExeFile) -> Result<Tapped, Failure> {
         let path = exe.path.to_string_lossy().into_owned();
         let unsupported = |why: String| Failure::new(Exit::Unsupported, format!("{path}: {why}"));
-        let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
-        let go = GoBinary::open(file).map_err(|err| {
-            let failure = unsupported(err.to_string());
-            if matches!(err, gobin::Error::NotElf | gobin::Error::NotGo) {
-                Failure::new(Exit::Target, failure.message)
-            } else {
-                failure
-            }
-        })?;
+        let go = go_binary(exe)?;
         if go.facts().loads_plugins {
             return Err(unsupported(
                 "it can load plugins, whose code heaptap can't see; that is not supported".into(),
@@ -300,10 +282,6 @@ impl Targets {
             })
             .collect()
     }
-}
-
-fn not_readable(err: host::Error) -> Failure {
-    Failure::new(err.exit(), err.to_string())
 }
 
 /// The kernel's refusals as the user sees them.

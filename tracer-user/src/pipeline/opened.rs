@@ -1,0 +1,92 @@
+//! Processes opened for reading their runtime's records, and what that shares with recording.
+//!
+//! In: pids. Out: a [`LiveProcess`]: who it is and a [`Live`] to read from. A file that several
+//! processes run is read once.
+
+use std::sync::Arc;
+
+use crate::address::LoadBias;
+use crate::exit::{Exit, Failure};
+use crate::gobin::{self, GoBinary, LoadType};
+use crate::host::{self, ExeFile};
+use crate::runtime::{self, Live, ProcessMemory, Program};
+
+/// A live process and its memory.
+pub struct LiveProcess {
+    pub process: host::Process,
+    /// As the process sees it.
+    pub path: String,
+    pub live: Live<ProcessMemory>,
+}
+
+/// Opens processes; keeps what is known of their files.
+#[derive(Default)]
+pub struct Opener {
+    /// A file that is held open keeps its inode number to itself.
+    programs: Vec<(u64, u64, Arc<Program>)>,
+}
+
+impl Opener {
+    /// Opens a process.
+    ///
+    /// # Errors
+    /// It is gone, no Go program, of a release whose records are not known, or may not be read.
+    pub fn open(&mut self, pid: u32) -> Result<LiveProcess, Failure> {
+        let process = host::process(pid).map_err(not_readable)?;
+        let exe = host::open_exe(pid).map_err(not_readable)?;
+        let program = self.program(&exe)?;
+        // After an exec, which may move the program, nothing can be read through what was opened
+        // before.
+        let memory = host::open_memory(&exe).map_err(not_readable)?;
+        let bias = load_bias(&exe, &program.go)?;
+        let landmark = bias.to_runtime(program.go.text_range().0);
+        let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
+        let memory = ProcessMemory::new(pid, memory, landmark).map_err(|e| refused(e.into()))?;
+        let path = exe.path.to_string_lossy().into_owned();
+        Ok(LiveProcess { process, path, live: Live::new(program, bias, memory) })
+    }
+
+    fn program(&mut self, exe: &ExeFile) -> Result<Arc<Program>, Failure> {
+        let known = self.programs.iter().find(|(dev, ino, _)| (*dev, *ino) == (exe.dev, exe.ino));
+        if let Some((_, _, program)) = known {
+            return Ok(Arc::clone(program));
+        }
+        let program = go_binary(exe).and_then(|go| {
+            Program::new(Arc::new(go)).map_err(|err| {
+                Failure::new(err.exit(), format!("{}: {err}", exe.path.to_string_lossy()))
+            })
+        });
+        let pid = exe.process.pid;
+        let program = program.map_err(|f| Failure::new(f.exit, format!("process {pid}: {f}")))?;
+        let program = Arc::new(program);
+        self.programs.push((exe.dev, exe.ino, Arc::clone(&program)));
+        Ok(program)
+    }
+}
+
+/// Reads the file that a process runs.
+pub fn go_binary(exe: &ExeFile) -> Result<GoBinary, Failure> {
+    let path = exe.path.to_string_lossy();
+    let failure = |exit, why: String| Failure::new(exit, format!("{path}: {why}"));
+    let file = exe.file.try_clone().map_err(|err| failure(Exit::Unsupported, err.to_string()))?;
+    GoBinary::open(file).map_err(|err| match err {
+        gobin::Error::NotElf | gobin::Error::NotGo => failure(Exit::Target, err.to_string()),
+        _ => failure(Exit::Unsupported, err.to_string()),
+    })
+}
+
+/// Where a process has its binary in memory.
+pub fn load_bias(exe: &ExeFile, go: &GoBinary) -> Result<LoadBias, Failure> {
+    match (go.facts().load, go.text_mapping()) {
+        (LoadType::Fixed, _) | (_, None) => Ok(LoadBias(0)),
+        (LoadType::Pie, Some(text)) => {
+            let segment = host::Segment { vaddr: text.start, offset: text.offset };
+            host::load_bias(exe, segment).map_err(not_readable)
+        }
+    }
+}
+
+/// Why something about a process can't be told, as the command's failure.
+pub fn not_readable(err: host::Error) -> Failure {
+    Failure::new(err.exit(), err.to_string())
+}

@@ -1,0 +1,14 @@
+//! The runtime's own records, read out of a live process: no probe, no signal, no stop.
+//!
+//! In: an opened binary, where it was loaded, and the process's memory. Out: what the runtime has
+//! written down of its heap, its goroutines and its collections. The process runs on meanwhile: what
+//! is read may be torn, so that every value is bounded, checked for plausibility and read again when
+//! two of them contradict each other; what can't be read consistently is an error, never a guess.
+//! Walks no /proc and knows no symbolization and no output.
+
+pub mod g;
+mod live;
+pub mod memory;
+
+pub use live::{Error, Live, Program};
+pub use memory::{Batch, Memory, MemoryError, ProcessMemory, Range};
