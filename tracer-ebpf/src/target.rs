@@ -109,6 +109,12 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
         warn!(ctx, "two stacks with hash {:x} in image {}", walked.hash, hit.image);
         return;
     }
+    add(kept, amount);
+    scratch.recorded = scratch.recorded.wrapping_add(1);
+}
+
+#[inline(always)]
+fn add(kept: *mut StackValue, amount: &Amount) {
     // SAFETY: a value of the map; the words are only ever added to.
     unsafe {
         atomic::add(&raw mut (*kept).hits, 1);
@@ -119,7 +125,16 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
             atomic::add(&raw mut (*kept).weight_squares, weight * weight);
         }
     }
-    scratch.recorded = scratch.recorded.wrapping_add(1);
+}
+
+/// Adds an amount that no stack stands for: to a site's class alone, under a stack of no address.
+#[inline(always)]
+pub fn keep_without_stack(hit: &Hit, class: u64, amount: &Amount, fresh: &mut StackValue) {
+    (fresh.depth, fresh.flags) = (0, 0);
+    let key = StackKey { image: hit.image, site: hit.cookie.site as u32, class, hash: 0 };
+    if let Some(kept) = find_or_insert(&key, fresh) {
+        add(kept, amount);
+    }
 }
 
 #[inline(always)]

@@ -49,7 +49,11 @@ pub struct AllocSites {
 /// Sites of the allocator's slow path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpanSites {
+    /// A span is used up.
     pub refill: Site,
+    /// A collection takes back the spans of a P.
+    pub release: Site,
+    /// An object too large for spans of many.
     pub large: Site,
 }
 
@@ -151,13 +155,18 @@ fn parts(binary: &GoBinary) -> Result<Option<Vec<AllocSite>>, SiteError> {
 
 /// Sites of the span probe.
 pub fn span_sites(binary: &GoBinary) -> Result<SpanSites, SiteError> {
-    let [refill, large] = ["runtime.(*mcache).refill", "runtime.(*mcache).allocLarge"];
-    for (function, into) in [refill, large].into_iter().zip(binary.find_inlined(&[refill, large])) {
+    let names = [
+        "runtime.(*mcache).refill",
+        "runtime.(*mcache).releaseAll",
+        "runtime.(*mcache).allocLarge",
+    ];
+    for (function, into) in names.into_iter().zip(binary.find_inlined(&names)) {
         if let Some(into) = into.first() {
             return Err(SiteError::Inlined { function, into: into.name.to_string() });
         }
     }
-    Ok(SpanSites { refill: site_at_p(binary, refill)?, large: site_at_p(binary, large)? })
+    let [refill, release, large] = names.map(|name| site_at_p(binary, name));
+    Ok(SpanSites { refill: refill?, release: release?, large: large? })
 }
 
 /// P of a function: the instruction after its stack check, or its first one when it has none.

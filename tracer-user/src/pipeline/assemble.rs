@@ -3,28 +3,27 @@
 //! In: what the kernel kept, and the targets it speaks of. Out: a [`Profile`] with everything in it
 //! that was recorded, unfolded. Addresses are named once per binary, however many processes ran it.
 
-use std::collections::HashMap;
-
 use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
+    estimates::Estimates,
     naming::{self, Namer, Natives},
     targets::{Image, Tapped, Targets},
 };
 use crate::{
     address::{RuntimeAddr, VAddr},
     probe::RawStack,
-    profile::{
-        BinaryId, LocationId, Meta, Name, ProcessId, Profile, Sample, Source,
-        estimate::{self, Weights},
-    },
+    profile::{BinaryId, FrameKind, LocationId, Meta, Name, ProcessId, Profile, Sample},
 };
+
+/// Stands for objects of span classes of which no span was used up: how many is known, not by whom.
+const UNSEEN: &str = "[no span used up: who allocated it was not seen]";
 
 /// Makes the profile. `by_type` says that a raw stack's class is a type.
 pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) -> Profile {
     let mut profile = Profile::new(meta);
     add_processes(&mut profile, targets);
-    let classes = class_totals(raw);
+    let estimates = Estimates::new(profile.meta.source, raw, targets);
     let mut namers: Vec<Namer> = (targets.binaries.iter().enumerate())
         .map(|(i, tapped)| Namer::new(tapped.go.clone(), BinaryId(i as u32)))
         .collect();
@@ -36,10 +35,7 @@ pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) 
     let mut broken = 0;
     for (raw, calls) in raw.iter().zip(&calls) {
         let Some(image) = targets.image(raw.key.image) else { continue };
-        if raw.objects == 0 {
-            // The first refill of a span class: nothing was allocated before it.
-            continue;
-        }
+        let Some(worth) = estimates.worth(raw) else { continue };
         let (tapped, namer) = (&targets.binaries[image.binary], &mut namers[image.binary]);
         // The function that the probe was in is the innermost frame.
         let site = tapped.sites.get(raw.key.site as usize);
@@ -61,17 +57,18 @@ pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) 
         }
         broken += if raw.flags & STACK_BROKEN != 0 { raw.hits } else { 0 };
         let go_type = by_type.then(|| type_name(&mut profile, tapped, image, raw.key.class));
-        let error = match profile.meta.source {
-            Source::Exact => Vec::new(),
-            Source::Span => errors(raw, &classes),
-        };
         profile.samples.push(Sample {
             process: ProcessId(raw.key.image - 1),
             stack,
-            values: vec![raw.objects, raw.bytes],
-            error,
+            values: worth.values,
+            error: worth.error,
             go_type,
         });
+    }
+    for (image, values) in estimates.unseen() {
+        let stack = vec![profile.made_up(UNSEEN, FrameKind::Marker)];
+        let (process, error) = (ProcessId(image - 1), vec![0.0; values.len()]);
+        profile.samples.push(Sample { process, stack, values, error, go_type: None });
     }
     if broken > 0 {
         profile.meta.notes.push(format!(
@@ -90,32 +87,6 @@ fn add_processes(profile: &mut Profile, targets: &Targets) {
         let go = &targets.binaries[image.binary].go;
         profile.processes.push(naming::process(&image.process, go, binary));
     }
-}
-
-/// Sums over all stacks of one span class of one process.
-fn class_totals(raw: &[RawStack]) -> HashMap<(u32, u32, u64), Weights> {
-    let mut totals: HashMap<_, Weights> = HashMap::new();
-    for raw in raw {
-        totals.entry(class_of(raw)).or_default().add(&weights(raw));
-    }
-    totals
-}
-
-fn class_of(raw: &RawStack) -> (u32, u32, u64) {
-    (raw.key.image, raw.key.site, raw.key.class)
-}
-
-fn weights(raw: &RawStack) -> Weights {
-    Weights { hits: raw.hits, objects: raw.objects, squares: raw.weight_squares }
-}
-
-/// Half-widths of objects and bytes.
-fn errors(raw: &RawStack, classes: &HashMap<(u32, u32, u64), Weights>) -> Vec<f64> {
-    let class = classes.get(&class_of(raw)).copied().unwrap_or_default();
-    let objects = estimate::half_width(&weights(raw), &class);
-    // All objects of a class have the same slot.
-    let slot = raw.bytes as f64 / raw.objects.max(1) as f64;
-    vec![objects, objects * slot]
 }
 
 /// Addresses of calls of each stack, after the rules of Go stacks.

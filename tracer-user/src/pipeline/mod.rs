@@ -5,6 +5,7 @@
 
 mod assemble;
 mod doctor;
+mod estimates;
 mod naming;
 pub mod opened;
 mod programs;

@@ -35,15 +35,9 @@ impl Opener {
         let process = host::process(pid).map_err(not_readable)?;
         let exe = host::open_exe(pid).map_err(not_readable)?;
         let program = self.program(&exe)?;
-        // After an exec, which may move the program, nothing can be read through what was opened
-        // before.
-        let memory = host::open_memory(&exe).map_err(not_readable)?;
         let bias = load_bias(&exe, &program.go)?;
-        let landmark = bias.to_runtime(program.go.text_range().0);
-        let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
-        let memory = ProcessMemory::new(pid, memory, landmark).map_err(|e| refused(e.into()))?;
         let path = exe.path.to_string_lossy().into_owned();
-        Ok(LiveProcess { process, path, live: Live::new(program, bias, memory) })
+        Ok(LiveProcess { process, path, live: live(&exe, program, bias)? })
     }
 
     fn program(&mut self, exe: &ExeFile) -> Result<Arc<Program>, Failure> {
@@ -62,6 +56,20 @@ impl Opener {
         self.programs.push((exe.dev, exe.ino, Arc::clone(&program)));
         Ok(program)
     }
+}
+
+/// The records of a process that runs a known program.
+pub fn live(
+    exe: &ExeFile,
+    program: Arc<Program>,
+    bias: LoadBias,
+) -> Result<Live<ProcessMemory>, Failure> {
+    // After an exec, which may move the program, nothing can be read through what was opened before.
+    let memory = host::open_memory(exe).map_err(not_readable)?;
+    let landmark = bias.to_runtime(program.go.text_range().0);
+    let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
+    let memory = ProcessMemory::new(exe.process.pid, memory, landmark);
+    Ok(Live::new(program, bias, memory.map_err(|err| refused(err.into()))?))
 }
 
 /// Reads the file that a process runs.

@@ -234,8 +234,8 @@ impl Recording {
         drop(self.kernel);
         if config.source == Source::Span {
             self.notes.push(
-                "values are estimates: objects in spans that a collection took back unfinished are \
-                 missing, and sizes allocated in step with the spans can be off (docs/limits.md)"
+                "stacks have estimates with 95 % intervals, sums are what the runtime counts; sizes \
+                 allocated in step with the spans can be off (docs/limits.md)"
                     .to_string(),
             );
         }

@@ -11,13 +11,14 @@ use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
     exit::{self, Exit, Failure},
-    gobin::{GoBinary, layout, layout::Layout, sites, sites::Site, types::Types},
+    gobin::{GoBinary, sites, sites::Site, types::Types},
     host::{self, Mapping},
-    probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
+    probe::{self, AttachSite, Attachment, Kernel, Program, RawStack, Scope},
     profile::Source,
+    runtime::{self, Live, ProcessMemory},
 };
 
-use super::opened::{go_binary, load_bias, not_readable};
+use super::opened::{go_binary, live, load_bias, not_readable};
 
 /// A binary whose sites are known.
 pub struct Tapped {
@@ -33,7 +34,8 @@ pub struct Tapped {
     file: File,
     dev: u64,
     ino: u64,
-    layout: Option<&'static Layout>,
+    /// Where the runtime's records are, for sources that read them.
+    records: Option<Arc<runtime::Program>>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
     attached: HashSet<Option<u32>>,
@@ -55,6 +57,16 @@ pub struct Image {
     /// Executable mappings of other files, with the files, for programs with C code.
     pub libraries: Vec<Library>,
     pub live: bool,
+    records: Option<Live<ProcessMemory>>,
+    pub cached: Cached,
+}
+
+/// Objects allocated from the spans that a process's Ps held, by span class (span mode).
+#[derive(Debug, Default)]
+pub struct Cached {
+    pub at_start: Option<Vec<u64>>,
+    /// Nothing when the process was gone.
+    pub at_end: Option<Vec<u64>>,
 }
 
 impl Image {
@@ -103,6 +115,12 @@ impl Targets {
         self.images.get((number as usize).checked_sub(1)?)
     }
 
+    /// The program of the site that a stack was seen at.
+    pub fn program(&self, raw: &RawStack) -> Option<Program> {
+        let tapped = &self.binaries[self.image(raw.key.image)?.binary];
+        Some(tapped.sites.get(raw.key.site as usize)?.program)
+    }
+
     /// The pid's image ended: it exec'd or exited.
     pub fn ended(&mut self, number: u32) {
         let index = (number as usize).checked_sub(1);
@@ -124,13 +142,16 @@ impl Targets {
                 return Err(failure);
             }
             let number = self.images.len() as u32 + 1;
+            let records = self.records(&exe, binary, bias)?;
             kernel.select(pid, &self.entry(number, binary, bias)).map_err(failure)?;
             // From here on an exec is seen by the kernel program; was there one before? One of the
             // same file moves a position-independent program, and changes nothing for others.
             let still = exe.process == process.id && exe.still_runs();
             if still && load_bias(&exe, &self.binaries[binary].go).is_ok_and(|now| now == bias) {
+                let cached = Cached { at_start: in_caches(&records), at_end: None };
                 let libraries = self.libraries(pid, binary);
-                self.images.push(Image { process, binary, bias, libraries, live: true });
+                let live = true;
+                self.images.push(Image { process, binary, bias, libraries, live, records, cached });
                 return Ok(());
             }
             kernel.deselect(pid).map_err(failure)?;
@@ -143,10 +164,22 @@ impl Targets {
 
     /// Stops counting everybody, at once.
     pub fn deselect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
-        for image in self.images.iter().filter(|image| image.live) {
+        for image in self.images.iter_mut().filter(|image| image.live) {
+            image.cached.at_end = in_caches(&image.records);
             kernel.deselect(image.process.id.pid).map_err(failure)?;
         }
         Ok(())
+    }
+
+    /// The memory of a process, for sources that read the runtime's records.
+    fn records(
+        &self,
+        exe: &host::ExeFile,
+        binary: usize,
+        bias: LoadBias,
+    ) -> Result<Option<Live<ProcessMemory>>, Failure> {
+        let Some(program) = &self.binaries[binary].records else { return Ok(None) };
+        live(exe, Arc::clone(program), bias).map(Some)
     }
 
     /// Which binary a process runs: index in [`Targets::binaries`], resolved if it is new.
@@ -174,7 +207,8 @@ impl Targets {
             ));
         }
         let site_error = |err: sites::SiteError| unsupported(err.to_string());
-        let (planned, incomplete, layout, mallocgc) = match self.source {
+        let go = Arc::new(go);
+        let (planned, incomplete, records, mallocgc) = match self.source {
             Source::Exact => {
                 let found = sites::alloc_sites(&go).map_err(site_error)?;
                 let sites = found.sites.into_iter().map(|alloc| PlannedSite {
@@ -185,15 +219,16 @@ impl Targets {
                 (sites.collect(), found.incomplete, None, found.mallocgc)
             }
             Source::Span => {
-                let layout = layout::of(go.facts())
+                let records = runtime::Program::new(Arc::clone(&go))
                     .map_err(|unknown| unsupported(format!("{unknown}; use --mode exact")))?;
                 let found = sites::span_sites(&go).map_err(site_error)?;
                 let plan = |site, program| PlannedSite { site, program, min_size: 0 };
                 let sites = vec![
                     plan(found.refill, Program::SpanRefill),
+                    plan(found.release, Program::SpanRelease),
                     plan(found.large, Program::SpanLarge),
                 ];
-                (sites, None, Some(layout), None)
+                (sites, None, Some(Arc::new(records)), None)
             }
         };
         let types = if self.by_type {
@@ -203,7 +238,7 @@ impl Targets {
         };
         let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
         Ok(Tapped {
-            go: Arc::new(go),
+            go,
             path,
             sites: planned,
             incomplete,
@@ -211,7 +246,7 @@ impl Targets {
             file,
             dev: exe.dev,
             ino: exe.ino,
-            layout,
+            records,
             mallocgc,
             attached: HashSet::new(),
         })
@@ -250,7 +285,7 @@ impl Targets {
     }
 
     fn entry(&self, image: u32, binary: usize, bias: LoadBias) -> ProcEntry {
-        let layout = self.binaries[binary].layout;
+        let layout = self.binaries[binary].records.as_ref().map(|records| records.layout);
         let mallocgc = self.binaries[binary].mallocgc;
         ProcEntry {
             image,
@@ -282,6 +317,12 @@ impl Targets {
             })
             .collect()
     }
+}
+
+/// What the caches have given by now; nothing when the process is gone or can't be read, which leaves
+/// the ends of its spans out.
+fn in_caches(records: &Option<Live<ProcessMemory>>) -> Option<Vec<u64>> {
+    records.as_ref()?.allocated_from_caches().ok()
 }
 
 /// The kernel's refusals as the user sees them.

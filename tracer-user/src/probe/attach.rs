@@ -41,6 +41,8 @@ pub enum Program {
     Alloc,
     /// At P of `runtime.(*mcache).refill`.
     SpanRefill,
+    /// At P of `runtime.(*mcache).releaseAll`.
+    SpanRelease,
     /// At P of `runtime.(*mcache).allocLarge`.
     SpanLarge,
     /// Does nothing: what one trap costs without us.
@@ -52,6 +54,7 @@ impl Program {
         match self {
             Program::Alloc => "alloc",
             Program::SpanRefill => "span_refill",
+            Program::SpanRelease => "span_release",
             Program::SpanLarge => "span_large",
             Program::Empty => "empty",
         }

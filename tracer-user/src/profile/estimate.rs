@@ -3,11 +3,11 @@
 //! The span probe sees one allocation of each span: the one that found the span before it used up.
 //! That one stands for the objects allocated from that span (its weight), whoever allocated them.
 //! In: hits and weights of a stack and of its whole span class, of one process. Out: the half-width
-//! of the 95 % confidence interval. Knows no stack and no kernel.
+//! of the 95 % confidence interval, and the factor by which a class's hits fall short of what was
+//! allocated in it. Knows no stack and no kernel.
 //!
-//! Two things are outside of the interval, and said with every span profile: objects in spans that
-//! a collection took back before they were used up, and programs whose allocations of one size
-//! alternate in step with the number of objects in a span.
+//! One thing is outside of the interval, and said with every span profile: programs whose
+//! allocations of one size alternate in step with the number of objects in a span.
 
 /// Normal quantile of a two-sided 95 % interval.
 const Z: f64 = 1.96;
@@ -27,6 +27,31 @@ impl Weights {
         self.hits += other.hits;
         self.objects = self.objects.saturating_add(other.objects);
         self.squares = self.squares.saturating_add(other.squares);
+    }
+}
+
+/// One span class of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Class {
+    /// Spans that were used up: each has a stack.
+    pub seen: Weights,
+    /// Objects from spans that were not used up, whoever allocated them: taken back by a collection,
+    /// or still in use at the end, less what was allocated from those in use at the start.
+    pub unseen: i64,
+}
+
+impl Class {
+    /// Objects allocated in all.
+    pub fn objects(&self) -> u64 {
+        self.seen.objects.saturating_add_signed(self.unseen)
+    }
+
+    /// What an object of [`Class::seen`] stands for.
+    pub fn factor(&self) -> f64 {
+        match self.seen.objects {
+            0 => 1.0,
+            seen => self.objects() as f64 / seen as f64,
+        }
     }
 }
 
@@ -93,6 +118,16 @@ mod tests {
             let coverage = f64::from(held) / f64::from(rounds);
             assert!(coverage >= 0.94, "share {share}, {spans} spans: {coverage}");
         }
+    }
+
+    #[test]
+    fn spans_that_were_not_used_up_count_for_the_class() {
+        let class = |unseen| Class { seen: hits(10, 100), unseen };
+        assert_eq!((class(250).objects(), class(250).factor()), (1250, 1.25));
+        assert_eq!((class(-100).objects(), class(-100).factor()), (900, 0.9));
+        assert_eq!(class(-5000).objects(), 0);
+        let nothing = Class { seen: Weights::default(), unseen: 7 };
+        assert_eq!((nothing.objects(), nothing.factor()), (7, 1.0));
     }
 
     #[test]

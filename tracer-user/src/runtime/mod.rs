@@ -6,6 +6,7 @@
 //! two of them contradict each other; what can't be read consistently is an error, never a guess.
 //! Walks no /proc and knows no symbolization and no output.
 
+mod caches;
 pub mod g;
 mod live;
 pub mod memory;
