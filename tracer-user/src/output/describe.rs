@@ -1,8 +1,12 @@
 //! Says in sentences what a profile is: title, what was measured and how, totals, processes,
 //! losses. In: a [`Profile`]. Out: plain lines that every output for people shares.
 
-use super::text::{bytes, duration, grouped, printable, share, utc};
-use crate::profile::{ALLOC_OBJECTS, ALLOC_SPACE, Process, Profile, Source, ValueType};
+use std::time::Duration;
+
+use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
+use crate::profile::{
+    ALLOC_OBJECTS, ALLOC_SPACE, INUSE_SPACE, Process, Profile, Source, ValueType,
+};
 
 /// Processes named before the rest is only counted.
 const NAMED: usize = 4;
@@ -15,10 +19,10 @@ pub fn title(profile: &Profile) -> String {
     }
 }
 
-/// What a value counts, in one word: `bytes`, `objects`.
+/// What a value counts, in one word: `bytes`, `objects`, `contentions`.
 pub fn unit(value_type: ValueType) -> &'static str {
     match value_type.unit {
-        "count" => "objects",
+        "count" => value_type.kind.rsplit('_').next().unwrap_or_default(),
         unit => unit,
     }
 }
@@ -33,13 +37,24 @@ pub fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// One value with its unit: `1.5 KiB`, `1,234 objects`.
+/// One value with its unit: `1.5 KiB`, `1,234 objects`, `2.5 ms`.
 pub fn amount(value_type: ValueType, count: u64) -> String {
-    match unit(value_type) {
+    match value_type.unit {
         "bytes" => bytes(count),
-        "objects" => counted(count, "object"),
+        "nanoseconds" => nanoseconds(count),
+        "count" => counted(count, unit(value_type).trim_end_matches('s')),
         unit => format!("{} {unit}", grouped(count)),
     }
+}
+
+/// The values that are shown together with one of them, what weighs first: bytes, then objects.
+pub fn columns(profile: &Profile, value: usize) -> Vec<usize> {
+    let types = &profile.meta.value_types;
+    let family = types.get(value).map_or("", |t| t.family());
+    let mut columns: Vec<usize> =
+        (0..types.len()).filter(|v| types[*v].family() == family).collect();
+    columns.sort_by_key(|v| types[*v].unit == "count");
+    columns
 }
 
 /// How it was measured, for how long, from when on.
@@ -48,20 +63,31 @@ pub fn method(profile: &Profile) -> String {
     let how = match meta.source {
         Source::Exact => "exact: every allocation counted",
         Source::Span => "estimate: allocations sampled where a span ran out",
+        Source::Records => "as the runtime's own records have it",
     };
-    format!("{how}, for {} from {}", duration(meta.duration), utc(meta.started))
+    let how = printable(meta.method.as_deref().unwrap_or(how));
+    match meta.duration {
+        Duration::ZERO => format!("{how}; read at {}", utc(meta.started)),
+        length => format!("{how}, for {} from {}", duration(length), utc(meta.started)),
+    }
 }
 
 /// All totals, and the rate of bytes.
 pub fn totals(profile: &Profile) -> String {
     let meta = &profile.meta;
-    let space = profile.value_of_kind(ALLOC_SPACE);
-    let objects = profile.value_of_kind(ALLOC_OBJECTS);
     let one = |value: usize| amount(meta.value_types[value], profile.total(value));
-    let mut parts: Vec<String> = space.into_iter().chain(objects).map(one).collect();
-    let others = (0..meta.value_types.len()).filter(|v| Some(*v) != space && Some(*v) != objects);
-    parts.extend(others.map(one));
-    let mut line = format!("total {}", parts.join(" in "));
+    let joined =
+        |value| columns(profile, value).into_iter().map(one).collect::<Vec<_>>().join(" in ");
+    let inuse = profile.value_of_kind(INUSE_SPACE);
+    let space = profile.value_of_kind(ALLOC_SPACE);
+    let mut line = match (inuse, space) {
+        (Some(inuse), Some(space)) => {
+            format!("in use {}; allocated since the start {}", joined(inuse), joined(space))
+        }
+        (inuse, space) => {
+            format!("total {}", joined(inuse.or(space).unwrap_or(meta.default_value)))
+        }
+    };
     let seconds = meta.duration.as_secs_f64();
     if let Some(space) = space.filter(|_| seconds > 0.0) {
         let rate = profile.total(space) as f64 / seconds;
@@ -97,7 +123,8 @@ pub fn process(process: &Process) -> String {
 
 /// One line for each counter that is a loss; empty when nothing was lost.
 pub fn losses(profile: &Profile) -> Vec<String> {
-    let seen = profile.value_of_kind(ALLOC_OBJECTS).filter(|_| !profile.meta.source.is_estimate());
+    let exact = profile.meta.source == Source::Exact;
+    let seen = profile.value_of_kind(ALLOC_OBJECTS).filter(|_| exact);
     let lost = profile.meta.counters.iter().filter(|c| c.is_loss && c.count > 0);
     lost.map(|counter| {
         let part = seen.map_or(String::new(), |objects| {
@@ -111,7 +138,14 @@ pub fn losses(profile: &Profile) -> Vec<String> {
 
 /// Whether the numbers are complete, in one line.
 pub fn verdict(profile: &Profile) -> &'static str {
-    match (profile.meta.source.is_estimate(), profile.meta.lost() > 0) {
+    let lost = profile.meta.lost() > 0;
+    match (profile.meta.is_estimate(), lost) {
+        _ if profile.meta.source == Source::Records && lost => {
+            "as in the program's own profile, but for the losses"
+        }
+        _ if profile.meta.source == Source::Records => {
+            "as in the program's own profile; nothing lost"
+        }
         (false, false) => "exact, nothing lost",
         (false, true) => "exact but for the losses",
         (true, false) => "estimate: ± is the 95 % confidence interval; nothing lost",
@@ -167,6 +201,24 @@ mod tests {
             build.process(pid, "x", "");
         }
         build.done()
+    }
+
+    #[test]
+    fn records_are_of_one_moment() {
+        let heap = sample::heap();
+        let line = "heap as of the last completed collection (cycle 7), one sample per 512.0 KiB; \
+                    read at 2026-01-02 03:04:05 UTC";
+        assert_eq!(method(&heap), line);
+        let line =
+            "in use 12.0 MiB in 24 objects; allocated since the start 112.0 MiB in 1,224 objects";
+        assert_eq!(totals(&heap), line);
+        assert_eq!(verdict(&heap), "as in the program's own profile; nothing lost");
+        assert!(heap.meta.is_estimate());
+        let block = sample::block();
+        assert_eq!(totals(&block), "total 2.5 s in 3 contentions");
+        assert!(!block.meta.is_estimate());
+        assert_eq!(columns(&heap, 1), [1, 0]);
+        assert_eq!(columns(&heap, 2), [3, 2]);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::profile::{BinaryId, Frame, Profile, Sample};
+use crate::profile::{BinaryId, Frame, Label, LabelValue, Profile, Sample};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.profile/1";
@@ -33,11 +34,13 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Meta<'a> {
     source: &'static str,
+    method: Option<&'a str>,
     estimate: bool,
     started_unix_ns: u64,
     duration_ns: u64,
     value_types: Vec<Value<'a>>,
     default_value: usize,
+    period: Option<Period>,
     totals: Vec<u64>,
     lost_events: u64,
 }
@@ -46,6 +49,13 @@ struct Meta<'a> {
 struct Value<'a> {
     kind: &'a str,
     unit: &'a str,
+}
+
+#[derive(Serialize)]
+struct Period {
+    kind: &'static str,
+    unit: &'static str,
+    length: u64,
 }
 
 #[derive(Serialize)]
@@ -80,6 +90,7 @@ struct Stack<'a> {
     values: &'a [u64],
     error: &'a [f64],
     go_type: Option<&'a str>,
+    labels: Labels<'a>,
     frames: Frames<'a>,
 }
 
@@ -102,6 +113,8 @@ struct Stacks<'a>(&'a Profile, usize);
 
 struct Frames<'a>(&'a Profile, &'a Sample);
 
+struct Labels<'a>(&'a Profile, &'a [Label]);
+
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{:#x}", self.0))
@@ -116,8 +129,24 @@ impl Serialize for Stacks<'_> {
             values: &sample.values,
             error: &sample.error,
             go_type: sample.go_type.map(|name| profile.names.text(name)),
+            labels: Labels(profile, &sample.labels),
             frames: Frames(profile, sample),
         }))
+    }
+}
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names = &self.0.names;
+        let mut map = serializer.serialize_map(Some(self.1.len()))?;
+        for label in self.1 {
+            let key = names.text(label.key);
+            match label.value {
+                LabelValue::Text(text) => map.serialize_entry(key, names.text(text))?,
+                LabelValue::Number(number) => map.serialize_entry(key, &number)?,
+            }
+        }
+        map.end()
     }
 }
 
@@ -178,7 +207,8 @@ impl<'a> Meta<'a> {
         let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             source: meta.source.word(),
-            estimate: meta.source.is_estimate(),
+            method: meta.method.as_deref(),
+            estimate: meta.is_estimate(),
             started_unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
             duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
             value_types: meta
@@ -187,6 +217,11 @@ impl<'a> Meta<'a> {
                 .map(|t| Value { kind: t.kind, unit: t.unit })
                 .collect(),
             default_value: value,
+            period: meta.period.map(|period| Period {
+                kind: period.of.kind,
+                unit: period.of.unit,
+                length: period.length,
+            }),
             totals: values.map(|v| profile.total(v)).collect(),
             lost_events: meta.lost(),
         }
@@ -234,6 +269,7 @@ mod tests {
         check("server.json", &pretty(&rendered(&sample::server(), Format::Json)));
         check("fleet.json", &pretty(&rendered(&sample::fleet(), Format::Json)));
         check("empty.json", &pretty(&rendered(&sample::empty(), Format::Json)));
+        check("heap.json", &pretty(&rendered(&sample::heap(), Format::Json)));
     }
 
     #[test]

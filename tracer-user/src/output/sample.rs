@@ -1,7 +1,10 @@
 //! Profiles that the tests of all outputs share.
 
 use crate::profile::build::Build;
-use crate::profile::{CounterValue, Profile, Source, TRUNCATED};
+use crate::profile::{
+    ALLOC_OBJECTS, ALLOC_SPACE, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS, INUSE_SPACE,
+    Profile, SPACE, Source, TRUNCATED,
+};
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
 pub fn server() -> Profile {
@@ -71,6 +74,31 @@ pub fn fleet() -> Profile {
         count: 1_200,
     });
     build.note("worker (pid 78) has no build info: its Go version was guessed from its tables");
+    build.done()
+}
+
+/// A heap as a runtime's records have it.
+pub fn heap() -> Profile {
+    let mut build = Build::new(Source::Records);
+    let p = build.process(4242, "server", "go1.26.6");
+    build.values(&[ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE], 3);
+    let method = "heap as of the last completed collection (cycle 7), one sample per 512.0 KiB";
+    build.records(method, SPACE, 512 << 10);
+    let put = ["main.(*cache).put /src/cache.go:12:10", "main.main /src/main.go:9:5"];
+    build.stack(p, &put, 0, 0).valued(&[24, 12 << 20, 24, 12 << 20]).label("bytes", 512 << 10);
+    build.stack(p, &put[1..], 0, 0).valued(&[1200, 100 << 20, 0, 0]).label("bytes", 81920);
+    build.done()
+}
+
+/// Contention as a runtime's records have it.
+pub fn block() -> Profile {
+    let mut build = Build::new(Source::Records);
+    let p = build.process(4242, "server", "go1.26.6");
+    build.values(&[CONTENTIONS, DELAY], 1);
+    build.records("waiting since the start", CONTENTIONS, 1);
+    let lock = ["sync.(*Mutex).Lock /go/src/sync/mutex.go:45:40", "main.main /src/main.go:9:5"];
+    build.stack(p, &lock, 0, 0).valued(&[2, 2_499_000_000]);
+    build.stack(p, &lock[1..], 0, 0).valued(&[1, 1_000_000]);
     build.done()
 }
 

@@ -11,9 +11,7 @@ use std::ops::Range;
 
 use super::describe;
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path, wrap};
-use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, Frame, FrameId, FrameKind, ProcessId, Profile, Ranked,
-};
+use crate::profile::{Frame, FrameId, FrameKind, ProcessId, Profile, Ranked, Source, ValueType};
 
 /// What the table looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,11 @@ pub fn write(
     table.header()?;
     let total = profile.total(value);
     if total == 0 {
-        writeln!(table.out, "\nnothing was recorded: no allocation was seen")?;
+        let nothing = match profile.meta.source {
+            Source::Records => "nothing is recorded there",
+            _ => "nothing was recorded: no allocation was seen",
+        };
+        writeln!(table.out, "\n{nothing}")?;
     } else if options.by_type {
         table.types(total)?;
     } else {
@@ -95,11 +97,12 @@ impl Table<'_> {
 
     fn stacks(&mut self, total: u64) -> io::Result<()> {
         let mut ranking = self.profile.ranked(self.value);
-        let stacks = std::mem::take(&mut ranking.stacks);
+        let mut stacks = std::mem::take(&mut ranking.stacks);
+        stacks.retain(|stack| stack.values.get(self.value).is_some_and(|value| *value > 0));
         let ranked = rows(stacks, self.value, self.options.frames);
         let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
         let rows: Vec<_> = shown.iter().map(|r| (&r.sum.values[..], &r.sum.error[..])).collect();
-        let columns = Columns::new(self.profile, &rows);
+        let columns = Columns::new(self.profile, self.value, &rows);
         self.heading(ranked.len(), "stack")?;
         for (at, one) in shown.iter().enumerate() {
             if at > 0 {
@@ -156,7 +159,7 @@ impl Table<'_> {
         let ranked = self.profile.ranked_types(self.value);
         let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
         let rows: Vec<_> = shown.iter().map(|r| (&r.values[..], &r.error[..])).collect();
-        let columns = Columns::new(self.profile, &rows);
+        let columns = Columns::new(self.profile, self.value, &rows);
         self.heading(ranked.len(), "type")?;
         for (at, one) in shown.iter().enumerate() {
             let part = share(one.values[self.value], total);
@@ -178,6 +181,15 @@ impl Table<'_> {
     fn heading(&mut self, count: usize, what: &str) -> io::Result<()> {
         let unit = describe::unit_of(self.profile, self.value);
         let all = describe::counted(count as u64, what);
+        // Of several families a unit alone does not say which.
+        let types = &self.profile.meta.value_types;
+        let family = types.get(self.value).map_or("", |t| t.family());
+        let several = types.iter().any(|t| t.family() != family);
+        let unit = match family {
+            "inuse" if several => format!("{unit} in use"),
+            "alloc" if several => format!("{unit} allocated"),
+            _ => unit.replace("nanoseconds", "time waited"),
+        };
         let line = match self.options.top {
             top if top < count => format!("top {top} of {all} by {unit}"),
             _ => format!("{all} by {unit}"),
@@ -333,23 +345,19 @@ struct Columns(Vec<Column>);
 
 struct Column {
     value: usize,
-    is_space: bool,
+    of: ValueType,
     /// Widest count and widest `±`, in characters; the latter is 0 for exact values.
     count: usize,
     error: usize,
 }
 
 impl Columns {
-    fn new(profile: &Profile, rows: &[(&[u64], &[f64])]) -> Self {
-        let space = profile.value_of_kind(ALLOC_SPACE);
-        let objects = profile.value_of_kind(ALLOC_OBJECTS);
-        let count = profile.meta.value_types.len();
-        let others = (0..count).filter(|v| Some(*v) != space && Some(*v) != objects);
-        let columns = space.into_iter().chain(objects).chain(others).map(|value| {
-            let is_space = profile.meta.value_types[value].unit == "bytes";
-            let counts = rows.iter().map(|(values, _)| count_text(values, value, is_space));
-            let errors = rows.iter().map(|(_, error)| error_text(error, value, is_space));
-            Column { value, is_space, count: widest(counts), error: widest(errors) }
+    fn new(profile: &Profile, value: usize, rows: &[(&[u64], &[f64])]) -> Self {
+        let columns = describe::columns(profile, value).into_iter().map(|value| {
+            let of = profile.meta.value_types[value];
+            let counts = rows.iter().map(|(values, _)| count_text(values, value, of));
+            let errors = rows.iter().map(|(_, error)| error_text(error, value, of));
+            Column { value, of, count: widest(counts), error: widest(errors) }
         });
         Self(columns.collect())
     }
@@ -357,10 +365,10 @@ impl Columns {
     /// ` 1   42.1 %   512.0 MiB   1,234 objects`
     fn line(&self, rank: usize, part: &str, (values, error): (&[u64], &[f64])) -> String {
         let mut line = format!("{rank:>3}  {part:>7}");
-        for Column { value, is_space, count, error: error_width } in &self.0 {
-            line.push_str(&format!("   {:>count$}", count_text(values, *value, *is_space)));
+        for Column { value, of, count, error: error_width } in &self.0 {
+            line.push_str(&format!("   {:>count$}", count_text(values, *value, *of)));
             if *error_width > 0 {
-                let error = error_text(error, *value, *is_space);
+                let error = error_text(error, *value, *of);
                 line.push_str(&format!(" {error:<error_width$}"));
             }
         }
@@ -372,16 +380,15 @@ fn widest(texts: impl Iterator<Item = String>) -> usize {
     texts.map(|t| t.chars().count()).max().unwrap_or(0)
 }
 
-fn count_text(values: &[u64], value: usize, is_space: bool) -> String {
-    let count = values.get(value).copied().unwrap_or(0);
-    if is_space { bytes(count) } else { describe::counted(count, "object") }
+fn count_text(values: &[u64], value: usize, of: ValueType) -> String {
+    describe::amount(of, values.get(value).copied().unwrap_or(0))
 }
 
 /// Empty for exact values.
-fn error_text(error: &[f64], value: usize, is_space: bool) -> String {
+fn error_text(error: &[f64], value: usize, of: ValueType) -> String {
     match error.get(value).map(|half_width| half_width.ceil() as u64) {
         None => String::new(),
-        Some(half_width) if is_space => format!("± {}", bytes(half_width)),
+        Some(half_width) if of.unit == "bytes" => format!("± {}", bytes(half_width)),
         Some(half_width) => format!("± {}", grouped(half_width)),
     }
 }
@@ -415,6 +422,8 @@ mod tests {
         check("server.types.txt", &with(&sample::server(), types));
         let few = TableOptions { top: 2, frames: 4, ..TableOptions::default() };
         check("server.few.txt", &with(&sample::server(), few));
+        check("heap.txt", &rendered(&sample::heap(), Format::Table));
+        check("block.txt", &rendered(&sample::block(), Format::Table));
     }
 
     #[test]

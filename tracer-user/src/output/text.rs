@@ -101,6 +101,16 @@ pub fn duration(length: Duration) -> String {
     }
 }
 
+/// `850 ns`, `12.5 µs`, `3.1 ms`, and from a second on as [`duration`] has it.
+pub fn nanoseconds(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} ns"),
+        1_000..999_950 => format!("{:.1} µs", count as f64 / 1e3),
+        999_950..999_950_000 => format!("{:.1} ms", count as f64 / 1e6),
+        _ => duration(Duration::from_nanos(count.max(1_000_000_000))),
+    }
+}
+
 /// `2026-01-02 03:04:05 UTC`; times before 1970 show as 1970.
 pub fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -63,12 +63,20 @@ pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) 
             values: worth.values,
             error: worth.error,
             go_type,
+            labels: Vec::new(),
         });
     }
     for (image, values) in estimates.unseen() {
         let stack = vec![profile.made_up(UNSEEN, FrameKind::Marker)];
         let (process, error) = (ProcessId(image - 1), vec![0.0; values.len()]);
-        profile.samples.push(Sample { process, stack, values, error, go_type: None });
+        profile.samples.push(Sample {
+            process,
+            stack,
+            values,
+            error,
+            go_type: None,
+            labels: Vec::new(),
+        });
     }
     if broken > 0 {
         profile.meta.notes.push(format!(

@@ -35,7 +35,7 @@ impl Estimates {
     /// From all stacks of a recording.
     pub fn new(source: Source, raw: &[RawStack], targets: &Targets) -> Self {
         match source {
-            Source::Exact => Estimates::Exact,
+            Source::Exact | Source::Records => Estimates::Exact,
             Source::Span => Estimates::Span(classes(raw, targets)),
         }
     }

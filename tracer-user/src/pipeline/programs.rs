@@ -62,12 +62,9 @@ pub struct Unseen {
 }
 
 impl Binary {
-    /// Whether and how a source works.
-    pub fn mode(&self, source: Source) -> &Mode {
-        match source {
-            Source::Exact => &self.exact,
-            Source::Span => &self.span,
-        }
+    /// The ways to record, and whether and how each works.
+    pub fn modes(&self) -> [(Source, &Mode); 2] {
+        [(Source::Exact, &self.exact), (Source::Span, &self.span)]
     }
 }
 

@@ -19,8 +19,6 @@ use crate::profile::Source;
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.ps/1";
 
-const SOURCES: [Source; 2] = [Source::Exact, Source::Span];
-
 /// Lists the Go programs.
 ///
 /// # Errors
@@ -148,8 +146,8 @@ fn load(facts: &Facts) -> &'static str {
 fn trace(binary: &Binary) -> String {
     let mut modes = Vec::new();
     let mut reasons: Vec<(Source, &str)> = Vec::new();
-    for source in SOURCES {
-        match binary.mode(source) {
+    for (source, mode) in binary.modes() {
+        match mode {
             Mode::Works => modes.push(source.word().to_owned()),
             Mode::Incomplete(_) => modes.push(format!("{} (incomplete)", source.word())),
             Mode::Fails(reason) => reasons.push((source, reason)),

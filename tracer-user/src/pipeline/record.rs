@@ -241,6 +241,7 @@ impl Recording {
         }
         let meta = Meta {
             source: config.source,
+            method: None,
             started: self.started,
             duration,
             value_types: vec![ALLOC_OBJECTS, ALLOC_SPACE],
@@ -248,6 +249,7 @@ impl Recording {
                 Value::Objects => 0,
                 Value::Bytes => 1,
             },
+            period: None,
             counters: counters
                 .into_iter()
                 .filter(|(_, count)| *count > 0)

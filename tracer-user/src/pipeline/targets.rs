@@ -230,6 +230,7 @@ impl Targets {
                 ];
                 (sites, None, Some(Arc::new(records)), None)
             }
+            Source::Records => return Err(unsupported("records are read, not recorded".into())),
         };
         let types = if self.by_type {
             Some(Types::load(&go).map_err(|err| unsupported(err.to_string()))?)

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, CounterValue, Frame, FrameKind, Location,
-    LocationId, Meta, Process, ProcessId, Profile, Sample, Source, TRUNCATED,
+    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, CounterValue, Frame, FrameKind, Label,
+    LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample, Source,
+    TRUNCATED, ValueType,
 };
 use crate::address::VAddr;
 
@@ -23,10 +24,12 @@ impl Build {
     pub fn new(source: Source) -> Self {
         let meta = Meta {
             source,
+            method: None,
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045),
             duration: Duration::from_secs(10),
             value_types: vec![ALLOC_OBJECTS, ALLOC_SPACE],
             default_value: 1,
+            period: None,
             counters: Vec::new(),
             notes: Vec::new(),
         };
@@ -86,6 +89,7 @@ impl Build {
             values: vec![objects, bytes],
             error: Vec::new(),
             go_type: None,
+            labels: Vec::new(),
         });
         self
     }
@@ -96,6 +100,40 @@ impl Build {
         if let Some(sample) = self.profile.samples.last_mut() {
             sample.go_type = Some(name);
         }
+        self
+    }
+
+    /// Measures other values than objects and bytes.
+    pub fn values(&mut self, types: &[ValueType], default_value: usize) -> &mut Self {
+        self.profile.meta.value_types = types.to_vec();
+        self.profile.meta.default_value = default_value;
+        self
+    }
+
+    /// The last stack's values.
+    pub fn valued(&mut self, values: &[u64]) -> &mut Self {
+        if let Some(sample) = self.profile.samples.last_mut() {
+            sample.values = values.to_vec();
+        }
+        self
+    }
+
+    /// A number about the last stack.
+    pub fn label(&mut self, key: &str, number: u64) -> &mut Self {
+        let key = self.profile.names.intern(key);
+        if let Some(sample) = self.profile.samples.last_mut() {
+            sample.labels.push(Label { key, value: LabelValue::Number(number) });
+        }
+        self
+    }
+
+    /// Read at one moment from a runtime's records, one sample each `length` of `of`.
+    pub fn records(&mut self, method: &str, of: ValueType, length: u64) -> &mut Self {
+        let meta = &mut self.profile.meta;
+        meta.source = Source::Records;
+        meta.method = Some(method.to_owned());
+        meta.duration = Duration::ZERO;
+        meta.period = Some(Period { of, length });
         self
     }
 

@@ -51,12 +51,17 @@ pub struct Profile {
 #[derive(Clone, Debug)]
 pub struct Meta {
     pub source: Source,
+    /// How it was measured, where the source alone does not say it (one line).
+    pub method: Option<String>,
     pub started: SystemTime,
+    /// Zero for what was read at one moment.
     pub duration: Duration,
     /// What [`Sample::values`] hold, in order; pprof's standard names.
     pub value_types: Vec<ValueType>,
     /// Index in `value_types` of what is shown when only one value can be.
     pub default_value: usize,
+    /// Between two events that were sampled, where the source samples.
+    pub period: Option<Period>,
     /// Counters of the kernel programs that are not zero: name, count, help, and whether it is a loss.
     pub counters: Vec<CounterValue>,
     /// Sentences that a reader must know to read the numbers right (one line each).
@@ -64,6 +69,15 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Whether values are estimates.
+    pub fn is_estimate(&self) -> bool {
+        match self.source {
+            Source::Exact => false,
+            Source::Span => true,
+            Source::Records => self.period.is_some_and(|p| p.of == SPACE && p.length > 1),
+        }
+    }
+
     /// Events asked for and not in the result.
     pub fn lost(&self) -> u64 {
         self.counters.iter().filter(|c| c.is_loss).map(|c| c.count).sum()
@@ -77,6 +91,8 @@ pub enum Source {
     Exact,
     /// Slow-path sites only: values are estimates with [`Sample::error`].
     Span,
+    /// What the runtime itself has written down, read from the process's memory.
+    Records,
 }
 
 impl Source {
@@ -85,12 +101,8 @@ impl Source {
         match self {
             Source::Exact => "exact",
             Source::Span => "span",
+            Source::Records => "records",
         }
-    }
-
-    /// Whether values are estimates.
-    pub fn is_estimate(self) -> bool {
-        self == Source::Span
     }
 }
 
@@ -103,6 +115,26 @@ pub struct ValueType {
 
 pub const ALLOC_OBJECTS: ValueType = ValueType { kind: "alloc_objects", unit: "count" };
 pub const ALLOC_SPACE: ValueType = ValueType { kind: "alloc_space", unit: "bytes" };
+pub const INUSE_OBJECTS: ValueType = ValueType { kind: "inuse_objects", unit: "count" };
+pub const INUSE_SPACE: ValueType = ValueType { kind: "inuse_space", unit: "bytes" };
+pub const CONTENTIONS: ValueType = ValueType { kind: "contentions", unit: "count" };
+pub const DELAY: ValueType = ValueType { kind: "delay", unit: "nanoseconds" };
+/// What the heap profile's period is of.
+pub const SPACE: ValueType = ValueType { kind: "space", unit: "bytes" };
+
+impl ValueType {
+    /// What goes together with it: `alloc`, `inuse`; empty for kinds without such a word.
+    pub fn family(self) -> &'static str {
+        self.kind.split_once('_').map_or("", |(family, _)| family)
+    }
+}
+
+/// Mean distance of sampled events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    pub of: ValueType,
+    pub length: u64,
+}
 
 /// A counter of the kernel programs with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +255,22 @@ pub struct Sample {
     pub error: Vec<f64>,
     /// What was allocated, when that was asked for.
     pub go_type: Option<Name>,
+    /// What else sets it apart from samples of the same stack; sorted.
+    pub labels: Vec<Label>,
+}
+
+/// A word about a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    pub key: Name,
+    pub value: LabelValue,
+}
+
+/// What a [`Label`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LabelValue {
+    Text(Name),
+    Number(u64),
 }
 
 impl Profile {

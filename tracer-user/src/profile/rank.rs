@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::{Frame, FrameKind, LocationId, Name, ProcessId, Profile, Sample};
+use super::{Frame, FrameKind, Label, LabelValue, LocationId, Name, ProcessId, Profile, Sample};
 
 /// A frame of one [`Ranking`]; ordered as [`Profile::ranked`] orders equal values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,13 +58,15 @@ pub struct RankedType {
 }
 
 impl Profile {
-    /// Adds up samples of the same process, stack and type; they keep the place of the first.
+    /// Adds up samples of the same process, stack, type and labels; they keep the place of the first.
     pub fn merge_equal(&mut self) {
-        let mut seen: HashMap<(ProcessId, Option<Name>, Vec<LocationId>), usize> = HashMap::new();
+        type Key = (ProcessId, Option<Name>, Vec<LocationId>, Vec<Label>);
+        let mut seen: HashMap<Key, usize> = HashMap::new();
         let mut merged: Vec<Sample> = Vec::new();
         for mut sample in self.samples.drain(..) {
             let stack = std::mem::take(&mut sample.stack);
-            let key = (sample.process, sample.go_type, stack);
+            let labels = std::mem::take(&mut sample.labels);
+            let key = (sample.process, sample.go_type, stack, labels);
             match seen.get(&key) {
                 Some(&at) => {
                     add_values(&mut merged[at].values, &sample.values);
@@ -76,8 +78,8 @@ impl Profile {
                 }
             }
         }
-        for ((_, _, stack), at) in seen {
-            merged[at].stack = stack;
+        for ((_, _, stack, labels), at) in seen {
+            (merged[at].stack, merged[at].labels) = (stack, labels);
         }
         self.samples = merged;
     }
@@ -91,6 +93,7 @@ impl Profile {
                 .then_with(|| self.compare_frames(self.frames(a), self.frames(b)))
                 .then_with(|| self.addresses(a).cmp(self.addresses(b)))
                 .then_with(|| self.type_text(a.go_type).cmp(&self.type_text(b.go_type)))
+                .then_with(|| self.label_texts(a).cmp(self.label_texts(b)))
                 .then_with(|| b.values.cmp(&a.values))
         });
         samples
@@ -163,6 +166,19 @@ impl Profile {
         sample.stack.iter().map(|id| self.locations[id.0 as usize].address.0)
     }
 
+    fn label_texts<'a>(
+        &'a self,
+        sample: &'a Sample,
+    ) -> impl Iterator<Item = (&'a str, &'a str, u64)> + 'a {
+        sample.labels.iter().map(|label| {
+            let (text, number) = match label.value {
+                LabelValue::Text(name) => (self.names.text(name), 0),
+                LabelValue::Number(number) => ("", number),
+            };
+            (self.names.text(label.key), text, number)
+        })
+    }
+
     fn type_text(&self, name: Option<Name>) -> Option<&str> {
         name.map(|name| self.names.text(name))
     }
@@ -225,6 +241,21 @@ mod tests {
         assert_eq!(profile.samples[0].error, [5.0, 50.0]);
         assert_eq!(profile.samples[0].stack.len(), 1);
         assert_eq!(profile.total(1), 110);
+    }
+
+    #[test]
+    fn labels_keep_equal_stacks_apart_but_for_a_reader() {
+        let mut build = Build::new(Source::Records);
+        let process = build.process(1, "server", "go1.26.6");
+        for (size, objects) in [(64, 1), (16, 2), (64, 4)] {
+            build.stack(process, &["main.a main.go:1"], objects, 10).label("bytes", size);
+        }
+        let mut profile = build.done();
+        profile.merge_equal();
+        let values: Vec<_> =
+            profile.samples.iter().map(|s| (s.values[0], s.labels.len())).collect();
+        assert_eq!(values, [(5, 1), (2, 1)]);
+        assert_eq!(profile.ranked(0).stacks[0].values, [7, 30]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use prost::Message;
 
 use super::describe;
 use super::text::printable;
-use crate::profile::{BinaryId, Frame, Location, LocationId, Name, ProcessId, Profile, Sample};
+use crate::profile::{
+    BinaryId, Frame, LabelValue, Location, LocationId, Name, Period, Profile, Sample,
+};
 
 /// Writes the compressed message.
 pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -58,6 +60,12 @@ impl<'a> Encoder<'a> {
             let kind = self.string(value_type.kind);
             let unit = self.string(value_type.unit);
             self.made.sample_type.push(proto::ValueType { kind, unit });
+        }
+        if let Some(Period { of, length }) = meta.period {
+            let kind = self.string(of.kind);
+            let unit = self.string(of.unit);
+            self.made.period_type = Some(proto::ValueType { kind, unit });
+            self.made.period = signed(length.into());
         }
         self.made.default_sample_type = self.made.sample_type.get(value).map_or(0, |t| t.kind);
         let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -103,17 +111,17 @@ impl<'a> Encoder<'a> {
         let value = (0..self.profile.meta.value_types.len())
             .map(|value| signed(sample.value(value).into()))
             .collect();
-        let label = self.labels(sample.process, sample.go_type);
+        let label = self.labels(sample);
         self.made.sample.push(proto::Sample { location_id, value, label });
     }
 
-    fn labels(&mut self, process: ProcessId, go_type: Option<Name>) -> Vec<proto::Label> {
+    fn labels(&mut self, sample: &Sample) -> Vec<proto::Label> {
         let profile = self.profile;
-        let process = &profile.processes[process.0 as usize];
+        let process = &profile.processes[sample.process.0 as usize];
         let texts = [
             ("comm", Some(process.comm.as_str())),
             ("container", process.container.as_deref()),
-            ("go_type", go_type.map(|name| profile.names.text(name))),
+            ("go_type", sample.go_type.map(|name| profile.names.text(name))),
         ];
         let pid = self.string("pid");
         let num = i64::from(process.pid);
@@ -123,6 +131,17 @@ impl<'a> Encoder<'a> {
                 let (key, str) = (self.string(key), self.string(text));
                 labels.push(proto::Label { key, str, ..Default::default() });
             }
+        }
+        for label in &sample.labels {
+            let key = self.name(label.key);
+            labels.push(match label.value {
+                LabelValue::Text(text) => {
+                    proto::Label { key, str: self.name(text), ..Default::default() }
+                }
+                LabelValue::Number(number) => {
+                    proto::Label { key, num: signed(number.into()), ..Default::default() }
+                }
+            });
         }
         labels
     }
@@ -283,6 +302,17 @@ mod tests {
         let values: Vec<_> = made.sample.iter().map(|s| s.value[1]).collect();
         assert!(values.is_sorted_by(|a, b| a >= b), "largest first");
         assert_eq!(encoded(&sample::server()), encoded(&sample::server()), "stable");
+    }
+
+    #[test]
+    fn period_and_labels_arrive() {
+        let made = decoded(&sample::heap());
+        let text = |at: i64| made.string_table[at as usize].as_str();
+        let period = made.period_type.map(|t| (text(t.kind), text(t.unit)));
+        assert_eq!((period, made.period), (Some(("space", "bytes")), 524_288));
+        let labels: Vec<_> = made.sample[0].label.iter().map(|l| (text(l.key), l.num)).collect();
+        assert_eq!(labels, [("pid", 4242), ("comm", 0), ("bytes", 81_920)]);
+        assert_eq!(decoded(&sample::server()).period_type, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use super::palette;
 use crate::output::describe;
 use crate::output::stacks::Label;
-use crate::output::text::{bytes, keep_start, printable, wrap};
+use crate::output::text::{keep_start, printable, wrap};
 use crate::profile::{FrameKind, Name, Profile};
 
 /// Of the frames' font, in pixels, and a character's width as a part of it: common monospace fonts
@@ -96,10 +96,12 @@ impl Page<'_> {
     /// What follows a title's last `(` is not shown in the frame, so there must be no other in it.
     fn numbers(&self, label: Option<&Label>, numbers: &str) -> String {
         let mut text = String::new();
-        let in_bytes = describe::unit_of(self.profile, self.value) == "bytes";
         let count = numbers.split(' ').next().unwrap_or_default().replace(',', "");
-        if let Some(count) = count.parse().ok().filter(|count| in_bytes && *count >= 1024) {
-            let _ = write!(text, "{}, ", bytes(count));
+        let of = self.profile.meta.value_types.get(self.value);
+        // Large sizes and times are hard to read as they are.
+        let shortened = of.filter(|of| of.unit != "count");
+        if let (Some(of), Some(count)) = (shortened, count.parse().ok().filter(|n| *n >= 1024)) {
+            let _ = write!(text, "{}, ", describe::amount(*of, count));
         }
         text.push_str(numbers);
         if let Some(kind) = label.and_then(|l| l.kind) {
