@@ -2,7 +2,7 @@
 //! happens to the path.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -83,9 +83,21 @@ pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
 /// # Errors
 /// The process is gone or runs something else, or may not be looked at.
 pub fn open_memory(exe: &ExeFile) -> Result<File, Error> {
+    open_memory_as(exe, File::options().read(true))
+}
+
+/// The same for writing too. heaptap writes one word into a program, when it is told to.
+///
+/// # Errors
+/// As [`open_memory`].
+pub fn open_writable_memory(exe: &ExeFile) -> Result<File, Error> {
+    open_memory_as(exe, File::options().read(true).write(true))
+}
+
+fn open_memory_as(exe: &ExeFile, options: &OpenOptions) -> Result<File, Error> {
     let pid = exe.process.pid;
     let path = super::process::dir(pid).join("mem");
-    let memory = File::open(path).map_err(|e| Error::read(pid, "memory", &e))?;
+    let memory = options.open(path).map_err(|e| Error::read(pid, "memory", &e))?;
     if exe.still_runs() { Ok(memory) } else { Err(Error::Replaced { pid }) }
 }
 

@@ -19,7 +19,7 @@ mod system;
 
 pub use cgroup::{Container, Runtime};
 pub use error::Error;
-pub use exe::{ExeFile, ExePath, open_exe, open_memory};
+pub use exe::{ExeFile, ExePath, open_exe, open_memory, open_writable_memory};
 pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
 pub use process::{Identity, Process, process, processes};
 pub use select::{Selected, Selection, Selector, select};

@@ -11,6 +11,7 @@ pub mod opened;
 mod programs;
 mod ps;
 mod record;
+pub mod sampler;
 mod targets;
 mod terminal;
 
@@ -24,6 +25,9 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// A [`Failure`] whose message is one line for the user.
 pub fn run(command: Command) -> Result<(), Failure> {
+    if !matches!(command, Command::Ps(_) | Command::Doctor(_)) {
+        sampler::look_after();
+    }
     match command {
         Command::Ps(config) => ps::run(&config),
         Command::Doctor(config) => doctor::run(&config),

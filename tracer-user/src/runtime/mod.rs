@@ -10,6 +10,7 @@ mod caches;
 pub mod g;
 mod live;
 pub mod memory;
+pub mod sampler;
 
 pub use live::{Error, Live, Program};
 pub use memory::{Batch, Memory, MemoryError, ProcessMemory, Range};

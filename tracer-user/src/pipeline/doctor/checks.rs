@@ -89,7 +89,20 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     checks.extend(settings(system));
     checks.push(trap_cost(&findings.emulated, &findings.single_stepped));
     checks.push(go_processes(system, &findings.go));
+    checks.extend(samplers(&findings.samplers));
     checks
+}
+
+/// Nothing when no sampler was left on.
+fn samplers(pids: &[u32]) -> Option<Check> {
+    let named: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let text = format!(
+        "left on in {} by a heaptap that was killed: {}; the next `heaptap heap` or `heaptap record` \
+         turns it off",
+        counted(pids.len(), "process"),
+        named.join(", ")
+    );
+    (!pids.is_empty()).then(|| Check::limited("samplers", text))
 }
 
 fn capabilities(system: &System) -> Vec<Check> {
@@ -420,6 +433,15 @@ mod tests {
         findings.system.initial_pid_namespace = Some(false);
         assert_eq!(verdict(&findings).exit(), Exit::Permission);
         assert!(text(&findings, "pid namespace").contains("--pid=host"));
+    }
+
+    #[test]
+    fn samplers_that_were_left_on_are_told() {
+        let mut findings = all_well();
+        findings.samplers = vec![7, 9];
+        assert!(text(&findings, "samplers").starts_with("left on in 2 processes"));
+        assert!(text(&findings, "samplers").contains("killed: 7, 9;"));
+        assert_eq!(verdict(&findings), Verdict::Works);
     }
 
     #[test]

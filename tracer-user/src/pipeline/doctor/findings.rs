@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::address::FileOffset;
 use crate::host::{self, System};
-use crate::pipeline::programs;
+use crate::pipeline::{programs, sampler};
 use crate::probe::features::{self, Feature, Refused};
 use crate::probe::trap::{self, Trapped};
 use crate::probe::{AttachSite, Attachment, Kernel, Options, Program, Scope};
@@ -26,6 +26,8 @@ pub(super) struct Findings {
     /// Processes that run Go programs; those that could not be looked at for lack of a privilege,
     /// and for other reasons.
     pub go: Result<GoProcesses, Problem>,
+    /// Processes whose sampler a heaptap that was killed has left on.
+    pub samplers: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,7 +99,16 @@ impl Findings {
             let not_permitted = unseen.iter().filter(|unseen| unseen.is_permission).count();
             GoProcesses { seen, not_permitted, not_readable: unseen.len() - not_permitted }
         });
-        Self { system: host::system(), features, own_programs, emulated, single_stepped, go }
+        let samplers = sampler::left_on();
+        Self {
+            system: host::system(),
+            features,
+            own_programs,
+            emulated,
+            single_stepped,
+            go,
+            samplers,
+        }
     }
 }
 
@@ -182,6 +193,7 @@ pub(super) mod sample {
             emulated: Ok(Duration::from_nanos(870)),
             single_stepped: Ok(Duration::from_nanos(9400)),
             go: Ok(GoProcesses { seen: 3, not_permitted: 0, not_readable: 0 }),
+            samplers: Vec::new(),
         }
     }
 
