@@ -39,6 +39,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("mix", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));
+            all.push(("stats", release.minor(), variant));
         }
     }
     all

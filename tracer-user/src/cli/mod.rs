@@ -7,6 +7,7 @@
 
 pub mod record;
 mod refusal;
+pub mod stats;
 mod value;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ pub use refusal::Refusal;
 pub enum Command {
     Ps(PsConfig),
     Record(record::Config),
+    Stats(stats::Config),
     Doctor(DoctorConfig),
 }
 
@@ -55,6 +57,7 @@ where
     match cli.command {
         Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
         Subcommands::Record(flags) => flags.lower().map(Command::Record),
+        Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
     }
 }
@@ -82,6 +85,9 @@ enum Subcommands {
     /// Record who allocates, and write flame graphs, pprof profiles or a table
     #[command(after_help = RECORD_EPILOGUE)]
     Record(Box<record::Flags>),
+    /// Read memory statistics of running Go programs from their runtimes' own counters
+    #[command(after_help = STATS_EPILOGUE)]
+    Stats(stats::Flags),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -112,6 +118,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap ps                                  which Go programs run here
   sudo heaptap record -p 4242 -d 10                ten seconds of one program, as a table
   sudo heaptap record -p 4242 -d 10 -o heap.svg    the same as a flame graph
+  sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
   sudo heaptap doctor                              why it does not work here
 
 ",
@@ -137,6 +144,19 @@ const RECORD_EPILOGUE: &str = concat!(
   sudo heaptap record --exe /usr/bin/caddy -d 10 -o heap.svg -o heap.pb.gz
   sudo heaptap record --comm 'api-*' --mode span -d 2m -o churn.folded
   sudo heaptap record --all -d 10 --by type        what is allocated, by Go type
+
+",
+    exit_codes!()
+);
+
+const STATS_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: the figures are read out of the process's memory.
+
+Examples:
+  sudo heaptap stats -p 4242                       everything about one program
+  sudo heaptap stats -p 4242 --watch 1             a row each second, until Ctrl-C
+  sudo heaptap stats --all                         a row for each Go program of this host
+  sudo heaptap stats --all --json | jq '.processes[] | {pid, goal: .heap.goal}'
 
 ",
     exit_codes!()
@@ -194,6 +214,7 @@ mod tests {
             &["heaptap", "--help"][..],
             &["heaptap", "ps", "--help"],
             &["heaptap", "record", "--help"],
+            &["heaptap", "stats", "--help"],
             &["heaptap", "doctor", "--help"],
         ] {
             let help = refusal(words).text;

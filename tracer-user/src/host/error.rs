@@ -61,6 +61,23 @@ impl Error {
         }
     }
 
+    /// The process that it is about.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Error::NoProc(_) => None,
+            Error::Thread { tid, .. } => Some(*tid),
+            Error::Gone { pid }
+            | Error::KernelThread { pid }
+            | Error::Zombie { pid }
+            | Error::Denied { pid, .. }
+            | Error::Read { pid, .. }
+            | Error::Malformed { pid, .. }
+            | Error::Replaced { pid }
+            | Error::TooManyMappings { pid, .. }
+            | Error::NotMapped { pid, .. } => Some(*pid),
+        }
+    }
+
     /// Whether more privileges would help.
     pub fn is_permission(&self) -> bool {
         matches!(self, Error::Denied { .. })

@@ -7,11 +7,12 @@ mod assemble;
 mod doctor;
 mod estimates;
 mod naming;
-pub mod opened;
+mod opened;
 mod programs;
 mod ps;
 mod record;
 pub mod sampler;
+mod stats;
 mod targets;
 mod terminal;
 
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
     }
     match command {
         Command::Ps(config) => ps::run(&config),
+        Command::Stats(config) => stats::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Record(config) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

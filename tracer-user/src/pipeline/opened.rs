@@ -64,8 +64,11 @@ pub fn live(
     program: Arc<Program>,
     bias: LoadBias,
 ) -> Result<Live<ProcessMemory>, Failure> {
-    // After an exec, which may move the program, nothing can be read through what was opened before.
+    // After an exec, which may move the program, nothing can be read through what is opened here.
     let memory = host::open_memory(exe).map_err(not_readable)?;
+    if load_bias(exe, &program.go)? != bias {
+        return Err(not_readable(host::Error::Replaced { pid: exe.process.pid }));
+    }
     let landmark = bias.to_runtime(program.go.text_range().0);
     let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
     let memory = ProcessMemory::new(exe.process.pid, memory, landmark);

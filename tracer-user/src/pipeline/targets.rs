@@ -323,7 +323,7 @@ impl Targets {
 /// What the caches have given by now; nothing when the process is gone or can't be read, which leaves
 /// the ends of its spans out.
 fn in_caches(records: &Option<Live<ProcessMemory>>) -> Option<Vec<u64>> {
-    records.as_ref()?.allocated_from_caches().ok()
+    Some(records.as_ref()?.caches().ok()?.by_span_class)
 }
 
 /// The kernel's refusals as the user sees them.

@@ -1,5 +1,7 @@
-//! What was allocated from the spans that the Ps hold at this moment, by span class: the part of the
-//! runtime's exact counts that is not in its counters yet.
+//! What was allocated from the spans that the Ps hold at this moment: the part of the runtime's exact
+//! counts that is not in its counters yet.
+
+use std::collections::BTreeMap;
 
 use super::live::Record;
 use super::{Batch, Error, Live, Memory, Range};
@@ -10,62 +12,80 @@ use crate::gobin::symbols::Symbol;
 /// More Ps than Go allows (runtime/runtime2.go, `_MaxGomaxprocs`, went up once).
 const MOST_PS: u64 = 1 << 16;
 
-impl<M: Memory> Live<M> {
+/// What the caches of all Ps hold that is not in the counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caches {
     /// Objects allocated from cached spans since they were cached, for each span class.
+    pub by_span_class: Vec<u64>,
+    /// Objects below 16 bytes without pointers.
+    pub tiny: u64,
+    /// Nothing of it was unreadable, or under way from one P to another.
+    pub whole: bool,
+}
+
+impl<M: Memory> Live<M> {
+    /// Reads the caches.
     ///
     /// The process runs on meanwhile: each number is right for some moment during the call.
     ///
     /// # Errors
     /// The process is gone or can't be read; there are more Ps than there can be.
-    pub fn allocated_from_caches(&self) -> Result<Vec<u64>, Error> {
+    pub fn caches(&self) -> Result<Caches, Error> {
         let layout = self.layout();
         let slice = self.bytes(self.address(Symbol::AllP)?, 16)?;
         let (at, count) = (u64_at(&slice, 0).unwrap_or(0), u64_at(&slice, 8).unwrap_or(0));
         if count > MOST_PS {
             return Err(Error::TooMany { what: "Ps", count, limit: MOST_PS });
         }
-        let ps = self.bytes(RuntimeAddr(at), count as usize * 8)?;
-        let mcaches = self.pointers(&words(&ps), layout.p.mcache)?;
-        let classes = layout.mcache.alloc_count as usize;
-        let alloc = |at: &u64| Range {
-            at: RuntimeAddr(at.wrapping_add(u64::from(layout.mcache.alloc))),
-            len: classes * 8,
+        let range = |at: u64, offset: u32, len: u32| Range {
+            at: RuntimeAddr(at.wrapping_add(offset.into())),
+            len: len as usize,
         };
-        // A P without a cache is not in use.
-        let ranges: Vec<Range> = mcaches.iter().filter(|at| **at != 0).map(alloc).collect();
-        let mut cached = Batch::default();
-        self.memory.read_many(&ranges, &mut cached)?;
-        let spans: Vec<u64> = cached.iter().flatten().flat_map(words).collect();
-        let size = layout.mspan.elemsize as usize + 8;
-        let whole = |at: &u64| Range { at: RuntimeAddr(*at), len: size };
-        let ranges: Vec<Range> = spans.iter().map(whole).collect();
-        let mut read = Batch::default();
-        self.memory.read_many(&ranges, &mut read)?;
-        self.memory.check()?;
-        let mut allocated = vec![0; classes];
-        for (index, span) in read.iter().enumerate() {
-            let span = Record(span.unwrap_or_default());
-            // Both counts are u16 in every release.
-            let now = span.u32(layout.mspan.alloc_count) as u16;
-            let before = span.u32(layout.mspan.alloc_count_before_cache) as u16;
-            allocated[index % classes] += u64::from(now.saturating_sub(before));
-        }
-        Ok(allocated)
-    }
-
-    /// The word at an offset of each structure; 0 where there is none.
-    fn pointers(&self, structures: &[u64], offset: u32) -> Result<Vec<u64>, Error> {
-        let field = |at: &u64| Range { at: RuntimeAddr(at + u64::from(offset)), len: 8 };
-        let ranges: Vec<Range> = structures.iter().map(field).collect();
         let mut batch = Batch::default();
+        let ps = self.bytes(RuntimeAddr(at), count as usize * 8)?;
+        let ranges: Vec<Range> = words(&ps).map(|p| range(p, layout.p.mcache, 8)).collect();
         self.memory.read_many(&ranges, &mut batch)?;
-        Ok(batch.iter().map(|word| word.and_then(|w| u64_at(w, 0)).unwrap_or(0)).collect())
+        // A P without a cache is not in use.
+        let mcaches = batch.iter().flatten().flat_map(words).filter(|at| *at != 0);
+        let mcache = &layout.mcache;
+        let size = mcache.alloc + mcache.alloc_count * 8;
+        let ranges: Vec<Range> = mcaches.map(|at| range(at, 0, size)).collect();
+        self.memory.read_many(&ranges, &mut batch)?;
+        let by_span_class = vec![0; mcache.alloc_count as usize];
+        let mut caches = Caches { by_span_class, tiny: 0, whole: true };
+        // By address: the empty span stands in every free place.
+        let mut spans = BTreeMap::new();
+        for cache in batch.iter() {
+            caches.whole &= cache.is_some();
+            let cache = cache.unwrap_or_default();
+            caches.tiny = caches.tiny.wrapping_add(Record(cache).u64(mcache.tiny_allocs));
+            let alloc = words(cache.get(mcache.alloc as usize..).unwrap_or_default());
+            spans.extend(alloc.enumerate().map(|(class, at)| (at, class)));
+        }
+        let span = &layout.mspan;
+        let ranges: Vec<Range> = spans.keys().map(|at| range(*at, 0, span.elemsize + 8)).collect();
+        self.memory.read_many(&ranges, &mut batch)?;
+        self.memory.check()?;
+        for (class, bytes) in spans.values().zip(batch.iter()) {
+            let record = Record(bytes.unwrap_or_default());
+            // Both counts are u16 in every release.
+            let now = record.u16(span.alloc_count);
+            let used = now.checked_sub(record.u16(span.alloc_count_before_cache));
+            // A span that was given back meanwhile may be of another class already.
+            let same = usize::from(record.u8(span.spanclass)) == *class;
+            match used {
+                Some(0) if bytes.is_some() => {}
+                Some(used) if same => caches.by_span_class[*class] += u64::from(used),
+                _ => caches.whole = false,
+            }
+        }
+        Ok(caches)
     }
 }
 
 /// The words that bytes are.
-fn words(bytes: &[u8]) -> Vec<u64> {
-    bytes.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect()
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
 }
 
 #[cfg(test)]
@@ -91,19 +111,24 @@ mod tests {
             live.memory.put_u64(slot, span);
             live.memory.map(span, vec![0; 0x200]);
             let at = |offset: u32| span + u64::from(offset);
+            live.memory.put(at(layout.mspan.spanclass), &[class as u8]);
             live.memory.put(at(layout.mspan.alloc_count), &[now, 0]);
             live.memory.put(at(layout.mspan.alloc_count_before_cache), &[before, 0]);
         }
-        let allocated = live.allocated_from_caches().unwrap();
+        live.memory.put_u64(0x10_0000 + u64::from(layout.mcache.tiny_allocs), 9);
+        let caches = live.caches().unwrap();
+        let allocated = caches.by_span_class;
         assert_eq!((allocated.len(), allocated[5], allocated[135]), (136, 70, 0));
-        assert_eq!(allocated.iter().sum::<u64>(), 70);
+        assert_eq!((allocated.iter().sum::<u64>(), caches.tiny), (70, 9));
+        // The free places of this cache lead nowhere.
+        assert!(!caches.whole);
     }
 
     #[test]
     fn more_ps_than_there_can_be_are_refused() {
         let live = fake::live(&LAYOUTS[0], &[(Symbol::AllP, 0x1000)]);
         live.memory.map(0x1000, [0x2000u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat());
-        let error = live.allocated_from_caches().unwrap_err();
+        let error = live.caches().unwrap_err();
         assert!(error.to_string().contains("Ps"), "{error}");
     }
 }

@@ -49,6 +49,13 @@ pub struct G {
     pub syscall: Place,
 }
 
+impl G {
+    /// Whether it has ended; the runtime keeps it to use it again.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.status, DEAD | DEAD_EXTRA)
+    }
+}
+
 /// Where a goroutine stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -75,6 +82,21 @@ impl<M: Memory> Live<M> {
     /// # Errors
     /// More than `limit` goroutines ever lived at once, or the list can't be read consistently.
     pub fn goroutines(&self, limit: u64) -> Result<Goroutines, Error> {
+        let mut found = Goroutines::default();
+        self.each_goroutine(limit, |g| match g {
+            Some(g) if g.is_dead() => found.dead += 1,
+            Some(g) => found.live.push(g),
+            None => found.unreadable += 1,
+        })?;
+        Ok(found)
+    }
+
+    /// The same, one after the other, the dead ones too; nothing for entries that can't be read. What
+    /// was seen is to be believed only when this ends well.
+    ///
+    /// # Errors
+    /// As [`Live::goroutines`].
+    pub fn each_goroutine(&self, limit: u64, mut each: impl FnMut(Option<G>)) -> Result<(), Error> {
         let (list, count) = self.steady("the list of goroutines", || {
             // The array grows by copying: its address is written before its length (proc.go,
             // allgadd), so that the length is read first.
@@ -86,28 +108,22 @@ impl<M: Memory> Live<M> {
         if count > limit {
             return Err(Error::TooMany { what: "goroutines", count, limit });
         }
-        let mut found = Goroutines::default();
         let size = self.layout().g.size as usize;
         let mut batch = Batch::default();
         let mut next = 0;
         while next < count {
             let chunk = (count - next).min(CHUNK as u64) as usize;
             let pointers = self.bytes(RuntimeAddr(list.wrapping_add(next * 8)), chunk * 8)?;
-            let pointers =
-                pointers.as_chunks().0.iter().map(|p| RuntimeAddr(u64::from_le_bytes(*p)));
+            let pointers = pointers.as_chunks().0.iter();
+            let pointers = pointers.map(|p| RuntimeAddr(u64::from_le_bytes(*p)));
             let ranges: Vec<Range> = pointers.map(|at| Range { at, len: size }).collect();
             self.memory.read_many(&ranges, &mut batch)?;
             for (range, bytes) in ranges.iter().zip(batch.iter()) {
-                match bytes.and_then(|bytes| self.decode(range.at, Record(bytes))) {
-                    Some(g) if matches!(g.status, DEAD | DEAD_EXTRA) => found.dead += 1,
-                    Some(g) => found.live.push(g),
-                    None => found.unreadable += 1,
-                }
+                each(bytes.and_then(|bytes| self.decode(range.at, Record(bytes))));
             }
             next += chunk as u64;
         }
-        self.memory.check()?;
-        Ok(found)
+        Ok(self.memory.check()?)
     }
 
     /// Nothing when this can't be a goroutine.

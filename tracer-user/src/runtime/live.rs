@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::memory::{Batch, Memory, MemoryError, Range};
 use crate::address::{LoadBias, RuntimeAddr};
 use crate::exit::Exit;
-use crate::gobin::bytes::{u32_at, u64_at};
+use crate::gobin::bytes::{u16_at, u32_at, u64_at};
 use crate::gobin::layout::{self, Layout};
 use crate::gobin::symbols::{Symbol, SymbolError, Symbols};
 use crate::gobin::{GoBinary, LoadType};
@@ -187,6 +187,10 @@ impl Record<'_> {
 
     pub fn u32(self, offset: u32) -> u32 {
         u32_at(self.0, offset as usize).unwrap_or(0)
+    }
+
+    pub fn u16(self, offset: u32) -> u16 {
+        u16_at(self.0, offset as usize).unwrap_or(0)
     }
 
     pub fn u8(self, offset: u32) -> u8 {

@@ -10,7 +10,9 @@ mod caches;
 pub mod g;
 mod live;
 pub mod memory;
+mod pacer;
 pub mod sampler;
+pub mod stats;
 
 pub use live::{Error, Live, Program};
 pub use memory::{Batch, Memory, MemoryError, ProcessMemory, Range};
