@@ -8,15 +8,15 @@ use crate::Variant;
 pub const TWINS: [(Variant, Variant); 2] =
     [(Variant::Stripped, Variant::Twin), (Variant::PieStripped, Variant::PieTwin)];
 
+/// Releases that take a profile (PGO) as it comes with their compiler.
+pub const WITH_PROFILES: [&str; 7] = ["1.21", "1.22", "1.23", "1.24", "1.25", "1.26", "1.27"];
+
 /// Every (fixture, Go `major.minor`, variant) that a test asks for.
 pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
     let mut all = vec![
         ("alloc", "1.26", Variant::External),
         ("alloc", "1.26", Variant::OtherMalloc),
         ("alloc", "1.27", Variant::OtherMalloc),
-        ("alloc", "1.24", Variant::Profiled),
-        ("alloc", "1.26", Variant::Profiled),
-        ("alloc", "1.27", Variant::Profiled),
         ("life", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
@@ -25,6 +25,9 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("alloc", go, Variant::Bare));
         all.push(("alloc", go, Variant::BarePie));
         all.push(("cgo", go, Variant::Default));
+    }
+    for go in WITH_PROFILES {
+        all.push(("alloc", go, Variant::Profiled));
     }
     for release in pins::GO {
         for (stripped, twin) in TWINS {

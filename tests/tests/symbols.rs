@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use heaptap::address::VAddr;
 use heaptap::gobin::symbols::{Symbol, Symbols};
 use heaptap::gobin::{GoBinary, layout};
-use heaptap_tests::catalog::TWINS;
+use heaptap_tests::catalog::{self, TWINS};
 use heaptap_tests::{Fixture, Variant};
 use object::{Object, ObjectSymbol};
 use xtask::each_release;
@@ -53,29 +53,36 @@ fn expected(symbol: Symbol, go: &str, table: &HashMap<String, u64>) -> Result<Op
     Ok(address.map(VAddr))
 }
 
-fn found_where_they_are(go: &str, name: &str, stripped: Variant, twin: Variant) -> Result<()> {
-    let label = format!("{name} go{go} {}", stripped.name());
-    let twin = Fixture::build(name, go, twin)?;
-    let table = table(&twin)?;
-    let open = |fixture: &Fixture| -> Result<GoBinary> {
-        GoBinary::open(File::open(&fixture.program)?).context("no Go program")
-    };
-    for fixture in [Fixture::build(name, go, stripped)?, twin] {
-        let binary = open(&fixture)?;
-        ensure!(binary.facts().stripped == (fixture.variant == stripped), "{label}: symbols?");
-        let symbols = Symbols::find(&binary, layout::of(binary.facts())?);
-        for symbol in Symbol::ALL {
-            let expected = expected(symbol, go, &table)?;
-            match (symbols.get(symbol), expected) {
-                (Ok(found), Some(expected)) if found == expected => {}
-                // Linked only where the block profiler can be turned on.
-                (Err(_), None) if symbol == Symbol::Ticks && matches!(go, "1.19" | "1.21") => {}
-                (found, expected) => {
-                    bail!("{label}: {symbol}: found {found:?}, the symbol table has {expected:?}")
-                }
+/// What is found in a program, compared with a symbol table: never another place; the symbols that
+/// were not found, with the reason.
+fn not_found(go: &str, fixture: &Fixture, table: &HashMap<String, u64>) -> Result<Vec<String>> {
+    let label = format!("{} go{go} {}", fixture.name, fixture.variant.name());
+    let binary = GoBinary::open(File::open(&fixture.program)?).context("no Go program")?;
+    let symbols = Symbols::find(&binary, layout::of(binary.facts())?);
+    let mut missing = Vec::new();
+    for symbol in Symbol::ALL {
+        match (symbols.get(symbol), expected(symbol, go, table)?) {
+            (Ok(found), Some(expected)) if found == expected => {}
+            // Linked only where the block profiler can be turned on.
+            (Err(_), None) if symbol == Symbol::Ticks && matches!(go, "1.19" | "1.21") => {}
+            (Err(error), Some(_)) => missing.push(error.to_string()),
+            (found, expected) => {
+                bail!("{label}: {symbol}: found {found:?}, the symbol table has {expected:?}")
             }
         }
-        ensure!(symbols.wait_reasons() >= 27, "{label}: {} reasons", symbols.wait_reasons());
+    }
+    ensure!(symbols.wait_reasons() >= 27, "{label}: {} reasons", symbols.wait_reasons());
+    Ok(missing)
+}
+
+fn found_where_they_are(go: &str, name: &str, stripped: Variant, twin: Variant) -> Result<()> {
+    let twin = Fixture::build(name, go, twin)?;
+    let table = table(&twin)?;
+    let stripped = Fixture::build(name, go, stripped)?;
+    ensure!(self::table(&stripped)?.is_empty(), "{} has symbols", stripped.program.display());
+    for fixture in [stripped, twin] {
+        let missing = not_found(go, &fixture, &table)?;
+        ensure!(missing.is_empty(), "{}: {missing:?}", fixture.program.display());
     }
     Ok(())
 }
@@ -90,3 +97,14 @@ fn all_variants(go: &str) -> Result<()> {
 }
 
 each_release!(all_variants);
+
+/// A profile (PGO) inlines what is hot and moves code about.
+#[test]
+fn in_programs_built_with_a_profile() -> Result<()> {
+    for go in catalog::WITH_PROFILES {
+        let profiled = Fixture::build("alloc", go, Variant::Profiled)?;
+        let missing = not_found(go, &profiled, &table(&profiled)?)?;
+        ensure!(missing.is_empty(), "go{go}: {missing:?}");
+    }
+    Ok(())
+}
