@@ -66,11 +66,15 @@ pub fn run_command(mut command: Command) -> Result<Ended> {
 }
 
 impl Recording {
-    /// Starts `heaptap record` with these arguments and waits until all probes are attached.
+    /// Starts `heaptap record` with these arguments and waits until all probes are attached. In mode
+    /// exact unless they name another.
     pub fn start<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Recording> {
+        let args: Vec<I> = args.into_iter().collect();
+        let names_mode = args.iter().any(|arg| arg.as_ref() == "--mode");
         let mut child = Command::new(program()?)
             .arg("record")
             .args(args)
+            .args(if names_mode { &[][..] } else { &["--mode", "exact"] })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -54,8 +54,17 @@ pub struct Stack {
     /// Half-widths of the 95 % confidence intervals; empty when values are exact.
     pub error: Vec<f64>,
     pub go_type: Option<String>,
+    /// How old objects became, in mode sample.
+    pub ages: Option<Ages>,
     /// Innermost first.
     pub frames: Vec<StackFrame>,
+}
+
+/// Objects by class of age.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ages {
+    pub freed: Vec<u64>,
+    pub live: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -43,12 +43,17 @@ counters! {
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
     Forwarded, "forwarded", false, "calls between mallocgc and a size-specialised function, counted at the other";
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
+    FreedUnknown, "freed_unknown", false, "sampled objects that were freed and had been allocated before the recording";
+    OtherSpecial, "other_specials", false, "freed finalizers and the like, which are no samples";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
     HashCollision, "lost_hash_collision", true, "events whose stack hash met a different stack";
     ScratchBusy, "lost_scratch_busy", true, "events that found every scratch buffer of their CPU in use";
     SpanUnread, "lost_span_unread", true, "span events whose span could not be read";
+    ObjectsFull, "lost_objects_full", true, "sampled objects whose end will not be seen because the table of objects is full (--max-objects)";
+    FreedFull, "lost_freed_full", true, "freed objects that were not counted because the table of stacks that free is full (--max-stacks)";
+    SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full";
 }
 

@@ -57,6 +57,10 @@ pub struct ProcEntry {
     pub span_alloc_count: u32,
     pub span_alloc_count_before: u32,
     pub span_elemsize: u32,
+    /// Byte offset of `kind` (u8) in `runtime.special`, and the kind of a sampled object; used by the
+    /// sample probe only.
+    pub special_kind: u32,
+    pub special_is_profile: u32,
     pub _pad: u32,
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
@@ -71,7 +75,8 @@ pub struct StackKey {
     pub image: u32,
     /// [`Cookie::site`].
     pub site: u32,
-    /// What splits one stack further: the type word (`--by type`), the span class (span mode), or 0.
+    /// What splits one stack further: the type word (`--by type`), the span class (span mode), the
+    /// slot's size (sample mode), or 0.
     pub class: u64,
     /// Hash of the stack's addresses; the stack itself is compared before anything is added.
     pub hash: u64,
@@ -96,6 +101,50 @@ pub struct StackValue {
     pub flags: u32,
     /// Return addresses, innermost first.
     pub pcs: [u64; MAX_DEPTH],
+}
+
+/// A sampled object that has not been freed yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ObjectKey {
+    /// [`ProcEntry::image`].
+    pub image: u32,
+    pub _pad: u32,
+    /// Address of the object.
+    pub address: u64,
+}
+
+/// Who allocated a sampled object, and when.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ObjectValue {
+    pub stack: StackKey,
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub born: u64,
+}
+
+/// Sampled objects of one stack that were freed, by how long they lived.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FreedValue {
+    /// See [`age_class`].
+    pub by_age: [u64; AGES],
+}
+
+/// Classes of age: see [`age_class`].
+pub const AGES: usize = 24;
+
+/// The class of an age: 0 is below 2^20 ns (about 1 ms), each next one is twice as wide, and the
+/// last has no end (above about 1.2 hours).
+#[inline(always)]
+pub const fn age_class(nanoseconds: u64) -> usize {
+    let mut rest = nanoseconds >> 20;
+    let mut class = 0;
+    while class < AGES - 1 && rest != 0 {
+        rest >>= 1;
+        class += 1;
+    }
+    class
 }
 
 /// One event's working memory, one of [`SCRATCH_SLOTS`] of a CPU.
@@ -131,8 +180,11 @@ pub const NOTICE_EXIT: u32 = 2;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 48);
+    assert!(size_of::<ProcEntry>() == 56);
     assert!(size_of::<StackKey>() == 24);
+    assert!(size_of::<ObjectKey>() == 16);
+    assert!(size_of::<ObjectValue>() == 32);
+    assert!(size_of::<FreedValue>() == 8 * AGES);
     assert!(offset_of!(StackKey, hash) == 16);
     assert!(size_of::<StackValue>() == 40 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 40);
@@ -152,11 +204,24 @@ mod pod {
     unsafe impl aya::Pod for super::Notice {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Scratch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ObjectKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ObjectValue {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::FreedValue {}
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Cookie;
+    use super::{AGES, Cookie, age_class};
+
+    #[test]
+    fn ages_are_classes_that_double() {
+        assert_eq!([0, (1 << 20) - 1, 1 << 20, 1 << 21].map(age_class), [0, 0, 1, 2]);
+        assert_eq!(age_class((1 << 42) - 1), AGES - 2);
+        assert_eq!([1 << 42, u64::MAX].map(age_class), [AGES - 1; 2]);
+    }
 
     #[test]
     fn cookie_survives_the_trip() {

@@ -28,6 +28,6 @@ pub fn alloc(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let class = if BY_TYPE.load() != 0 { regs.arg1 } else { 0 };
-    keep(&ctx, &hit, &regs, class, &Amount { weight: 1, bytes: size });
+    let _ = keep(&ctx, &hit, &regs, class, &Amount { weight: 1, bytes: size });
     0
 }

@@ -14,6 +14,7 @@ mod empty;
 mod maps;
 mod process;
 mod regs;
+mod sample;
 mod scratch;
 mod span;
 mod target;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     counter::COUNTERS as COUNTER_SLOTS,
-    record::{SCRATCH_SLOTS, Scratch},
+    record::{FreedValue, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch},
 };
 
 /// Who is traced, by tgid.
@@ -18,6 +18,14 @@ pub static PROCESSES: HashMap<u32, ProcEntry> = HashMap::with_max_entries(1024, 
 /// Counts and the stack itself, by image, site, class and hash.
 #[map]
 pub static STACKS: HashMap<StackKey, StackValue> = HashMap::with_max_entries(16384, 0);
+
+/// Sampled objects that are alive, for the sample probe; sized when it is used.
+#[map]
+pub static OBJECTS: HashMap<ObjectKey, ObjectValue> = HashMap::with_max_entries(1, 0);
+
+/// Sampled objects that were freed, by the stack that allocated them; sized when it is used.
+#[map]
+pub static FREED: HashMap<StackKey, FreedValue> = HashMap::with_max_entries(1, 0);
 
 /// One counter for each way to leave.
 #[map]

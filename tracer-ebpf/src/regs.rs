@@ -9,9 +9,10 @@ pub struct Regs {
     pub sp: u64,
     /// The caller's frame pointer, at P.
     pub fp: u64,
-    /// Integer arguments in order: RAX, RBX on amd64.
+    /// Integer arguments in order: RAX, RBX, RCX on amd64.
     pub arg0: u64,
     pub arg1: u64,
+    pub arg2: u64,
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -19,5 +20,5 @@ pub struct Regs {
 pub fn read(ctx: &ProbeContext) -> Regs {
     // SAFETY: the kernel hands the program a valid pt_regs; the verifier checks each access.
     let regs = unsafe { &*ctx.regs };
-    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx }
+    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx, arg2: regs.rcx }
 }

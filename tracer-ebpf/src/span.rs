@@ -86,6 +86,6 @@ pub fn span_large(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
     // Large objects have class 0; each one is seen, so its weight has no spread.
-    keep(&ctx, &hit, &regs, 0, &Amount { weight: 1, bytes: regs.arg1 });
+    let _ = keep(&ctx, &hit, &regs, 0, &Amount { weight: 1, bytes: regs.arg1 });
     0
 }

@@ -85,16 +85,22 @@ pub fn read_word(at: u64) -> Option<u64> {
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(at as *const u64) }.ok()
 }
 
-/// Walks the stack and adds the amount to it.
+/// Walks the stack and adds the amount to it. Returns what it is kept under; nothing when it is lost.
 #[inline(always)]
-pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amount) {
-    let Some(mut owned) = Owned::take() else { return };
+pub fn keep(
+    ctx: &ProbeContext,
+    hit: &Hit,
+    regs: &Regs,
+    class: u64,
+    amount: &Amount,
+) -> Option<StackKey> {
+    let mut owned = Owned::take()?;
     let scratch = owned.get();
     let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
     if walked.depth == 0 {
         count(Counter::StackUnread);
         warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.image);
-        return;
+        return None;
     }
     if walked.flags & STACK_TRUNCATED != 0 {
         count(Counter::Truncated);
@@ -103,14 +109,15 @@ pub fn keep(ctx: &ProbeContext, hit: &Hit, regs: &Regs, class: u64, amount: &Amo
     let fresh = &mut scratch.value;
     fresh.depth = walked.depth;
     fresh.flags = walked.flags;
-    let Some(kept) = find_or_insert(&key, fresh) else { return };
+    let kept = find_or_insert(&key, fresh)?;
     if !same_stack(kept, fresh) {
         count(Counter::HashCollision);
         warn!(ctx, "two stacks with hash {:x} in image {}", walked.hash, hit.image);
-        return;
+        return None;
     }
     add(kept, amount);
     scratch.recorded = scratch.recorded.wrapping_add(1);
+    Some(key)
 }
 
 #[inline(always)]

@@ -25,7 +25,11 @@ pub fn run() -> Result<()> {
     let (svg, pprof) = (paths::repo().join("demo.svg"), paths::repo().join("demo.pb.gz"));
     println!("demo: recording every allocation for 5 s");
     let mut record = as_root(&heaptap)?;
-    record.args(["record", "-p", &pid, "-d", "5", "-o"]).arg(&svg).arg("-o").arg(&pprof);
+    record
+        .args(["record", "-p", &pid, "-d", "5", "--mode", "exact", "-o"])
+        .arg(&svg)
+        .arg("-o")
+        .arg(&pprof);
     process::loud(record.args(["-o", "-", "--top", "10"]))?;
     drop(server);
     println!("\ndemo: the server is stopped. Look at");

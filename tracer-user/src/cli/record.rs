@@ -10,6 +10,7 @@ use super::{Refusal, value};
 use crate::host::Selection;
 use crate::output::{self, Format};
 use crate::profile::Source;
+use crate::runtime::sampler::MAX_RATE;
 
 /// What to record and what to do with it. Nothing in it has been checked against the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +19,8 @@ pub struct Config {
     pub selection: Selection,
     /// How long; nothing means until Ctrl-C, or until the last selected process has ended.
     pub duration: Option<Duration>,
-    /// By which way to see.
-    pub source: Source,
+    /// By which way to see; nothing: the cheapest that sees every selected process.
+    pub source: Option<Source>,
     /// Where to, in the order given, without duplicates. Empty: a table on standard output.
     pub outputs: Vec<PathBuf>,
     /// What is shown where only one value can be, and what stacks are ranked by.
@@ -30,6 +31,12 @@ pub struct Config {
     pub runtime_frames: bool,
     /// Size of the kernel's table of stacks.
     pub max_stacks: u32,
+    /// Size of the kernel's table of sampled objects.
+    pub max_objects: u32,
+    /// Turn on samplers that are off, with this many bytes between samples.
+    pub enable_sampler: Option<u64>,
+    /// Only stacks that keep nothing of what they allocate.
+    pub short_lived: bool,
     /// Rows of the table.
     pub top: usize,
     /// No progress line and no remarks on standard error.
@@ -70,10 +77,15 @@ pub enum Color {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Mode {
-    /// Count every allocation: one trap for each
-    Exact,
-    /// Estimate from slow-path allocations only: far fewer traps
+    /// The cheapest of the others that sees all selected processes
+    Auto,
+    /// Follow the objects that the runtime itself samples, from allocation to free: about one trap
+    /// for 512 KiB; the program's sampler must be on
+    Sample,
+    /// Estimate from slow-path allocations: about one trap for 8 KiB; any program
     Span,
+    /// Count every allocation: one trap for each; any program
+    Exact,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -112,13 +124,25 @@ pub(super) struct Flags {
     duration: Option<Duration>,
 
     /// How to see allocations
-    #[arg(long, value_enum, default_value_t = Mode::Exact, help_heading = "How to record")]
+    #[arg(long, value_enum, default_value_t = Mode::Auto, help_heading = "How to record")]
     mode: Mode,
 
     /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
     #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_stacks: u32,
+
+    /// Sampled objects that the kernel has room to follow in mode sample (about 0.1 KiB each)
+    #[arg(long, value_name = "N", default_value_t = 65536, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    max_objects: u32,
+
+    /// Turn a sampler that is off on while recording, one sample for BYTES [default: 524288], by
+    /// writing one word into the program; at the end it is off again
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "524288", help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_RATE))]
+    enable_sampler: Option<u64>,
 
     /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
     /// standard output; may be repeated [default: -]
@@ -132,6 +156,10 @@ pub(super) struct Flags {
     /// What stacks end in
     #[arg(long, value_enum, default_value_t = By::Stack, help_heading = "What to show")]
     by: By,
+
+    /// Only stacks of which every object seen was freed again (mode sample): the garbage makers
+    #[arg(long, help_heading = "What to show")]
+    short_lived: bool,
 
     /// Keep the runtime's own allocation functions (newobject, mallocgc, ...) in stacks
     #[arg(long, help_heading = "What to show")]
@@ -184,12 +212,27 @@ impl Flags {
             }
         };
         let source = match self.mode {
-            Mode::Exact => Source::Exact,
-            Mode::Span => Source::Span,
+            Mode::Exact => Some(Source::Exact),
+            Mode::Span => Some(Source::Span),
+            Mode::Sample => Some(Source::Sample),
+            // Only one of them can do these.
+            Mode::Auto if self.by == By::Type => Some(Source::Exact),
+            Mode::Auto if self.short_lived || self.enable_sampler.is_some() => Some(Source::Sample),
+            Mode::Auto => None,
         };
-        if self.by == By::Type && source != Source::Exact {
+        if self.by == By::Type && source != Some(Source::Exact) {
             return Err(Refusal::usage(
                 "--by type needs --mode exact: the other sites do not see the type",
+            ));
+        }
+        if self.enable_sampler.is_some() && source != Some(Source::Sample) {
+            return Err(Refusal::usage(
+                "--enable-sampler needs --mode sample: the others need none",
+            ));
+        }
+        if self.short_lived && source != Some(Source::Sample) {
+            return Err(Refusal::usage(
+                "--short-lived needs --mode sample: only there are objects followed to their end",
             ));
         }
         Ok(Config {
@@ -201,6 +244,9 @@ impl Flags {
             by: self.by,
             runtime_frames: self.runtime_frames,
             max_stacks: self.max_stacks,
+            max_objects: self.max_objects,
+            enable_sampler: self.enable_sampler,
+            short_lived: self.short_lived,
             top: usize::try_from(self.top).unwrap_or(usize::MAX),
             quiet: self.quiet,
             perf_events: self.perf_events,
@@ -257,12 +303,15 @@ mod tests {
             Config {
                 selection: Selection::All,
                 duration: None,
-                source: Source::Exact,
+                source: None,
                 outputs: vec![],
                 value: Value::Bytes,
                 by: By::Stack,
                 runtime_frames: false,
                 max_stacks: 16384,
+                max_objects: 65536,
+                enable_sampler: None,
+                short_lived: false,
                 top: 20,
                 quiet: false,
                 kernel_log: None,
@@ -275,7 +324,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --runtime-frames --max-stacks 512 \
+                     -o d.json --value objects --by stack --runtime-frames --max-stacks 512 --max-objects 9 \
                      --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
@@ -283,12 +332,15 @@ mod tests {
             Config {
                 selection: Selection::Pids(vec![5, 7]),
                 duration: Some(Duration::from_millis(1500)),
-                source: Source::Span,
+                source: Some(Source::Span),
                 outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
                 value: Value::Objects,
                 by: By::Stack,
                 runtime_frames: true,
                 max_stacks: 512,
+                max_objects: 9,
+                enable_sampler: None,
+                short_lived: false,
                 top: 3,
                 quiet: true,
                 kernel_log: Some(log::Level::Debug),
@@ -334,6 +386,19 @@ mod tests {
     }
 
     #[test]
+    fn the_sampler_is_turned_on_only_where_it_is_used() {
+        let flags = ["--all", "--enable-sampler"];
+        assert_eq!(config(&flags).enable_sampler, Some(524_288));
+        assert_eq!(config(&flags).source, Some(Source::Sample));
+        assert_eq!(config(&["--all", "--enable-sampler=4096"]).enable_sampler, Some(4096));
+        for mode in ["exact", "span"] {
+            let refused = refusal(&["--all", "--enable-sampler", "--mode", mode]);
+            assert!(refused.contains("--mode sample"), "{refused}");
+        }
+        assert!(refusal(&["--all", "--enable-sampler=0"]).contains("--enable-sampler"));
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_with_what_is_expected() {
         assert!(refusal(&["-p", "0"]).contains("expected a process id"));
         assert!(refusal(&["-p", "-5"]).contains("-5"));
@@ -342,7 +407,10 @@ mod tests {
         assert!(refusal(&["--all", "--top", "0"]).contains("--top"));
         assert!(refusal(&["--all", "--max-stacks", "0"]).contains("--max-stacks"));
         assert!(refusal(&["--all", "--max-stacks", "1048577"]).contains("--max-stacks"));
-        assert!(refusal(&["--all", "--mode", "sample"]).contains("possible values: exact, span"));
+        assert!(
+            refusal(&["--all", "--mode", "guess"])
+                .contains("possible values: auto, sample, span, exact")
+        );
         assert!(refusal(&["--all", "--by", "type", "--mode", "span"]).contains("--mode exact"));
     }
 }

@@ -57,6 +57,15 @@ pub struct SpanSites {
     pub large: Site,
 }
 
+/// Sites of the runtime's own sampler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleSites {
+    /// An object is sampled.
+    pub alloc: Site,
+    /// An object that has a record (a sampled one does) is freed.
+    pub free: Site,
+}
+
 /// Why there is no site.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
@@ -160,13 +169,29 @@ pub fn span_sites(binary: &GoBinary) -> Result<SpanSites, SiteError> {
         "runtime.(*mcache).releaseAll",
         "runtime.(*mcache).allocLarge",
     ];
+    let [refill, release, large] = whole_functions(binary, names)?;
+    Ok(SpanSites { refill, release, large })
+}
+
+/// Sites of the sample probe.
+pub fn sample_sites(binary: &GoBinary) -> Result<SampleSites, SiteError> {
+    let [alloc, free] = whole_functions(binary, ["runtime.profilealloc", "runtime.freeSpecial"])?;
+    Ok(SampleSites { alloc, free })
+}
+
+/// P of functions that must not have been inlined anywhere.
+fn whole_functions<const N: usize>(
+    binary: &GoBinary,
+    names: [&'static str; N],
+) -> Result<[Site; N], SiteError> {
+    let mut sites = Vec::new();
     for (function, into) in names.into_iter().zip(binary.find_inlined(&names)) {
         if let Some(into) = into.first() {
             return Err(SiteError::Inlined { function, into: into.name.to_string() });
         }
+        sites.push(site_at_p(binary, function)?);
     }
-    let [refill, release, large] = names.map(|name| site_at_p(binary, name));
-    Ok(SpanSites { refill: refill?, release: release?, large: large? })
+    sites.try_into().map_err(|_| SiteError::NoFunction(names.join(", ")))
 }
 
 /// P of a function: the instruction after its stack check, or its first one when it has none.

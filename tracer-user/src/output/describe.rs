@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, INUSE_SPACE, Process, Profile, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, INUSE_SPACE, Process, Profile, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -63,6 +63,7 @@ pub fn method(profile: &Profile) -> String {
     let how = match meta.source {
         Source::Exact => "exact: every allocation counted",
         Source::Span => "estimate: allocations sampled where a span ran out",
+        Source::Sample => "estimate: objects sampled by the runtime, from allocation to free",
         Source::Records => "as the runtime's own records have it",
     };
     let how = printable(meta.method.as_deref().unwrap_or(how));
@@ -81,6 +82,9 @@ pub fn totals(profile: &Profile) -> String {
     let inuse = profile.value_of_kind(INUSE_SPACE);
     let space = profile.value_of_kind(ALLOC_SPACE);
     let mut line = match (inuse, space) {
+        (Some(inuse), Some(space)) if meta.source == Source::Sample => {
+            format!("allocated {}, of it in use at the end {}", joined(space), joined(inuse))
+        }
         (Some(inuse), Some(space)) => {
             format!("in use {}; allocated since the start {}", joined(inuse), joined(space))
         }
@@ -134,6 +138,44 @@ pub fn losses(profile: &Profile) -> Vec<String> {
         format!("lost: {}{part} {}", grouped(counter.count), counter.help)
     })
     .collect()
+}
+
+/// What became of a stack's objects: `1,300 objects: 90 % freed, half of them within 16 ms; ▂▅█▁`.
+pub fn lives(ages: &Ages) -> String {
+    let sum = |counts: &[u64]| counts.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+    let (freed, live) = (sum(&ages.freed), sum(&ages.live));
+    let all = freed.saturating_add(live);
+    let Some(class) = ages.median_life() else {
+        return format!("none of {} was freed", counted(live, "object"));
+    };
+    let half = match class {
+        class if class + 1 == AGES => format!("after {}", short(Ages::bound(class - 1))),
+        class => format!("within {}", short(Ages::bound(class))),
+    };
+    format!("{} freed, half of them {half}  {}", share(freed, all), bars(&ages.freed))
+}
+
+/// A length as a round number of its largest unit.
+fn short(length: Duration) -> String {
+    match length.as_secs_f64() {
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
+}
+
+/// Counts as bars, from the first that is not 0 to the last.
+fn bars(counts: &[u64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let first = counts.iter().position(|n| *n > 0).unwrap_or(0);
+    let last = counts.iter().rposition(|n| *n > 0).map_or(first, |last| last + 1);
+    let bar = |n: &u64| match *n {
+        0 => ' ',
+        n => BARS[((n as u128 * 8).div_ceil(most as u128) as usize).clamp(1, 8) - 1],
+    };
+    counts[first..last].iter().map(bar).collect()
 }
 
 /// Whether the numbers are complete, in one line.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::profile::{BinaryId, Frame, Label, LabelValue, Profile, Sample};
+use crate::profile::{AGES, Ages, BinaryId, Frame, Label, LabelValue, Profile, Sample};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.profile/1";
@@ -42,6 +42,8 @@ struct Meta<'a> {
     default_value: usize,
     period: Option<Period>,
     totals: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    age_bounds_ns: Vec<u64>,
     lost_events: u64,
 }
 
@@ -89,9 +91,18 @@ struct Stack<'a> {
     process: u32,
     values: &'a [u64],
     error: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ages: Option<StackAges<'a>>,
     go_type: Option<&'a str>,
     labels: Labels<'a>,
     frames: Frames<'a>,
+}
+
+/// Objects by class of age; where classes end is [`Meta::age_bounds_ns`].
+#[derive(Serialize)]
+struct StackAges<'a> {
+    freed: &'a [u64],
+    live: &'a [u64],
 }
 
 #[derive(Serialize)]
@@ -128,6 +139,7 @@ impl Serialize for Stacks<'_> {
             process: sample.process.0,
             values: &sample.values,
             error: &sample.error,
+            ages: sample.ages.as_deref().map(|a| StackAges { freed: &a.freed, live: &a.live }),
             go_type: sample.go_type.map(|name| profile.names.text(name)),
             labels: Labels(profile, &sample.labels),
             frames: Frames(profile, sample),
@@ -222,6 +234,7 @@ impl<'a> Meta<'a> {
                 unit: period.of.unit,
                 length: period.length,
             }),
+            age_bounds_ns: age_bounds(profile),
             totals: values.map(|v| profile.total(v)).collect(),
             lost_events: meta.lost(),
         }
@@ -250,6 +263,14 @@ impl<'a> Binary<'a> {
             text_offset: Hex(binary.text_offset),
         }
     }
+}
+
+/// Where classes of age end, the last one excepted; nothing when no ages are known.
+fn age_bounds(profile: &Profile) -> Vec<u64> {
+    if profile.samples.iter().all(|sample| sample.ages.is_none()) {
+        return Vec::new();
+    }
+    (0..AGES - 1).map(|class| Ages::bound(class).as_nanos() as u64).collect()
 }
 
 #[cfg(test)]

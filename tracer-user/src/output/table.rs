@@ -115,6 +115,10 @@ impl Table<'_> {
                 line.push_str(&format!("   {} ({})", printable(&process.comm), process.pid));
             }
             self.line(&keep_start(&line, self.style.width), Paint::Bold)?;
+            if let Some(ages) = one.sum.ages.as_deref() {
+                let lives = format!("{:INDENT$}{}", "", describe::lives(ages));
+                self.line(&keep_start(&lives, self.style.width), Paint::Plain)?;
+            }
             let frames: Vec<&Frame> = one.sum.frames.iter().map(|id| ranking.frame(*id)).collect();
             self.frames(&frames, one.left_out.as_ref())?;
         }

@@ -6,7 +6,7 @@
 use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
-    estimates::Estimates,
+    estimates::{Drained, Estimates},
     naming::{self, Namer, Natives},
     targets::{Image, Tapped, Targets},
 };
@@ -20,10 +20,11 @@ use crate::{
 const UNSEEN: &str = "[no span used up: who allocated it was not seen]";
 
 /// Makes the profile. `by_type` says that a raw stack's class is a type.
-pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) -> Profile {
+pub fn assemble(drained: &Drained, targets: &Targets, meta: Meta, by_type: bool) -> Profile {
     let mut profile = Profile::new(meta);
     add_processes(&mut profile, targets);
-    let estimates = Estimates::new(profile.meta.source, raw, targets);
+    let estimates = Estimates::new(profile.meta.source, drained, targets);
+    let raw = &drained.stacks[..];
     let mut namers: Vec<Namer> = (targets.binaries.iter().enumerate())
         .map(|(i, tapped)| Namer::new(tapped.go.clone(), BinaryId(i as u32)))
         .collect();
@@ -64,6 +65,7 @@ pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) 
             error: worth.error,
             go_type,
             labels: Vec::new(),
+            ages: worth.ages,
         });
     }
     for (image, values) in estimates.unseen() {
@@ -76,6 +78,7 @@ pub fn assemble(raw: &[RawStack], targets: &Targets, meta: Meta, by_type: bool) 
             error,
             go_type: None,
             labels: Vec::new(),
+            ages: None,
         });
     }
     if broken > 0 {

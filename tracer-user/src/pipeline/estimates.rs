@@ -5,15 +5,25 @@
 
 use std::collections::HashMap;
 
+use tracer_common::StackKey;
+
 use super::targets::Targets;
 use crate::{
     gobin::layout::SIZE_CLASSES,
-    probe::{Program, RawStack},
+    probe::{self, Program, RawStack},
     profile::{
-        Source,
+        self, AGES, Source,
         estimate::{self, Class, Weights},
     },
 };
+
+/// What a recording left in the kernel.
+#[derive(Debug, Default)]
+pub struct Drained {
+    pub stacks: Vec<RawStack>,
+    /// Empty but in mode sample.
+    pub ages: HashMap<StackKey, probe::Ages>,
+}
 
 /// Values of one stack, in the order of the profile's value types.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +31,7 @@ pub struct Worth {
     pub values: Vec<u64>,
     /// Half-widths of 95 % intervals; empty when values are exact.
     pub error: Vec<f64>,
+    pub ages: Option<Box<profile::Ages>>,
 }
 
 /// Knows what the stacks of a recording stand for.
@@ -29,14 +40,21 @@ pub enum Estimates {
     Exact,
     /// The objects of spans, by image and span class.
     Span(HashMap<(u32, u64), Class>),
+    /// The objects that the runtime's sampler left out: its rate by image, and what became of samples.
+    Sample { rates: HashMap<u32, u64>, ages: HashMap<StackKey, probe::Ages> },
 }
 
 impl Estimates {
     /// From all stacks of a recording.
-    pub fn new(source: Source, raw: &[RawStack], targets: &Targets) -> Self {
+    pub fn new(source: Source, raw: &Drained, targets: &Targets) -> Self {
         match source {
             Source::Exact | Source::Records => Estimates::Exact,
-            Source::Span => Estimates::Span(classes(raw, targets)),
+            Source::Span => Estimates::Span(classes(&raw.stacks, targets)),
+            Source::Sample => {
+                let images = targets.images.iter().zip(1..);
+                let rates = images.map(|(image, number)| (number, image.sampler_rate)).collect();
+                Estimates::Sample { rates, ages: raw.ages.clone() }
+            }
         }
     }
 
@@ -49,7 +67,7 @@ impl Estimates {
         }
         match self {
             Estimates::Exact => {
-                Some(Worth { values: vec![raw.objects, raw.bytes], error: Vec::new() })
+                Some(Worth { values: vec![raw.objects, raw.bytes], error: Vec::new(), ages: None })
             }
             Estimates::Span(classes) => {
                 let class = classes.get(&class_of(raw)).copied().unwrap_or_default();
@@ -61,7 +79,14 @@ impl Estimates {
                 Some(Worth {
                     values: vec![objects.round() as u64, (objects * slot).round() as u64],
                     error: vec![width, width * slot],
+                    ages: None,
                 })
+            }
+            Estimates::Sample { rates, ages } => {
+                let size = raw.key.class;
+                let rate = rates.get(&raw.key.image).copied().unwrap_or(0);
+                let ages = ages.get(&raw.key).copied().unwrap_or_default();
+                Some(sampled(raw.hits, size, estimate::chance(size, rate), &ages))
             }
         }
     }
@@ -81,6 +106,20 @@ impl Estimates {
         images.sort();
         images
     }
+}
+
+/// What samples of one size stand for: allocated and still live, each as objects and bytes.
+fn sampled(hits: u64, size: u64, chance: f64, ages: &probe::Ages) -> Worth {
+    let live: u64 = ages.live.iter().sum();
+    let (mut values, mut error) = (Vec::new(), Vec::new());
+    for hits in [hits, live] {
+        let (objects, width) = (hits as f64 / chance, estimate::sampled_half_width(hits, chance));
+        values.extend([objects.round() as u64, (objects * size as f64).round() as u64]);
+        error.extend([width, width * size as f64]);
+    }
+    let scaled = |counts: &[u64; AGES]| counts.map(|n| (n as f64 / chance).round() as u64);
+    let ages = profile::Ages { freed: scaled(&ages.freed), live: scaled(&ages.live) };
+    Worth { values, error, ages: Some(Box::new(ages)) }
 }
 
 /// Sums over each span class of each image. Large objects are class 0.

@@ -6,6 +6,7 @@
 mod assemble;
 mod doctor;
 mod estimates;
+mod mode;
 mod naming;
 mod opened;
 mod programs;

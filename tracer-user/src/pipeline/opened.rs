@@ -22,8 +22,16 @@ pub struct LiveProcess {
 /// Opens processes; keeps what is known of their files.
 #[derive(Default)]
 pub struct Opener {
-    /// A file that is held open keeps its inode number to itself.
-    programs: Vec<(u64, u64, Arc<Program>)>,
+    files: Vec<OpenedFile>,
+}
+
+/// A file that processes run. It is held open and keeps its inode number to itself.
+struct OpenedFile {
+    dev: u64,
+    ino: u64,
+    go: Arc<GoBinary>,
+    /// Nothing until it is asked for.
+    program: Option<Arc<Program>>,
 }
 
 impl Opener {
@@ -34,27 +42,42 @@ impl Opener {
     pub fn open(&mut self, pid: u32) -> Result<LiveProcess, Failure> {
         let process = host::process(pid).map_err(not_readable)?;
         let exe = host::open_exe(pid).map_err(not_readable)?;
-        let program = self.program(&exe)?;
+        let named = |f: Failure| Failure::new(f.exit, format!("process {pid}: {f}"));
+        let program = self.program(&exe).map_err(named)?;
         let bias = load_bias(&exe, &program.go)?;
         let path = exe.path.to_string_lossy().into_owned();
         Ok(LiveProcess { process, path, live: live(&exe, program, bias)? })
     }
 
-    fn program(&mut self, exe: &ExeFile) -> Result<Arc<Program>, Failure> {
-        let known = self.programs.iter().find(|(dev, ino, _)| (*dev, *ino) == (exe.dev, exe.ino));
-        if let Some((_, _, program)) = known {
+    /// Reads the file that a process runs, unless it is known.
+    pub fn go(&mut self, exe: &ExeFile) -> Result<Arc<GoBinary>, Failure> {
+        self.file(exe).map(|file| Arc::clone(&file.go))
+    }
+
+    /// Finds the runtime's variables and structures, unless they are known.
+    pub fn program(&mut self, exe: &ExeFile) -> Result<Arc<Program>, Failure> {
+        let file = self.file(exe)?;
+        if let Some(program) = &file.program {
             return Ok(Arc::clone(program));
         }
-        let program = go_binary(exe).and_then(|go| {
-            Program::new(Arc::new(go)).map_err(|err| {
-                Failure::new(err.exit(), format!("{}: {err}", exe.path.to_string_lossy()))
-            })
-        });
-        let pid = exe.process.pid;
-        let program = program.map_err(|f| Failure::new(f.exit, format!("process {pid}: {f}")))?;
-        let program = Arc::new(program);
-        self.programs.push((exe.dev, exe.ino, Arc::clone(&program)));
-        Ok(program)
+        let program = Program::new(Arc::clone(&file.go)).map_err(|err| {
+            Failure::new(err.exit(), format!("{}: {err}", exe.path.to_string_lossy()))
+        })?;
+        Ok(Arc::clone(file.program.insert(Arc::new(program))))
+    }
+
+    fn file(&mut self, exe: &ExeFile) -> Result<&mut OpenedFile, Failure> {
+        let known = |file: &OpenedFile| (file.dev, file.ino) == (exe.dev, exe.ino);
+        let at = match self.files.iter().position(known) {
+            Some(at) => at,
+            None => {
+                let go = Arc::new(go_binary(exe)?);
+                let (dev, ino) = (exe.dev, exe.ino);
+                self.files.push(OpenedFile { dev, ino, go, program: None });
+                self.files.len() - 1
+            }
+        };
+        Ok(&mut self.files[at])
     }
 }
 
@@ -76,7 +99,7 @@ pub fn live(
 }
 
 /// Reads the file that a process runs.
-pub fn go_binary(exe: &ExeFile) -> Result<GoBinary, Failure> {
+fn go_binary(exe: &ExeFile) -> Result<GoBinary, Failure> {
     let path = exe.path.to_string_lossy();
     let failure = |exit, why: String| Failure::new(exit, format!("{path}: {why}"));
     let file = exe.file.try_clone().map_err(|err| failure(Exit::Unsupported, err.to_string()))?;

@@ -5,6 +5,7 @@
 //! else happens.
 
 use std::{
+    collections::HashMap,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -20,6 +21,10 @@ use tracer_common::Counter;
 use super::{
     assemble::assemble,
     counted,
+    estimates::Drained,
+    mode,
+    opened::Opener,
+    sampler,
     targets::{Targets, failure},
 };
 use crate::{
@@ -28,7 +33,11 @@ use crate::{
     host::{self, Capability, Selection, Selector},
     output::{self, Sink, Style, TableOptions},
     probe::{self, Kernel, Notice},
-    profile::{ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, Meta, Profile, Source, fold},
+    profile::{
+        ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile,
+        Source, fold,
+    },
+    runtime::sampler::Sampler,
 };
 
 /// How often the progress line is written anew.
@@ -45,8 +54,19 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         // The kernel programs log under their own crate's name.
         env_logger::Builder::new().filter_module("heaptap", level.to_level_filter()).init();
     }
+    let selected = select(&config)?;
+    // Whatever comes from here on, samplers that are turned on are turned off again.
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let mut opener = Opener::default();
+    let samplers = samplers(&config, &mut opener, &selected)?;
+    let pids = selected.iter().map(|process| process.id.pid);
+    let (source, why) = match config.source {
+        Some(source) => (source, None),
+        None => mode::cheapest(&mut opener, pids),
+    };
     let options = probe::Options {
         max_stacks: config.max_stacks,
+        max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         by_type: config.by == By::Type,
         log: config.kernel_log,
         perf_events: config.perf_events,
@@ -54,9 +74,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let mut kernel = Kernel::load(&options).map_err(failure)?;
     kernel.watch_processes().map_err(failure)?;
-    let mut recording = Recording::start(&config, kernel)?;
-    // Who reads that it has begun may send the signal that ends it.
-    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let mut recording = Recording::new(&config, source, opener, kernel);
+    recording.samplers = samplers;
+    recording.notes.extend(why.map(|why| format!("mode {}: {why}", source.word())));
+    recording.start(&config, selected)?;
     recording.announce(&config);
     recording.follow(&config, signals).await?;
     let profile = recording.finish(&config)?;
@@ -65,36 +86,42 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
 /// A recording under way.
 struct Recording {
+    source: Source,
     kernel: Kernel,
     targets: Targets,
+    /// Those that were turned on, by pid; dropped, they are off again.
+    samplers: Vec<(u32, Sampler)>,
     began: Instant,
     started: SystemTime,
+    /// How long it counted, once it has ended.
+    duration: Duration,
     notes: Vec<String>,
 }
 
 impl Recording {
-    /// Attaches to every selected process.
-    fn start(config: &Config, kernel: Kernel) -> Result<Self, Failure> {
+    fn new(config: &Config, source: Source, opener: Opener, kernel: Kernel) -> Self {
         let whole_files = matches!(config.selection, Selection::All | Selection::Exe(_));
-        let mut recording = Self {
+        Self {
+            source,
             kernel,
-            targets: Targets::new(config.source, config.by == By::Type, whole_files),
+            targets: Targets::new(opener, source, config.by == By::Type, whole_files),
+            samplers: Vec::new(),
             began: Instant::now(),
             started: SystemTime::now(),
+            duration: Duration::ZERO,
             notes: Vec::new(),
-        };
-        let not_there = |err: host::Error| Failure::new(err.exit(), err.to_string());
-        let selected = host::select(&config.selection).map_err(not_there)?;
-        if let Some(err) = selected.refused.into_iter().next() {
-            return Err(not_there(err));
         }
+    }
+
+    /// Attaches to every selected process.
+    fn start(&mut self, config: &Config, selected: Vec<host::Process>) -> Result<(), Failure> {
         // A process that is named must be recorded; of many found, those that can be are.
         let named = matches!(config.selection, Selection::Pids(_));
         let mut refused: Vec<Failure> = Vec::new();
-        let found = selected.processes.len();
-        for process in selected.processes {
+        let found = selected.len();
+        for process in selected {
             let pid = process.id.pid;
-            match recording.targets.add(&mut recording.kernel, pid) {
+            match self.targets.add(&mut self.kernel, pid) {
                 Ok(()) => {}
                 Err(failure) if named => return Err(failure),
                 Err(failure) => refused.push(failure),
@@ -102,24 +129,24 @@ impl Recording {
         }
         // What is no Go program was not meant; what is one and can't be traced is told.
         let told = refused.iter().filter(|failure| failure.exit != Exit::Target);
-        recording.notes.extend(told.map(|failure| format!("not recorded: {failure}")));
-        if recording.targets.live() == 0 {
+        self.notes.extend(told.map(|failure| format!("not recorded: {failure}")));
+        if self.targets.live() == 0 {
             let first = refused.into_iter().find(|failure| failure.exit != Exit::Target);
             return Err(first.unwrap_or_else(|| nobody(&config.selection, found)));
         }
-        for tapped in &recording.targets.binaries {
+        for tapped in &self.targets.binaries {
             let why = tapped.incomplete.iter();
-            recording.notes.extend(why.map(|w| format!("NOT COMPLETE: {}: {w}", tapped.path)));
+            self.notes.extend(why.map(|w| format!("NOT COMPLETE: {}: {w}", tapped.path)));
             if let Some(slow) = tapped.sites.iter().find(|planned| !planned.site.emulated) {
-                recording.notes.push(format!(
+                self.notes.push(format!(
                     "{}: the kernel single-steps {} of this Go version; each event costs the \
                      program about ten times as much as with Go 1.21 or later",
                     tapped.path, slow.site.function
                 ));
             }
         }
-        (recording.began, recording.started) = (Instant::now(), SystemTime::now());
-        Ok(recording)
+        (self.began, self.started) = (Instant::now(), SystemTime::now());
+        Ok(())
     }
 
     /// One line on standard error says that it has begun.
@@ -133,7 +160,7 @@ impl Recording {
         // Scripts wait for this line, so it is there with --quiet too.
         eprintln!(
             "heaptap: recording {processes} at {sites}, mode {}, {until}",
-            config.source.word()
+            self.source.word()
         );
         if !config.quiet {
             for note in &self.notes {
@@ -142,7 +169,7 @@ impl Recording {
         }
     }
 
-    /// Waits for the end: the time is up, Ctrl-C, or nobody is left.
+    /// Waits for the end (the time is up, Ctrl-C, or nobody is left) and stops counting.
     async fn follow(
         &mut self,
         config: &Config,
@@ -180,6 +207,13 @@ impl Recording {
         }
         if progress {
             eprint!("\r\x1b[K");
+        }
+        self.targets.deselect_all(&mut self.kernel)?;
+        self.duration = self.began.elapsed();
+        for (pid, sampler) in self.samplers.drain(..) {
+            if let Err(failure) = sampler::restore(pid, sampler) {
+                self.notes.push(failure.to_string());
+            }
         }
         // From here on a second Ctrl-C ends heaptap at once.
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -223,33 +257,40 @@ impl Recording {
         let _ = io::stderr().flush();
     }
 
-    /// Stops counting, detaches, drains, names.
+    /// Detaches, drains, names.
     fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
-        self.targets.deselect_all(&mut self.kernel)?;
-        let duration = self.began.elapsed();
         // Only now is no program under way any more, and what is read below does not move.
         self.kernel.detach();
-        let raw = self.kernel.stacks().map_err(failure)?;
+        let ages = match self.source {
+            Source::Sample => self.kernel.ages().map_err(failure)?,
+            _ => HashMap::new(),
+        };
+        let drained = Drained { stacks: self.kernel.stacks().map_err(failure)?, ages };
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
-        if config.source == Source::Span {
+        if self.source == Source::Span {
             self.notes.push(
                 "stacks have estimates with 95 % intervals, sums are what the runtime counts; sizes \
                  allocated in step with the spans can be off (docs/limits.md)"
                     .to_string(),
             );
         }
+        self.notes.extend(self.targets.changed_rates());
+        let mut value_types = vec![ALLOC_OBJECTS, ALLOC_SPACE];
+        if self.source == Source::Sample {
+            value_types.extend([INUSE_OBJECTS, INUSE_SPACE]);
+        }
         let meta = Meta {
-            source: config.source,
+            source: self.source,
             method: None,
             started: self.started,
-            duration,
-            value_types: vec![ALLOC_OBJECTS, ALLOC_SPACE],
+            duration: self.duration,
+            value_types,
             default_value: match config.value {
                 Value::Objects => 0,
                 Value::Bytes => 1,
             },
-            period: None,
+            period: self.targets.period(),
             counters: counters
                 .into_iter()
                 .filter(|(_, count)| *count > 0)
@@ -263,7 +304,7 @@ impl Recording {
             notes: self.notes,
         };
         let by_type = config.by == By::Type;
-        let mut profile = assemble(&raw, &self.targets, meta, by_type);
+        let mut profile = assemble(&drained, &self.targets, meta, by_type);
         if !config.runtime_frames {
             fold::fold_runtime(&mut profile);
         }
@@ -271,6 +312,9 @@ impl Recording {
             profile.add_type_leaves();
         }
         profile.merge_equal();
+        if config.short_lived {
+            profile.keep_short_lived();
+        }
         Ok(profile)
     }
 }
@@ -291,6 +335,37 @@ fn nobody(selection: &Selection, found: usize) -> Failure {
         (Selection::All | Selection::Pids(_), _) => "no Go program runs here".to_owned(),
     };
     Failure::new(Exit::Target, format!("{what}; heaptap ps lists the Go programs of this host"))
+}
+
+/// Turns on the samplers that are off, when that is asked for. Of processes that were not named, one
+/// that is no Go program or can't be read is left to [`Recording::start`].
+fn samplers(
+    config: &Config,
+    opener: &mut Opener,
+    selected: &[host::Process],
+) -> Result<Vec<(u32, Sampler)>, Failure> {
+    let Some(every) = config.enable_sampler else { return Ok(Vec::new()) };
+    let named = matches!(config.selection, Selection::Pids(_));
+    let mut samplers = Vec::new();
+    for process in selected {
+        let pid = process.id.pid;
+        match opener.open(pid).and_then(|target| sampler::enable(&target, every)) {
+            Ok(on) => samplers.extend(on.map(|sampler| (pid, sampler))),
+            Err(failure) if named => return Err(failure),
+            Err(_) => {}
+        }
+    }
+    Ok(samplers)
+}
+
+/// The processes that are asked for.
+fn select(config: &Config) -> Result<Vec<host::Process>, Failure> {
+    let not_there = |err: host::Error| Failure::new(err.exit(), err.to_string());
+    let selected = host::select(&config.selection).map_err(not_there)?;
+    match selected.refused.into_iter().next() {
+        Some(err) => Err(not_there(err)),
+        None => Ok(selected.processes),
+    }
 }
 
 /// Lets the kernel programs' log through; without one it is never asked.

@@ -14,11 +14,11 @@ use crate::{
     gobin::{GoBinary, sites, sites::Site, types::Types},
     host::{self, Mapping},
     probe::{self, AttachSite, Attachment, Kernel, Program, RawStack, Scope},
-    profile::Source,
+    profile::{Period, SPACE, Source},
     runtime::{self, Live, ProcessMemory},
 };
 
-use super::opened::{go_binary, live, load_bias, not_readable};
+use super::opened::{Opener, live, load_bias, not_readable};
 
 /// A binary whose sites are known.
 pub struct Tapped {
@@ -59,6 +59,10 @@ pub struct Image {
     pub live: bool,
     records: Option<Live<ProcessMemory>>,
     pub cached: Cached,
+    /// `runtime.MemProfileRate` (mode sample; else 0).
+    pub sampler_rate: u64,
+    /// The same at the end, when it was another.
+    pub other_rate: Option<u64>,
 }
 
 /// Objects allocated from the spans that a process's Ps held, by span class (span mode).
@@ -86,6 +90,7 @@ pub struct Library {
 
 /// Everything that is or was traced.
 pub struct Targets {
+    opener: Opener,
     source: Source,
     /// Types will be named.
     by_type: bool,
@@ -101,13 +106,32 @@ const LOOKS: u32 = 5;
 
 impl Targets {
     /// Nobody yet.
-    pub fn new(source: Source, by_type: bool, whole_files: bool) -> Self {
-        Self { source, by_type, whole_files, binaries: Vec::new(), images: Vec::new() }
+    pub fn new(opener: Opener, source: Source, by_type: bool, whole_files: bool) -> Self {
+        Self { opener, source, by_type, whole_files, binaries: Vec::new(), images: Vec::new() }
     }
 
     /// How many processes are being counted.
     pub fn live(&self) -> usize {
         self.images.iter().filter(|image| image.live).count()
+    }
+
+    /// How far apart samples are, where the runtime's sampler makes them and all processes agree.
+    pub fn period(&self) -> Option<Period> {
+        let mut rates = self.images.iter().map(|image| image.sampler_rate);
+        let length = rates.next().filter(|rate| *rate > 0)?;
+        rates.all(|rate| rate == length).then_some(Period { of: SPACE, length })
+    }
+
+    /// Processes whose sampler had another rate at the end than at the start, in sentences.
+    pub fn changed_rates(&self) -> Vec<String> {
+        let changed = |image: &Image| {
+            let (pid, before, now) = (image.process.id.pid, image.sampler_rate, image.other_rate?);
+            Some(format!(
+                "process {pid} set its sampler from {before} to {now} while it was recorded; its \
+                 values are those of {before} throughout"
+            ))
+        };
+        self.images.iter().filter_map(changed).collect()
     }
 
     /// The image behind a key's number.
@@ -143,15 +167,33 @@ impl Targets {
             }
             let number = self.images.len() as u32 + 1;
             let records = self.records(&exe, binary, bias)?;
+            let sampler_rate = match self.source {
+                Source::Sample => rate_that_is_on(pid, records.as_ref())?,
+                _ => 0,
+            };
             kernel.select(pid, &self.entry(number, binary, bias)).map_err(failure)?;
             // From here on an exec is seen by the kernel program; was there one before? One of the
             // same file moves a position-independent program, and changes nothing for others.
             let still = exe.process == process.id && exe.still_runs();
             if still && load_bias(&exe, &self.binaries[binary].go).is_ok_and(|now| now == bias) {
-                let cached = Cached { at_start: in_caches(&records), at_end: None };
+                let at_start = match self.source {
+                    Source::Span => in_caches(&records),
+                    _ => None,
+                };
+                let cached = Cached { at_start, at_end: None };
                 let libraries = self.libraries(pid, binary);
                 let live = true;
-                self.images.push(Image { process, binary, bias, libraries, live, records, cached });
+                self.images.push(Image {
+                    process,
+                    binary,
+                    bias,
+                    libraries,
+                    live,
+                    records,
+                    cached,
+                    sampler_rate,
+                    other_rate: None,
+                });
                 return Ok(());
             }
             kernel.deselect(pid).map_err(failure)?;
@@ -165,7 +207,12 @@ impl Targets {
     /// Stops counting everybody, at once.
     pub fn deselect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
         for image in self.images.iter_mut().filter(|image| image.live) {
-            image.cached.at_end = in_caches(&image.records);
+            if self.source == Source::Span {
+                image.cached.at_end = in_caches(&image.records);
+            }
+            let rate = image.records.as_ref().and_then(|live| live.sampler_rate().ok());
+            image.other_rate =
+                rate.filter(|rate| self.source == Source::Sample && *rate != image.sampler_rate);
             kernel.deselect(image.process.id.pid).map_err(failure)?;
         }
         Ok(())
@@ -192,22 +239,24 @@ impl Targets {
         let pid = exe.process.pid;
         let named =
             |failure: Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
-        self.binaries.push(self.resolve(exe).map_err(named)?);
+        let tapped = self.resolve(exe).map_err(named)?;
+        self.binaries.push(tapped);
         Ok(self.binaries.len() - 1)
     }
 
     /// Opens a binary and finds its sites.
-    fn resolve(&self, exe: &host::ExeFile) -> Result<Tapped, Failure> {
+    fn resolve(&mut self, exe: &host::ExeFile) -> Result<Tapped, Failure> {
         let path = exe.path.to_string_lossy().into_owned();
         let unsupported = |why: String| Failure::new(Exit::Unsupported, format!("{path}: {why}"));
-        let go = go_binary(exe)?;
+        let go = self.opener.go(exe)?;
         if go.facts().loads_plugins {
             return Err(unsupported(
                 "it can load plugins, whose code heaptap can't see; that is not supported".into(),
             ));
         }
         let site_error = |err: sites::SiteError| unsupported(err.to_string());
-        let go = Arc::new(go);
+        let needs_records = |f: Failure| Failure::new(f.exit, format!("{f}; use --mode exact"));
+        let plan = |site, program| PlannedSite { site, program, min_size: 0 };
         let (planned, incomplete, records, mallocgc) = match self.source {
             Source::Exact => {
                 let found = sites::alloc_sites(&go).map_err(site_error)?;
@@ -219,16 +268,23 @@ impl Targets {
                 (sites.collect(), found.incomplete, None, found.mallocgc)
             }
             Source::Span => {
-                let records = runtime::Program::new(Arc::clone(&go))
-                    .map_err(|unknown| unsupported(format!("{unknown}; use --mode exact")))?;
+                let records = self.opener.program(exe).map_err(needs_records)?;
                 let found = sites::span_sites(&go).map_err(site_error)?;
-                let plan = |site, program| PlannedSite { site, program, min_size: 0 };
                 let sites = vec![
                     plan(found.refill, Program::SpanRefill),
                     plan(found.release, Program::SpanRelease),
                     plan(found.large, Program::SpanLarge),
                 ];
-                (sites, None, Some(Arc::new(records)), None)
+                (sites, None, Some(records), None)
+            }
+            Source::Sample => {
+                let records = self.opener.program(exe).map_err(needs_records)?;
+                let found = sites::sample_sites(&go).map_err(site_error)?;
+                let sites = vec![
+                    plan(found.alloc, Program::SampleAlloc),
+                    plan(found.free, Program::SampleFree),
+                ];
+                (sites, None, Some(records), None)
             }
             Source::Records => return Err(unsupported("records are read, not recorded".into())),
         };
@@ -296,6 +352,8 @@ impl Targets {
             span_alloc_count: layout.map_or(0, |l| l.mspan.alloc_count),
             span_alloc_count_before: layout.map_or(0, |l| l.mspan.alloc_count_before_cache),
             span_elemsize: layout.map_or(0, |l| l.mspan.elemsize),
+            special_kind: layout.map_or(0, |l| l.special.kind),
+            special_is_profile: layout.map_or(0, |l| l.special.kind_profile),
             _pad: 0,
             mallocgc: mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
@@ -318,6 +376,27 @@ impl Targets {
             })
             .collect()
     }
+}
+
+/// The rate of a process's sampler.
+///
+/// # Errors
+/// It is off: there is nothing to see.
+fn rate_that_is_on(pid: u32, records: Option<&Live<ProcessMemory>>) -> Result<u64, Failure> {
+    let Some(live) = records else { return Ok(0) };
+    let rate = live
+        .sampler_rate()
+        .map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
+    if rate == 0 {
+        return Err(Failure::new(
+            Exit::Unsupported,
+            format!(
+                "process {pid}: its runtime's sampler is off, as in every program that never reads \
+                 a heap profile; --enable-sampler turns it on, --mode span needs none"
+            ),
+        ));
+    }
+    Ok(rate)
 }
 
 /// What the caches have given by now; nothing when the process is gone or can't be read, which leaves

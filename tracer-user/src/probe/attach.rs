@@ -45,17 +45,33 @@ pub enum Program {
     SpanRelease,
     /// At P of `runtime.(*mcache).allocLarge`.
     SpanLarge,
+    /// At P of `runtime.profilealloc`.
+    SampleAlloc,
+    /// At P of `runtime.freeSpecial`.
+    SampleFree,
     /// Does nothing: what one trap costs without us.
     Empty,
 }
 
 impl Program {
+    /// All that recording attaches.
+    pub const RECORDING: [Program; 6] = [
+        Program::Alloc,
+        Program::SpanRefill,
+        Program::SpanRelease,
+        Program::SpanLarge,
+        Program::SampleAlloc,
+        Program::SampleFree,
+    ];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Program::Alloc => "alloc",
             Program::SpanRefill => "span_refill",
             Program::SpanRelease => "span_release",
             Program::SpanLarge => "span_large",
+            Program::SampleAlloc => "sample_alloc",
+            Program::SampleFree => "sample_free",
             Program::Empty => "empty",
         }
     }

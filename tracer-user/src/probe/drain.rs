@@ -1,17 +1,21 @@
 //! Reads what the kernel programs have kept: stacks, counters, notices, log.
 
-use std::{io, os::fd::AsRawFd};
+use std::{collections::HashMap, io, os::fd::AsRawFd, time::Duration};
 
 use aya::{
     Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap as KernelMap, MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
 use log::Log;
+use nix::time::{ClockId, clock_gettime};
 use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
-    record::{MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT, SCRATCH_SLOTS, Scratch},
+    record::{
+        AGES, FreedValue, MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT, ObjectKey, ObjectValue,
+        SCRATCH_SLOTS, Scratch, age_class,
+    },
 };
 
 use super::{
@@ -35,6 +39,15 @@ pub struct RawStack {
     pub pcs: Vec<RuntimeAddr>,
 }
 
+/// Sampled objects of one stack by class of age (`tracer_common::record::age_class`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ages {
+    /// Those that were freed, by the age that they reached.
+    pub freed: [u64; AGES],
+    /// Those that were not.
+    pub live: [u64; AGES],
+}
+
 /// What a traced process did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -55,10 +68,30 @@ impl Kernel {
     pub fn stacks(&self) -> Result<Vec<RawStack>, Error> {
         let name = "STACKS";
         let failed = |source| Error::Map { map: name, source };
-        let map: HashMap<&MapData, StackKey, StackValue> = map(&self.ebpf, name)?;
+        let map: KernelMap<&MapData, StackKey, StackValue> = map(&self.ebpf, name)?;
         map.iter()
             .map(|entry| entry.map(|(key, value)| raw_stack(key, &value)).map_err(failed))
             .collect()
+    }
+
+    /// What became of sampled objects, by the key of the stack that allocated them (mode sample).
+    /// Ages are as of now.
+    pub fn ages(&self) -> Result<HashMap<StackKey, Ages>, Error> {
+        let mut ages: HashMap<StackKey, Ages> = HashMap::new();
+        let freed: KernelMap<&MapData, StackKey, FreedValue> = map(&self.ebpf, "FREED")?;
+        for entry in freed.iter() {
+            let (stack, freed) = entry.map_err(|source| Error::Map { map: "FREED", source })?;
+            ages.entry(stack).or_default().freed = freed.by_age;
+        }
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Error::Ring(err.into()))?;
+        let now = Duration::from(now).as_nanos() as u64;
+        let objects: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, "OBJECTS")?;
+        for entry in objects.iter() {
+            let (_, object) = entry.map_err(|source| Error::Map { map: "OBJECTS", source })?;
+            let class = age_class(now.saturating_sub(object.born));
+            ages.entry(object.stack).or_default().live[class] += 1;
+        }
+        Ok(ages)
     }
 
     /// Every counter of the kernel programs, summed over CPUs, in `Counter::ALL`'s order.

@@ -20,6 +20,9 @@ use super::{
 pub struct Options {
     /// Distinct stacks kept in the kernel; each takes about 1.1 KiB of kernel memory.
     pub max_stacks: u32,
+    /// Sampled objects that can be followed at once (mode sample); each takes about 0.1 KiB of
+    /// kernel memory. 0 where none is.
+    pub max_objects: u32,
     /// Processes that can be traced at once.
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
@@ -34,6 +37,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_stacks: 16_384,
+            max_objects: 0,
             max_processes: 1_024,
             by_type: false,
             perf_events: false,
@@ -67,6 +71,8 @@ impl Kernel {
             .btf(None)
             .map_max_entries("STACKS", options.max_stacks)
             .map_max_entries("PROCESSES", options.max_processes)
+            .map_max_entries("OBJECTS", options.max_objects.max(1))
+            .map_max_entries("FREED", if options.max_objects > 0 { options.max_stacks } else { 1 })
             .override_global("BY_TYPE", &by_type, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;

@@ -90,6 +90,7 @@ impl Build {
             error: Vec::new(),
             go_type: None,
             labels: Vec::new(),
+            ages: None,
         });
         self
     }

@@ -72,6 +72,23 @@ pub fn half_width(stack: &Weights, class: &Weights) -> f64 {
     weight * (Z * Z / 2.0 + Z * (spread + Z * Z / 4.0).sqrt())
 }
 
+/// How likely the runtime's sampler chooses an object of this size (malloc.go, `nextSample`: points
+/// on the line of allocated bytes, on average `rate` apart). 1 where every object is chosen.
+pub fn chance(size: u64, rate: u64) -> f64 {
+    if rate <= 1 { 1.0 } else { -f64::exp_m1(-(size as f64) / rate as f64) }
+}
+
+/// Half-width, in objects, of the interval around `hits / chance`.
+pub fn sampled_half_width(hits: u64, chance: f64) -> f64 {
+    if chance >= 1.0 || hits == 0 {
+        return 0.0;
+    }
+    // Each object is chosen or not by itself; with few hits the score interval's upper width, which
+    // is about Poisson's.
+    let spread = hits as f64 * (1.0 - chance);
+    (Z * Z / 2.0 + Z * (spread + Z * Z / 4.0).sqrt()) / chance
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +145,28 @@ mod tests {
         assert_eq!(class(-5000).objects(), 0);
         let nothing = Class { seen: Weights::default(), unseen: 7 };
         assert_eq!((nothing.objects(), nothing.factor()), (7, 1.0));
+    }
+
+    #[test]
+    fn a_sample_stands_for_as_many_as_it_is_unlikely() {
+        assert_eq!((chance(64, 0), chance(64, 1)), (1.0, 1.0));
+        assert!((1.0 / chance(512, 512 << 10) - 1024.5).abs() < 0.01);
+        assert!(chance(1 << 30, 512 << 10) > 0.999_999);
+        assert_eq!((sampled_half_width(9, 1.0), sampled_half_width(0, 0.1)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn sampled_intervals_hold_the_truth_19_times_in_20() {
+        let mut state = 7;
+        for (objects, chance) in [(2000, 0.01), (300, 0.5), (400, 0.05)] {
+            let mut held = 0;
+            for _ in 0..2000 {
+                let hits = (0..objects).filter(|_| random(&mut state) < chance).count() as u64;
+                let off = (hits as f64 / chance - f64::from(objects)).abs();
+                held += u32::from(hits == 0 || off <= sampled_half_width(hits, chance));
+            }
+            assert!(held >= 1880, "{objects} objects, chance {chance}: {held} of 2000");
+        }
     }
 
     #[test]

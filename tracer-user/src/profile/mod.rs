@@ -7,6 +7,7 @@
 //! The usual way of a profile that is complete: [`fold::fold_runtime`] unless runtime frames are
 //! wanted, [`Profile::add_type_leaves`] when types are, [`Profile::merge_equal`], then an output.
 
+mod ages;
 pub mod build;
 pub mod estimate;
 pub mod fold;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::address::VAddr;
+pub use ages::{AGES, Ages};
 pub use intern::{Interner, Name};
 pub use made::TRUNCATED;
 pub use rank::{FrameId, Ranked, RankedType, Ranking};
@@ -73,7 +75,7 @@ impl Meta {
     pub fn is_estimate(&self) -> bool {
         match self.source {
             Source::Exact => false,
-            Source::Span => true,
+            Source::Span | Source::Sample => true,
             Source::Records => self.period.is_some_and(|p| p.of == SPACE && p.length > 1),
         }
     }
@@ -91,6 +93,8 @@ pub enum Source {
     Exact,
     /// Slow-path sites only: values are estimates with [`Sample::error`].
     Span,
+    /// Objects that the runtime's own sampler chose, from allocation to free: values are estimates.
+    Sample,
     /// What the runtime itself has written down, read from the process's memory.
     Records,
 }
@@ -101,6 +105,7 @@ impl Source {
         match self {
             Source::Exact => "exact",
             Source::Span => "span",
+            Source::Sample => "sample",
             Source::Records => "records",
         }
     }
@@ -257,6 +262,8 @@ pub struct Sample {
     pub go_type: Option<Name>,
     /// What else sets it apart from samples of the same stack; sorted.
     pub labels: Vec<Label>,
+    /// How old its objects became, where that was followed.
+    pub ages: Option<Box<Ages>>,
 }
 
 /// A word about a sample.

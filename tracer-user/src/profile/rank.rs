@@ -4,7 +4,9 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::{Frame, FrameKind, Label, LabelValue, LocationId, Name, ProcessId, Profile, Sample};
+use super::{
+    Ages, Frame, FrameKind, Label, LabelValue, LocationId, Name, ProcessId, Profile, Sample, ages,
+};
 
 /// A frame of one [`Ranking`]; ordered as [`Profile::ranked`] orders equal values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +38,8 @@ pub struct Ranked {
     pub values: Vec<u64>,
     /// As in [`Sample::error`].
     pub error: Vec<f64>,
+    /// As in [`Sample::ages`].
+    pub ages: Option<Box<Ages>>,
 }
 
 impl Ranked {
@@ -43,6 +47,7 @@ impl Ranked {
     pub fn absorb(&mut self, other: &Ranked) {
         add_values(&mut self.values, &other.values);
         add_errors(&mut self.error, &other.error);
+        ages::add(&mut self.ages, &other.ages);
     }
 }
 
@@ -71,6 +76,7 @@ impl Profile {
                 Some(&at) => {
                     add_values(&mut merged[at].values, &sample.values);
                     add_errors(&mut merged[at].error, &sample.error);
+                    ages::add(&mut merged[at].ages, &sample.ages);
                 }
                 None => {
                     seen.insert(key, merged.len());
@@ -110,8 +116,8 @@ impl Profile {
             groups.entry((sample.process, stack)).or_default().add(sample);
         }
         let stacks = groups.into_iter().map(|((process, frames), sum)| {
-            let Sum { values, error } = sum;
-            Ranked { process, frames, values, error }
+            let Sum { values, error, ages } = sum;
+            Ranked { process, frames, values, error, ages }
         });
         let mut stacks: Vec<Ranked> = stacks.collect();
         stacks.sort_by(|a, b| {
@@ -129,7 +135,7 @@ impl Profile {
             groups.entry(sample.go_type).or_default().add(sample);
         }
         let ranked = groups.into_iter().map(|(go_type, sum)| {
-            let Sum { values, error } = sum;
+            let Sum { values, error, ages: _ } = sum;
             RankedType { go_type, values, error }
         });
         let mut ranked: Vec<RankedType> = ranked.collect();
@@ -189,12 +195,14 @@ impl Profile {
 struct Sum {
     values: Vec<u64>,
     error: Vec<f64>,
+    ages: Option<Box<Ages>>,
 }
 
 impl Sum {
     fn add(&mut self, sample: &Sample) {
         add_values(&mut self.values, &sample.values);
         add_errors(&mut self.error, &sample.error);
+        ages::add(&mut self.ages, &sample.ages);
     }
 }
 

@@ -113,6 +113,14 @@ impl<M: Memory> Live<M> {
         Ok(u32::from_le_bytes(bytes))
     }
 
+    /// `runtime.MemProfileRate`: bytes between two samples on average, 1 for every object, 0 where the
+    /// sampler is off.
+    pub fn sampler_rate(&self) -> Result<u64, Error> {
+        let rate = self.u64(self.address(Symbol::MemProfileRate)?)?;
+        // It is an int; what is below 0 is off too (malloc.go, `nextSample`).
+        Ok(rate.try_into().map_or(0, |rate: i64| rate.unsigned_abs()))
+    }
+
     /// The words of several variables, read in one system call.
     pub fn words<const N: usize>(&self, symbols: [Symbol; N]) -> Result<[u64; N], Error> {
         let mut ranges = [Range { at: RuntimeAddr(0), len: 8 }; N];

@@ -28,7 +28,7 @@ pub struct Found {
 pub struct Types<'a> {
     dwarf: gimli::Dwarf<Reader<'a>>,
     units: Vec<Unit<'a>>,
-    /// Structures by name, variables as `var NAME`.
+    /// Structures by name, variables as `var NAME`, constants as `const NAME`.
     named: HashMap<String, At>,
 }
 
@@ -69,6 +69,7 @@ impl<'a> Types<'a> {
             let prefix = match entry.tag() {
                 gimli::DW_TAG_structure_type => "",
                 gimli::DW_TAG_variable => "var ",
+                gimli::DW_TAG_constant => "const ",
                 _ => continue,
             };
             if let Some(name) = self.name(number, entry)? {
@@ -83,6 +84,13 @@ impl<'a> Types<'a> {
         let Some(&at) = self.named.get(name) else { return Ok(None) };
         let at = if name.starts_with("var ") { self.type_of(at)? } else { at };
         Ok(Some(Found { offset: 0, at }))
+    }
+
+    /// The value of a constant, by its name.
+    pub fn constant(&self, name: &str) -> Result<u64> {
+        let at = self.named.get(&format!("const {name}")).context("no such constant")?;
+        let value = self.entry(*at)?.attr_value(gimli::DW_AT_const_value);
+        value.and_then(|v| v.udata_value()).context("a constant that is no number")
     }
 
     /// Follows a path such as `sched.sp` or `stats[1]` from a structure; nothing when it has no such

@@ -36,6 +36,8 @@ pub enum What {
     Size,
     /// Elements of it.
     Count,
+    /// The value of a constant, whose name the path is.
+    Constant,
 }
 
 const fn size() -> Field {
@@ -300,6 +302,11 @@ pub const GROUPS: &[Group] = &[
             place("offset", "offset"),
             bytes("offset_size", "offset"),
             f("kind", "kind", 1),
+            Field {
+                rust: "kind_profile",
+                path: "runtime._KindSpecialProfile",
+                what: What::Constant,
+            },
         ],
     ),
     group("SpecialProfile", "special_profile", &["runtime.specialprofile"], &[f("b", "b", 8)]),

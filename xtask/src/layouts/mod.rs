@@ -95,8 +95,12 @@ fn measure_group(types: &Types, group: &Group, column: &mut Column) -> Result<()
     }
     let structure = found.context("is not there")?;
     for field in group.fields {
-        let found = types.follow(structure, field.path)?;
+        let found = match field.what {
+            What::Constant => None,
+            _ => types.follow(structure, field.path)?,
+        };
         let number = match (field.what, found) {
+            (What::Constant, _) => Some(types.constant(field.path)?),
             (What::Optional(_), None) => None,
             (_, None) => bail!("it has no {}", field.path),
             (What::Size, Some(found)) => Some(types.size(found)?),

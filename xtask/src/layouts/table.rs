@@ -73,6 +73,7 @@ fn describe(field: &Field) -> String {
         What::Size if path.is_empty() => "Bytes of the whole.".to_string(),
         What::Size => format!("Bytes of `{path}`."),
         What::Count => format!("Elements of `{path}`."),
+        What::Constant => format!("The value of `{path}`."),
     }
 }
 

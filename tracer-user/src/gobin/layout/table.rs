@@ -365,6 +365,8 @@ pub struct Special {
     pub offset_size: u32,
     /// `kind`, 1 byte.
     pub kind: u32,
+    /// The value of `runtime._KindSpecialProfile`.
+    pub kind_profile: u32,
 }
 
 /// `runtime.specialprofile`.
@@ -572,10 +574,11 @@ const fn row(column: usize) -> Layout {
             specials:                 [128, 136, 128, 128, 128, 128, 128, 128][column],
         },
         special: Special {
-            next:        [0, 0, 0, 0, 0, 0, 0, 0][column],
-            offset:      [8, 8, 8, 8, 8, 8, 8, 8][column],
-            offset_size: [2, 2, 2, 2, 8, 8, 8, 8][column],
-            kind:        [10, 10, 10, 10, 16, 16, 16, 16][column],
+            next:         [0, 0, 0, 0, 0, 0, 0, 0][column],
+            offset:       [8, 8, 8, 8, 8, 8, 8, 8][column],
+            offset_size:  [2, 2, 2, 2, 8, 8, 8, 8][column],
+            kind:         [10, 10, 10, 10, 16, 16, 16, 16][column],
+            kind_profile: [2, 2, 2, 3, 3, 4, 4, 4][column],
         },
         special_profile: SpecialProfile {
             b: [16, 16, 16, 16, 24, 24, 24, 24][column],

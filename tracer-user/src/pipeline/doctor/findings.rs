@@ -136,7 +136,7 @@ fn own_kernel() -> Result<Kernel, Problem> {
 /// Attaches each program that recording attaches. They count nothing: no process is selected.
 fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
     let file = own_file()?;
-    for program in [Program::Alloc, Program::SpanRefill, Program::SpanRelease, Program::SpanLarge] {
+    for program in Program::RECORDING {
         kernel.attach(&Attachment {
             program,
             file: &file,
