@@ -60,6 +60,13 @@ impl Batch {
         read.then(|| &self.data[start..end])
     }
 
+    /// The bytes of neighbouring ranges as one, when all of them were read.
+    pub fn span(&self, ranges: std::ops::Range<usize>) -> Option<&[u8]> {
+        let read = self.ends.get(ranges.clone())?.iter().all(|(_, read)| *read);
+        let end = self.ends.get(ranges.end.checked_sub(1)?)?.0;
+        if read { self.data.get(self.start(ranges.start)..end) } else { None }
+    }
+
     /// The bytes of every range, in order.
     pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
         (0..self.ends.len()).map(|index| self.get(index))

@@ -6,6 +6,7 @@
 //! two of them contradict each other; what can't be read consistently is an error, never a guess.
 //! Walks no /proc and knows no symbolization and no output.
 
+pub mod buckets;
 mod caches;
 pub mod g;
 mod live;
@@ -13,6 +14,7 @@ pub mod memory;
 mod pacer;
 pub mod sampler;
 pub mod stats;
+mod windows;
 
 pub use live::{Error, Live, Program};
 pub use memory::{Batch, Memory, MemoryError, ProcessMemory, Range};

@@ -1,0 +1,449 @@
+//! The runtime's profile buckets: heap, block and mutex profiles as the program itself has them.
+//!
+//! In: a [`Live`] process. Out: one record for each bucket: a stack as return addresses, and its
+//! counts as the program's own pprof would publish them at that moment (runtime/mprof.go). Buckets
+//! are never freed, moved or changed but in their counts, and new ones are put in front of the list,
+//! so that walking it needs no lock. Names nothing and scales nothing.
+
+use std::ops::Range;
+
+use super::live::{Error, Live, Record};
+use super::memory::Memory;
+use super::windows::Windows;
+use crate::address::RuntimeAddr;
+use crate::gobin::symbols::Symbol;
+
+/// Longest stack that can be in a bucket: `maxProfStackDepth` and what inlining adds to it.
+const MAX_STACK: u64 = 1024 + 16;
+/// Largest object that can be.
+const MAX_OBJECT: u64 = 1 << 48;
+/// How often all of a list is read again because it changed meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// What may be read of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub buckets: u64,
+    /// Bytes of heaptap's memory, roughly.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { buckets: 10_000_000, memory: 512 << 20 }
+    }
+}
+
+/// A heap profile that was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeapRecords {
+    pub stacks: Stacks,
+    /// Newest first.
+    pub buckets: Vec<HeapBucket>,
+    /// Of the profile's cycles the first and the last that buckets are of: the same but in a program
+    /// that collects faster than its buckets can be read.
+    pub cycles: (u32, u32),
+    /// Whether a collection has been published. If not, counts are of everything until now.
+    pub collected: bool,
+    /// Mean bytes between samples; 0 when the sampler is off.
+    pub rate: u64,
+    /// Buckets whose header or counts can't be.
+    pub refused: u64,
+}
+
+/// One stack with one size of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeapBucket {
+    pub stack: Range<usize>,
+    /// Bytes of the slot that an object got.
+    pub size: u64,
+    pub allocs: u64,
+    pub frees: u64,
+}
+
+/// Return addresses of all stacks, one for each frame that a profile shows, innermost first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stacks(Vec<RuntimeAddr>);
+
+impl Stacks {
+    pub fn get(&self, stack: &Range<usize>) -> &[RuntimeAddr] {
+        self.0.get(stack.clone()).unwrap_or_default()
+    }
+
+    fn add(&mut self, pcs: &[u8]) -> Range<usize> {
+        let start = self.0.len();
+        let words = pcs.as_chunks().0.iter().map(|pc| RuntimeAddr(u64::from_le_bytes(*pc)));
+        self.0.extend(words);
+        start..self.0.len()
+    }
+}
+
+/// Which profile of contention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contention {
+    Block,
+    Mutex,
+}
+
+/// A block or mutex profile that was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContentionRecords {
+    pub stacks: Stacks,
+    pub buckets: Vec<ContentionBucket>,
+    /// Block: ticks that a wait lasts which is always counted. Mutex: one in that many is counted.
+    /// 0 when it is off.
+    pub rate: u64,
+    /// Ticks in a second as the runtime has worked it out; nothing when it has not yet.
+    pub ticks_per_second: Option<u64>,
+    pub refused: u64,
+}
+
+/// One stack that waited, or that others waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContentionBucket {
+    pub stack: Range<usize>,
+    pub count: f64,
+    /// Ticks waited.
+    pub cycles: i64,
+}
+
+/// A bucket as it lies in memory.
+struct Raw<'a> {
+    /// Zero to the type's tests; the object's size in heap profiles.
+    size: u64,
+    pcs: &'a [u8],
+    record: Record<'a>,
+    /// The word that was the same before and after all of it was read, if there is one.
+    stamp: Option<u32>,
+}
+
+/// Counts of one cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    allocs: u64,
+    frees: u64,
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            allocs: self.allocs.wrapping_add(other.allocs),
+            frees: self.frees.wrapping_add(other.frees),
+        }
+    }
+}
+
+/// Counts that are published, and those that are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cycles {
+    active: Counts,
+    future: [Counts; 3],
+}
+
+impl Cycles {
+    /// What pprof publishes in a cycle: if it was flushed, there is nothing left in its place.
+    fn published(&self, cycle: u32) -> Counts {
+        self.active.plus(self.future[cycle as usize % 3])
+    }
+
+    fn all(&self) -> Counts {
+        self.future.into_iter().fold(self.active, Counts::plus)
+    }
+}
+
+/// One look at a heap profile.
+struct Look {
+    records: HeapRecords,
+    /// With the number of the cycle that they are of, if it is one.
+    cycles: Vec<(Cycles, Option<u32>)>,
+}
+
+impl<M: Memory> Live<M> {
+    /// Reads the heap profile.
+    ///
+    /// It is read twice and believed when both looks are of one cycle and agree on everything that is
+    /// published: between a cycle's end and its flush, and during it, they do not. In a program that
+    /// collects so fast that this never is, each bucket is taken as it was in a cycle of its own.
+    ///
+    /// # Errors
+    /// The list can't be found or leads nowhere, is longer than allowed, or the process is gone.
+    pub fn heap_records(&self, limits: Limits) -> Result<HeapRecords, Error> {
+        let cycle = self.address(Symbol::MProfCycle)?;
+        let mut kept = None;
+        for attempt in 1..=ATTEMPTS {
+            let [head, rate] = self.words([Symbol::MBuckets, Symbol::MemProfileRate])?;
+            let mut windows = Windows::new(&self.memory, cycle, limits.memory);
+            let look = self.look(head, rate, &mut windows, limits)?;
+            let steady = head == 0 || windows.stamp().is_some();
+            let first = windows.stamp();
+            drop(windows);
+            let mut agree = steady;
+            if steady && head != 0 {
+                let mut windows = Windows::new(&self.memory, cycle, limits.memory);
+                agree = self.agrees(head, &look, &mut windows, limits)?
+                    && windows.stamp().map(number) == first.map(number);
+            }
+            self.memory.check()?;
+            if agree || attempt == ATTEMPTS {
+                kept = Some(look);
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let look = kept.ok_or(Error::Unsteady { what: "the heap profile", attempts: ATTEMPTS })?;
+        Ok(publish(look))
+    }
+
+    fn look(
+        &self,
+        head: u64,
+        rate: u64,
+        windows: &mut Windows<'_, M>,
+        limits: Limits,
+    ) -> Result<Look, Error> {
+        let mut look = Look { records: HeapRecords::default(), cycles: Vec::new() };
+        let records = &mut look.records;
+        records.rate = rate;
+        records.refused = self.walk(HEAP, head, windows, limits, |raw| {
+            let stack = records.stacks.add(raw.pcs);
+            records.buckets.push(HeapBucket { stack, size: raw.size, allocs: 0, frees: 0 });
+            look.cycles.push((self.cycles(raw.record), raw.stamp.map(number)));
+            size_of_val(raw.pcs) + size_of::<HeapBucket>() + size_of::<(Cycles, Option<u32>)>()
+        })?;
+        Ok(look)
+    }
+
+    /// Whether what is published still is what it was.
+    fn agrees(
+        &self,
+        head: u64,
+        look: &Look,
+        windows: &mut Windows<'_, M>,
+        limits: Limits,
+    ) -> Result<bool, Error> {
+        let mut before = look.cycles.iter();
+        let mut agree = true;
+        self.walk(HEAP, head, windows, limits, |raw| {
+            let now = self.cycles(raw.record);
+            let same = |(then, cycle): &(Cycles, Option<u32>)| {
+                let at = cycle.unwrap_or(0) as usize % 3;
+                (then.active, then.future[at]) == (now.active, now.future[at])
+            };
+            agree &= before.next().is_some_and(same);
+            0
+        })?;
+        Ok(agree && before.next().is_none())
+    }
+
+    fn cycles(&self, record: Record<'_>) -> Cycles {
+        let (layout, cycle) = (&self.layout().mem_record, &self.layout().mem_cycle);
+        let at = |offset: u32| Counts {
+            allocs: record.u64(offset + cycle.allocs),
+            frees: record.u64(offset + cycle.frees),
+        };
+        let future = |n: u32| at(layout.future + n * cycle.size);
+        Cycles { active: at(layout.active), future: [future(0), future(1), future(2)] }
+    }
+
+    /// Reads a profile of contention. Each stack is as it was at some moment of the reading.
+    ///
+    /// # Errors
+    /// As [`Live::heap_records`].
+    pub fn contention_records(
+        &self,
+        which: Contention,
+        limits: Limits,
+    ) -> Result<ContentionRecords, Error> {
+        let (list, rate, kind) = match which {
+            Contention::Block => (Symbol::BBuckets, Symbol::BlockProfileRate, BLOCK),
+            Contention::Mutex => (Symbol::XBuckets, Symbol::MutexProfileRate, MUTEX),
+        };
+        let [head, rate] = self.words([list, rate])?;
+        // Nothing changes with the whole list here: any word that stays will do for a stamp.
+        let stamp = self.address(Symbol::MProfCycle)?;
+        let mut found = ContentionRecords { rate, ..ContentionRecords::default() };
+        let layout = &self.layout().block_record;
+        let mut before: Vec<(u64, u64)> = Vec::new();
+        let counts = |record: Record<'_>| (record.u64(layout.count), record.u64(layout.cycles));
+        let mut windows = Windows::new(&self.memory, stamp, limits.memory);
+        self.walk(kind, head, &mut windows, limits, |raw| {
+            before.push(counts(raw.record));
+            size_of::<(u64, u64)>()
+        })?;
+        // A record whose two numbers were the same twice was not half written.
+        let mut windows = Windows::new(&self.memory, stamp, limits.memory);
+        let mut at = 0;
+        let mut changing = Vec::new();
+        found.refused = self.walk(kind, head, &mut windows, limits, |raw| {
+            let (count, cycles) = counts(raw.record);
+            if before.get(at) != Some(&(count, cycles)) {
+                changing.push(at);
+            }
+            at += 1;
+            let stack = found.stacks.add(raw.pcs);
+            let (count, cycles) = (f64::from_bits(count), cycles as i64);
+            found.buckets.push(ContentionBucket { stack, count, cycles });
+            size_of_val(raw.pcs) + size_of::<ContentionBucket>()
+        })?;
+        drop(windows);
+        self.settle(kind, head, &mut found, &changing, limits)?;
+        found.ticks_per_second = match self.address(Symbol::Ticks) {
+            Ok(at) => {
+                let at = RuntimeAddr(at.0.wrapping_add(u64::from(self.layout().ticks.val)));
+                Some(self.u64(at)?).filter(|ticks| (1_000..=1 << 40).contains(ticks))
+            }
+            Err(_) => None,
+        };
+        self.memory.check()?;
+        let possible = |b: &ContentionBucket| {
+            b.count.is_finite() && (0.0..=1e18).contains(&b.count) && b.cycles >= 0
+        };
+        let all = found.buckets.len();
+        found.buckets.retain(possible);
+        found.refused += (all - found.buckets.len()) as u64;
+        Ok(found)
+    }
+
+    /// Reads again what changed between two looks, until it is the same twice.
+    fn settle(
+        &self,
+        kind: Kind,
+        head: u64,
+        found: &mut ContentionRecords,
+        changing: &[usize],
+        limits: Limits,
+    ) -> Result<(), Error> {
+        let mut changing = changing.to_vec();
+        let stamp = self.address(Symbol::MProfCycle)?;
+        let layout = &self.layout().block_record;
+        for _ in 0..ATTEMPTS {
+            if changing.is_empty() {
+                return Ok(());
+            }
+            let mut windows = Windows::new(&self.memory, stamp, limits.memory);
+            let mut at = 0;
+            let mut still = Vec::new();
+            self.walk(kind, head, &mut windows, limits, |raw| {
+                if changing.binary_search(&at).is_ok()
+                    && let Some(bucket) = found.buckets.get_mut(at)
+                {
+                    let count = f64::from_bits(raw.record.u64(layout.count));
+                    let cycles = raw.record.u64(layout.cycles) as i64;
+                    if (bucket.count.to_bits(), bucket.cycles) != (count.to_bits(), cycles) {
+                        still.push(at);
+                    }
+                    (bucket.count, bucket.cycles) = (count, cycles);
+                }
+                at += 1;
+                0
+            })?;
+            changing = still;
+        }
+        // Busy to the end: both numbers grow together, and are off by one event at most.
+        Ok(())
+    }
+
+    /// Visits every bucket of a list; `each` returns how many bytes it has put aside. Gives how many
+    /// can't be what they should.
+    fn walk(
+        &self,
+        kind: Kind,
+        head: u64,
+        windows: &mut Windows<'_, M>,
+        limits: Limits,
+        mut each: impl FnMut(Raw<'_>) -> usize,
+    ) -> Result<u64, Error> {
+        let layout = &self.layout().bucket;
+        let record_size = match kind.word {
+            1 => self.layout().mem_record.size,
+            _ => self.layout().block_record.size,
+        } as usize;
+        let header_size = layout.size as usize;
+        let corrupt = |detail: String| Error::Implausible { what: kind.what, detail };
+        let (mut at, mut seen, mut refused, mut held) = (head, 0u64, 0, 0usize);
+        // Brent's way to find a circle: a place to come back to, moved on at powers of two.
+        let (mut mark, mut next_mark) = (0, 1u64);
+        while at != 0 {
+            if at == mark {
+                return Err(corrupt(format!("it leads back to {} after {seen}", RuntimeAddr(at))));
+            }
+            if seen == next_mark {
+                (mark, next_mark) = (at, next_mark.saturating_mul(2));
+            }
+            if seen == limits.buckets {
+                let limit = limits.buckets;
+                return Err(Error::TooMany { what: kind.what, count: limit + 1, limit });
+            }
+            seen += 1;
+            let nowhere = || corrupt(format!("it leads to {}", RuntimeAddr(at)));
+            if at % 8 != 0 {
+                return Err(nowhere());
+            }
+            let (header, _) = windows.get(RuntimeAddr(at), header_size)?.ok_or_else(nowhere)?;
+            let header = Record(header);
+            let (next, size) = (header.u64(layout.allnext), header.u64(layout.slot_size));
+            let (word, nstk) = (header.u64(layout.typ), header.u64(layout.nstk));
+            let possible = word == kind.word && nstk <= MAX_STACK && size <= MAX_OBJECT;
+            let whole = header_size + 8 * nstk.min(MAX_STACK) as usize + record_size;
+            match windows.get(RuntimeAddr(at), whole)?.filter(|_| possible) {
+                Some((bytes, stamp)) => {
+                    let (pcs, record) =
+                        bytes[header_size..].split_at(whole - header_size - record_size);
+                    held += each(Raw { size, pcs, record: Record(record), stamp });
+                }
+                None => refused += 1,
+            }
+            if held + windows.memory() > limits.memory {
+                let limit = (limits.memory >> 20) as u64;
+                let what = "MiB of profile records (see --max-memory)";
+                return Err(Error::TooMany { what, count: limit + 1, limit });
+            }
+            at = next;
+        }
+        Ok(refused)
+    }
+}
+
+/// The number of the profile's cycle, without the bit that says that it was flushed.
+fn number(word: u32) -> u32 {
+    word >> 1
+}
+
+/// Fills in what pprof would publish, and leaves out what can't be.
+fn publish(look: Look) -> HeapRecords {
+    let Look { mut records, cycles } = look;
+    /// More frees than can be.
+    const TORN: Counts = Counts { allocs: 0, frees: 1 };
+    let counts = |(c, cycle): &(Cycles, Option<u32>)| cycle.map_or(TORN, |n| c.published(n));
+    // Nothing published at all means that no collection was: then all counts are (MemProfile, clear).
+    records.collected = cycles.iter().any(|c| counts(c) != Counts::default());
+    for (bucket, c) in records.buckets.iter_mut().zip(&cycles) {
+        let Counts { allocs, frees } = if records.collected { counts(c) } else { c.0.all() };
+        (bucket.allocs, bucket.frees) = (allocs, frees);
+    }
+    let numbers = || cycles.iter().filter_map(|(_, cycle)| *cycle);
+    records.cycles = (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
+    let all = records.buckets.len();
+    let possible = |b: &HeapBucket| {
+        let bytes = b.allocs.checked_mul(b.size.max(1));
+        b.frees <= b.allocs && bytes.is_some_and(|bytes| i64::try_from(bytes).is_ok())
+    };
+    records.buckets.retain(possible);
+    records.refused += (all - records.buckets.len()) as u64;
+    records
+}
+
+/// What a list holds.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// `bucketType`.
+    word: u64,
+    what: &'static str,
+}
+
+const HEAP: Kind = Kind { word: 1, what: "the list of heap profile buckets" };
+const BLOCK: Kind = Kind { word: 2, what: "the list of block profile buckets" };
+const MUTEX: Kind = Kind { word: 3, what: "the list of mutex profile buckets" };
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Lists made by hand: every release's records, cycles under way, and what can't be.
+
+use std::cell::{Cell, RefCell};
+
+use super::*;
+use crate::gobin::layout::{LAYOUTS, Layout};
+use crate::runtime::live::fake::live;
+use crate::runtime::memory::MemoryError;
+use crate::runtime::memory::fake::FakeMemory;
+
+const HEAD: u64 = 0x1000;
+const RATE: u64 = 0x1008;
+const CYCLE: u64 = 0x1010;
+const TICKS: u64 = 0x1100;
+const FIRST: u64 = 0x40_0000;
+
+const SYMBOLS: [(Symbol, u64); 8] = [
+    (Symbol::MBuckets, HEAD),
+    (Symbol::BBuckets, HEAD),
+    (Symbol::XBuckets, HEAD),
+    (Symbol::MemProfileRate, RATE),
+    (Symbol::BlockProfileRate, RATE),
+    (Symbol::MutexProfileRate, RATE),
+    (Symbol::MProfCycle, CYCLE),
+    (Symbol::Ticks, TICKS),
+];
+
+/// Memory that changes while it is read.
+struct Moving {
+    memory: FakeMemory,
+    /// Called before each read with the number of reads before it.
+    change: RefCell<Box<dyn FnMut(&FakeMemory, usize)>>,
+    reads: Cell<usize>,
+}
+
+impl Memory for Moving {
+    fn read(&self, at: RuntimeAddr, into: &mut [u8]) -> Result<(), MemoryError> {
+        self.change.borrow_mut()(&self.memory, self.reads.get());
+        self.reads.set(self.reads.get() + 1);
+        self.memory.read(at, into)
+    }
+
+    fn check(&self) -> Result<(), MemoryError> {
+        self.memory.check()
+    }
+}
+
+/// Allocations and frees of active and the three cycles to come.
+type Numbers = [(u64, u64); 4];
+
+struct Made {
+    layout: &'static Layout,
+    memory: FakeMemory,
+    end: u64,
+}
+
+impl Made {
+    fn new(layout: &'static Layout) -> Self {
+        let memory = FakeMemory::default();
+        memory.map(HEAD, vec![0; 4096]);
+        // Backed by one mapping, as persistentalloc does it.
+        memory.map(FIRST, vec![0; 1 << 18]);
+        memory.put_u64(RATE, 512 << 10);
+        memory.put(CYCLE, &2u32.to_le_bytes());
+        Self { layout, memory, end: FIRST }
+    }
+
+    /// Puts a bucket in front of the list and gives its address.
+    fn bucket(&mut self, kind: Kind, pcs: &[u64], size: u64) -> u64 {
+        let at = self.end;
+        let layout = &self.layout.bucket;
+        let head = self.head();
+        let put = |offset: u32, value| self.memory.put_u64(at + u64::from(offset), value);
+        put(layout.allnext, head);
+        put(layout.typ, kind.word);
+        put(layout.slot_size, size);
+        put(layout.nstk, pcs.len() as u64);
+        for (i, pc) in pcs.iter().enumerate() {
+            put(layout.size + 8 * i as u32, *pc);
+        }
+        self.memory.put_u64(HEAD, at);
+        self.end = self.record(at, pcs.len()) + 128;
+        at
+    }
+
+    fn head(&self) -> u64 {
+        let mut word = [0; 8];
+        self.memory.read(RuntimeAddr(HEAD), &mut word).unwrap();
+        u64::from_le_bytes(word)
+    }
+
+    fn record(&self, at: u64, pcs: usize) -> u64 {
+        at + u64::from(self.layout.bucket.size) + 8 * pcs as u64
+    }
+
+    fn heap(&mut self, pcs: &[u64], size: u64, numbers: Numbers) -> u64 {
+        let at = self.bucket(HEAP, pcs, size);
+        let record = self.record(at, pcs.len());
+        put_numbers(&self.memory, self.layout, record, size, numbers);
+        at
+    }
+
+    fn live(self) -> Live<FakeMemory> {
+        let mut live = live(self.layout, &SYMBOLS);
+        live.memory = self.memory;
+        live
+    }
+
+    fn moving(self, change: impl FnMut(&FakeMemory, usize) + 'static) -> Live<Moving> {
+        let Live { program, bias, .. } = live(self.layout, &SYMBOLS);
+        let change = RefCell::new(Box::new(change) as Box<_>);
+        Live::new(program, bias, Moving { memory: self.memory, change, reads: Cell::new(0) })
+    }
+}
+
+fn put_numbers(memory: &FakeMemory, layout: &Layout, record: u64, size: u64, numbers: Numbers) {
+    let (mem, cycle) = (&layout.mem_record, &layout.mem_cycle);
+    for (i, (allocs, frees)) in numbers.into_iter().enumerate() {
+        let base = match i {
+            0 => mem.active,
+            i => mem.future + (i as u32 - 1) * cycle.size,
+        };
+        let put = |offset: u32, n| memory.put_u64(record + u64::from(base + offset), n);
+        put(cycle.allocs, allocs);
+        put(cycle.frees, frees);
+        if let (Some(allocated), Some(freed)) = (cycle.alloc_bytes, cycle.free_bytes) {
+            put(allocated, allocs * size);
+            put(freed, frees * size);
+        }
+    }
+}
+
+fn counts(records: &HeapRecords) -> Vec<(u64, u64)> {
+    records.buckets.iter().map(|b| (b.allocs, b.frees)).collect()
+}
+
+/// Go 1.19 to 1.26 keep bytes in the record, Go 1.27 does not; the cycle word is 2: cycle 1, to be
+/// flushed.
+#[test]
+fn what_pprof_would_publish_in_every_release() {
+    for layout in &LAYOUTS {
+        let mut made = Made::new(layout);
+        made.heap(&[0x10, 0x20], 64, [(5, 1), (100, 0), (3, 2), (200, 0)]);
+        made.heap(&[0x30], 16, [(0, 0), (7, 0), (0, 0), (0, 0)]);
+        let records = made.live().heap_records(Limits::default()).unwrap();
+        assert_eq!(counts(&records), [(0, 0), (8, 3)], "Go 1.{}", layout.minor);
+        assert_eq!((records.rate, records.cycles), (512 << 10, (1, 1)));
+        assert!(records.collected && records.refused == 0);
+        let pcs = records.stacks.get(&records.buckets[1].stack);
+        assert_eq!(
+            (pcs, records.buckets[1].size),
+            (&[RuntimeAddr(0x10), RuntimeAddr(0x20)][..], 64)
+        );
+    }
+}
+
+#[test]
+fn before_the_first_collection_everything_counts() {
+    let mut made = Made::new(&LAYOUTS[7]);
+    made.memory.put(CYCLE, &0u32.to_le_bytes());
+    made.heap(&[0x10], 64, [(0, 0), (0, 0), (0, 0), (9, 0)]);
+    let records = made.live().heap_records(Limits::default()).unwrap();
+    assert_eq!((counts(&records), records.collected), (vec![(9, 0)], false));
+}
+
+#[test]
+fn no_bucket_is_an_empty_profile() {
+    let records = Made::new(&LAYOUTS[3]).live().heap_records(Limits::default()).unwrap();
+    assert!(records.buckets.is_empty() && !records.collected);
+}
+
+/// A collection ends between the looks: the next attempt is of the new cycle alone.
+#[test]
+fn a_cycle_that_ends_meanwhile_is_read_again() {
+    let layout = &LAYOUTS[6];
+    let mut made = Made::new(layout);
+    let at = made.heap(&[0x10], 64, [(5, 1), (0, 0), (3, 2), (20, 4)]);
+    let record = made.record(at, 1);
+    let live = made.moving(move |memory, reads| {
+        if reads == 25 {
+            memory.put(CYCLE, &4u32.to_le_bytes());
+        }
+    });
+    let records = live.heap_records(Limits::default()).unwrap();
+    assert_eq!((counts(&records), records.cycles), (vec![(25, 5)], (2, 2)));
+    // And a flush between the looks, which changes no number that is published.
+    let mut made = Made::new(layout);
+    made.heap(&[0x10], 64, [(5, 1), (0, 0), (3, 2), (20, 4)]);
+    let live = made.moving(move |memory, reads| {
+        if reads == 25 {
+            memory.put(CYCLE, &3u32.to_le_bytes());
+            put_numbers(memory, layout, record, 64, [(8, 3), (0, 0), (0, 0), (20, 4)]);
+        }
+    });
+    let records = live.heap_records(Limits::default()).unwrap();
+    assert_eq!(counts(&records), [(8, 3)]);
+}
+
+/// Collections all the time: every bucket is of a cycle of its own, and that is told.
+#[test]
+fn cycles_that_never_stand_still_are_told() {
+    let layout = &LAYOUTS[5];
+    let mut made = Made::new(layout);
+    made.heap(&[0x10], 64, [(5, 1), (1, 1), (1, 1), (1, 1)]);
+    made.end = FIRST + (1 << 17);
+    made.heap(&[0x20], 64, [(6, 1), (1, 1), (1, 1), (1, 1)]);
+    // A window is 18 reads here, and the words before it are two.
+    let live = made.moving(|memory, reads| {
+        memory.put(CYCLE, &(2 * (reads as u32 / 19)).to_le_bytes());
+    });
+    let records = live.heap_records(Limits::default()).unwrap();
+    assert_eq!(counts(&records), [(7, 2), (6, 2)]);
+    assert!(records.cycles.0 < records.cycles.1, "{:?}", records.cycles);
+}
+
+#[test]
+fn lists_that_lead_back_or_nowhere_are_errors() {
+    for length in [1, 2, 3, 7, 100] {
+        let mut made = Made::new(&LAYOUTS[4]);
+        let first = made.heap(&[0x10], 64, [(1, 0); 4]);
+        for _ in 1..length {
+            made.heap(&[0x10], 64, [(1, 0); 4]);
+        }
+        let next = first + u64::from(made.layout.bucket.allnext);
+        made.memory.put_u64(next, made.head());
+        let error = made.live().heap_records(Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("leads back"), "{length}: {error}");
+    }
+    for next in [8, 0x40_0004, u64::MAX - 7, 0xffff_8000_0000_0000] {
+        let mut made = Made::new(&LAYOUTS[4]);
+        let first = made.heap(&[0x10], 64, [(1, 0); 4]);
+        made.memory.put_u64(first + u64::from(made.layout.bucket.allnext), next);
+        let error = made.live().heap_records(Limits::default()).unwrap_err();
+        assert!(error.to_string().contains("it leads to"), "{next:#x}: {error}");
+    }
+}
+
+#[test]
+fn what_can_not_be_is_counted_and_the_rest_is_read() {
+    let mut made = Made::new(&LAYOUTS[7]);
+    let layout = made.layout.bucket;
+    made.heap(&[0x10], 64, [(4, 1), (0, 0), (0, 0), (0, 0)]);
+    for (field, value) in [
+        (layout.nstk, u64::MAX),
+        (layout.nstk, MAX_STACK + 1),
+        (layout.slot_size, 1 << 60),
+        (layout.typ, 2),
+    ] {
+        let at = made.heap(&[0x10], 64, [(1, 0); 4]);
+        made.memory.put_u64(at + u64::from(field), value);
+    }
+    made.heap(&[0x10], 64, [(1, 2), (0, 0), (0, 0), (0, 0)]);
+    made.heap(&[0x10], 1 << 40, [(1 << 40, 2), (0, 0), (0, 0), (0, 0)]);
+    let records = made.live().heap_records(Limits::default()).unwrap();
+    assert_eq!((counts(&records), records.refused), (vec![(4, 1)], 6));
+}
+
+#[test]
+fn limits_hold() {
+    let made = || {
+        let mut made = Made::new(&LAYOUTS[7]);
+        for _ in 0..10 {
+            made.heap(&[0x10], 64, [(1, 0); 4]);
+        }
+        made.live()
+    };
+    let limits = Limits { buckets: 9, ..Limits::default() };
+    let error = made().heap_records(limits).unwrap_err();
+    assert!(error.to_string().contains("10, more than the 9"), "{error}");
+    let limits = Limits { memory: 1 << 10, ..Limits::default() };
+    assert!(made().heap_records(limits).unwrap_err().to_string().contains("--max-memory"));
+    assert!(made().heap_records(Limits { buckets: 10, ..Limits::default() }).is_ok());
+    let gone = made();
+    gone.memory.gone.set(true);
+    assert!(matches!(gone.heap_records(Limits::default()), Err(Error::Memory(_))));
+}
+
+#[test]
+fn contention_with_its_rate_and_clock() {
+    for layout in &LAYOUTS {
+        let mut made = Made::new(layout);
+        for (count, cycles) in [(2.5f64, 9000u64), (f64::NAN, 1), (1.0, u64::MAX)] {
+            let at = made.bucket(MUTEX, &[0x10, 0x20], 0);
+            let record = made.record(at, 2);
+            made.memory.put_u64(record + u64::from(layout.block_record.count), count.to_bits());
+            made.memory.put_u64(record + u64::from(layout.block_record.cycles), cycles);
+        }
+        made.memory.put_u64(RATE, 5);
+        made.memory.put_u64(TICKS + u64::from(layout.ticks.val), 2_000_000_000);
+        let live = made.live();
+        let records = live.contention_records(Contention::Mutex, Limits::default()).unwrap();
+        let found: Vec<_> = records.buckets.iter().map(|b| (b.count, b.cycles)).collect();
+        assert_eq!((found, records.refused), (vec![(2.5, 9000)], 2));
+        assert_eq!((records.rate, records.ticks_per_second), (5, Some(2_000_000_000)));
+        let block = live.contention_records(Contention::Block, Limits::default()).unwrap();
+        assert_eq!((block.buckets.len(), block.refused), (0, 3), "they are of the other kind");
+    }
+}
+
+/// A record that is written while it is read is read until it is the same twice.
+#[test]
+fn contention_goes_on_meanwhile() {
+    let layout = &LAYOUTS[2];
+    let mut made = Made::new(layout);
+    let at = made.bucket(BLOCK, &[0x10], 0);
+    let record = made.record(at, 1);
+    let live = made.moving(move |memory, reads| {
+        let events = reads.min(60) as u64;
+        let half = u64::from(reads % 2 == 1 && reads < 60);
+        memory.put_u64(record, ((events + half) as f64).to_bits());
+        memory.put_u64(record + 8, events * 10);
+    });
+    let records = live.contention_records(Contention::Block, Limits::default()).unwrap();
+    assert_eq!((records.buckets[0].count, records.buckets[0].cycles), (60.0, 600));
+}
