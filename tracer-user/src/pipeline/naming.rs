@@ -78,7 +78,7 @@ impl Namer {
     pub fn name_all(&mut self, addresses: &[VAddr]) {
         let named = &mut self.named;
         self.symbolizer.symbolize(addresses, |index, frames| {
-            let frames = frames.map(|frames| frames.iter().map(owned).collect());
+            let frames = frames.map(|frames| frames.iter().map(SymFrame::to_owned_frame).collect());
             named.insert(addresses[index], frames);
         });
     }
@@ -194,15 +194,6 @@ impl Natives {
         let location = add_location(profile, Some(*binary), at, frames);
         self.locations.insert((*binary, at), location);
         location
-    }
-}
-
-/// A frame that outlives the tables it was read from.
-fn owned(frame: &SymFrame<'_>) -> SymFrame<'static> {
-    SymFrame {
-        function: frame.function.to_string().into(),
-        file: frame.file.to_string().into(),
-        ..*frame
     }
 }
 

@@ -14,6 +14,7 @@ pub mod fold;
 mod intern;
 mod made;
 mod rank;
+pub mod scale;
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};

@@ -173,7 +173,7 @@ impl<M: Memory> Live<M> {
         for attempt in 1..=ATTEMPTS {
             let [head, rate] = self.words([Symbol::MBuckets, Symbol::MemProfileRate])?;
             let mut windows = Windows::new(&self.memory, cycle, limits.memory);
-            let look = self.look(head, rate, &mut windows, limits)?;
+            let look = self.look_at_heap(head, rate, &mut windows, limits)?;
             let steady = head == 0 || windows.stamp().is_some();
             let first = windows.stamp();
             drop(windows);
@@ -194,7 +194,7 @@ impl<M: Memory> Live<M> {
         Ok(publish(look))
     }
 
-    fn look(
+    fn look_at_heap(
         &self,
         head: u64,
         rate: u64,

@@ -2,10 +2,12 @@
 //!
 //! In: link-time addresses and an opened binary. Out: frames as `runtime.CallersFrames` gives them,
 //! innermost first, or [`Unknown`]. [`Symbolizer`] names Go code, [`native`] C code and shared
-//! libraries, [`stack`] holds the rules that need a whole stack, [`kind`] tells whose code a frame is.
+//! libraries, [`stack`] holds the rules that need a whole stack, [`logical`] those of stacks that the
+//! runtime itself has written down, [`kind`] tells whose code a frame is.
 //! Knows no process, no kernel map and no output format.
 
 pub mod kind;
+pub mod logical;
 pub mod native;
 pub mod stack;
 
@@ -58,6 +60,20 @@ pub struct SymFrame<'a> {
     pub inlined: bool,
     /// `internal/abi.FuncID`; see [`stack::FuncIds`].
     pub func_id: u8,
+    /// What file and line are of: the address that was asked for or, of a frame that others were
+    /// inlined into, the place of the inlined call.
+    pub at: VAddr,
+}
+
+impl SymFrame<'_> {
+    /// The same, outliving the tables that it was read from.
+    pub fn to_owned_frame(&self) -> SymFrame<'static> {
+        SymFrame {
+            function: self.function.to_string().into(),
+            file: self.file.to_string().into(),
+            ..*self
+        }
+    }
 }
 
 /// Names addresses of one Go binary.
@@ -194,6 +210,7 @@ impl<'a> Worker<'a> {
                     start_line: record.start_line,
                     inlined: false,
                     func_id: record.func_id,
+                    at: VAddr(self.current.from + u64::from(offset)),
                 });
                 return Ok(());
             };
@@ -210,6 +227,7 @@ impl<'a> Worker<'a> {
                 start_line: call.start_line,
                 inlined: true,
                 func_id: call.func_id,
+                at: VAddr(self.current.from + u64::from(offset)),
             });
             offset = call.parent;
         }

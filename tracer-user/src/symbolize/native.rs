@@ -164,6 +164,7 @@ fn frame(function: String, file: &str, line: u32) -> SymFrame<'static> {
         start_line: 0,
         inlined: false,
         func_id: 0,
+        at: VAddr(0),
     }
 }
 

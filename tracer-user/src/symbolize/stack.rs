@@ -18,6 +18,13 @@ pub struct FuncIds {
     pub panicwrap: Option<u8>,
 }
 
+impl FuncIds {
+    /// Whether it is a function that starts a panic: then a wrapper that called it is shown.
+    pub fn panics(&self, callee: u8) -> bool {
+        [self.gopanic, self.sigpanic, self.panicwrap].contains(&Some(callee))
+    }
+}
+
 /// Where some functions lie: start and end.
 type Ranges = Vec<(u64, u64)>;
 
@@ -84,6 +91,11 @@ impl StackRules {
         }
     }
 
+    /// FuncIDs with a meaning.
+    pub fn ids(&self) -> FuncIds {
+        self.ids
+    }
+
     /// Addresses of the calls of a stack, innermost first: return addresses less one, or as they are
     /// where a signal put a call in between. Ends before `runtime.goexit`, after the functions beyond
     /// which the chain is another goroutine's or nobody's, and behind `crosscall2` with the first address that
@@ -128,8 +140,7 @@ impl StackRules {
         let callees = std::iter::once(callee).chain(frames.iter().map(|frame| frame.func_id));
         let shown = frames.iter().zip(callees).filter_map(move |(frame, callee)| {
             let wrapper = ids.wrapper == Some(frame.func_id);
-            let by_panic = [ids.gopanic, ids.sigpanic, ids.panicwrap].contains(&Some(callee));
-            (!wrapper || by_panic).then_some(frame)
+            (!wrapper || ids.panics(callee)).then_some(frame)
         });
         (shown, last)
     }
@@ -138,6 +149,7 @@ impl StackRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::VAddr;
 
     fn rules() -> StackRules {
         StackRules {
@@ -158,7 +170,15 @@ mod tests {
 
     fn frame(function: &'static str, func_id: u8) -> SymFrame<'static> {
         let function = function.into();
-        SymFrame { function, file: "".into(), line: 1, start_line: 1, inlined: false, func_id }
+        SymFrame {
+            function,
+            file: "".into(),
+            line: 1,
+            start_line: 1,
+            inlined: false,
+            func_id,
+            at: VAddr(0),
+        }
     }
 
     #[test]
