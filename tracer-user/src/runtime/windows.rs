@@ -17,6 +17,9 @@ const WINDOW: u64 = PAGE * PAGES as u64;
 /// How often a window is read again whose stamp changed meanwhile.
 const ATTEMPTS: u32 = 20;
 
+/// Bytes, and the stamp that all their windows have, if it is one.
+pub type Stamped<'w> = (&'w [u8], Option<u32>);
+
 /// Windows of one process's memory, kept until dropped.
 pub struct Windows<'a, M> {
     memory: &'a M,
@@ -49,17 +52,12 @@ impl<'a, M: Memory> Windows<'a, M> {
         rest.iter().all(|(_, stamp)| *stamp == first.1).then_some(first.1)
     }
 
-    /// The bytes at an address and the stamp that all their windows have, if it is one; nothing where
-    /// there is no memory.
+    /// The bytes at an address; nothing where there is no memory.
     ///
     /// # Errors
     /// The process is gone, a window's stamp changes all the time, or this would be more memory than
     /// may be held.
-    pub fn get(
-        &mut self,
-        at: RuntimeAddr,
-        len: usize,
-    ) -> Result<Option<(&[u8], Option<u32>)>, Error> {
+    pub fn get(&mut self, at: RuntimeAddr, len: usize) -> Result<Option<Stamped<'_>>, Error> {
         let Some(end) = at.0.checked_add(len as u64).filter(|_| len > 0) else { return Ok(None) };
         let (first, last) = (at.0 / WINDOW, (end - 1) / WINDOW);
         if first == last {

@@ -118,8 +118,7 @@ impl LogicalStacks {
                     continue;
                 }
             };
-            let first = open.frames.is_empty();
-            if first || !open.next.is_some_and(|next| next == *at) {
+            if open.frames.is_empty() || open.next != Some(*at) {
                 open.close(&mut places);
             }
             let shown = self.shown(frames, rest, written);

@@ -25,11 +25,13 @@ const SYMBOLS: [(Symbol, u64); 8] = [
     (Symbol::Ticks, TICKS),
 ];
 
+type Change = dyn FnMut(&FakeMemory, usize);
+
 /// Memory that changes while it is read.
 struct Moving {
     memory: FakeMemory,
     /// Called before each read with the number of reads before it.
-    change: RefCell<Box<dyn FnMut(&FakeMemory, usize)>>,
+    change: RefCell<Box<Change>>,
     reads: Cell<usize>,
 }
 
