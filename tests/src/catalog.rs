@@ -40,6 +40,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
             all.push(("cgo", release.minor(), variant));
         }
         all.push(("mix", release.minor(), Variant::Stripped));
+        all.push(("labelled", release.minor(), Variant::Stripped));
         all.push(("sampled", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));

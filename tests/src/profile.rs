@@ -1,5 +1,6 @@
 //! heaptap's JSON output, as `docs/output.md` tells it: the fields that tests look at.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -54,6 +55,9 @@ pub struct Stack {
     /// Half-widths of the 95 % confidence intervals; empty when values are exact.
     pub error: Vec<f64>,
     pub go_type: Option<String>,
+    /// What else sets it apart; numbers or texts.
+    #[serde(default)]
+    pub labels: BTreeMap<String, serde_json::Value>,
     /// How old objects became, in mode sample.
     pub ages: Option<Ages>,
     /// Innermost first.
@@ -76,6 +80,16 @@ pub struct StackFrame {
     pub inlined: bool,
     /// `0x4a5b6c`: where the call is, as the linker placed it.
     pub address: String,
+}
+
+impl Stack {
+    /// The labels that are texts.
+    pub fn text_labels(&self) -> BTreeMap<String, String> {
+        let text = |(key, value): (&String, &serde_json::Value)| {
+            Some((key.clone(), value.as_str()?.to_string()))
+        };
+        self.labels.iter().filter_map(text).collect()
+    }
 }
 
 impl Profile {

@@ -45,6 +45,7 @@ counters! {
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
     FreedUnknown, "freed_unknown", false, "sampled objects that were freed and had been allocated before the recording";
     OtherSpecial, "other_specials", false, "freed finalizers and the like, which are no samples";
+    LabelsLeftOut, "labels_left_out", false, "events whose goroutine has more than 8 profiler labels; some are not shown";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
@@ -53,6 +54,8 @@ counters! {
     SpanUnread, "lost_span_unread", true, "span events whose span could not be read";
     ObjectsFull, "lost_objects_full", true, "sampled objects whose end will not be seen because the table of objects is full (--max-objects)";
     FreedFull, "lost_freed_full", true, "freed objects that were not counted because the table of stacks that free is full (--max-stacks)";
+    LabelsUnread, "lost_labels_unread", true, "events that are counted without their goroutine's profiler labels, which could not be read";
+    LabelsFull, "lost_labels_full", true, "events that are counted without their labels because the table of labels is full (--max-stacks)";
     SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full";
 }

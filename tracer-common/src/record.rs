@@ -61,6 +61,10 @@ pub struct ProcEntry {
     /// sample probe only.
     pub special_kind: u32,
     pub special_is_profile: u32,
+    /// Byte offset of `labels` in `runtime.g`; used with `--labels` only.
+    pub g_labels: u32,
+    /// [`LABELS_LIST`] or [`LABELS_MAP`].
+    pub labels_are: u32,
     pub _pad: u32,
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
@@ -78,7 +82,7 @@ pub struct StackKey {
     /// What splits one stack further: the type word (`--by type`), the span class (span mode), the
     /// slot's size (sample mode), or 0.
     pub class: u64,
-    /// Hash of the stack's addresses; the stack itself is compared before anything is added.
+    /// Hash of the stack's addresses and of its labels; the stack itself is compared before anything is added.
     pub hash: u64,
 }
 
@@ -95,6 +99,8 @@ pub struct StackValue {
     pub bytes: u64,
     /// Sum of squared weights over hits whose weight is not 1, for the variance of span estimates.
     pub weight_squares: u64,
+    /// [`LabelsKey::hash`] of the goroutine's profiler labels; 0 without any.
+    pub labels: u64,
     /// Number of addresses in `pcs`.
     pub depth: u32,
     /// [`STACK_TRUNCATED`], [`STACK_BROKEN`].
@@ -147,6 +153,41 @@ pub const fn age_class(nanoseconds: u64) -> usize {
     class
 }
 
+/// [`ProcEntry::labels_are`]: a slice of pairs of strings (Go 1.24 and later).
+pub const LABELS_LIST: u32 = 1;
+/// [`ProcEntry::labels_are`]: a map of strings, of one bucket if it is small (up to Go 1.23).
+pub const LABELS_MAP: u32 = 2;
+
+/// Labels kept of a goroutine: as many as a map's bucket holds.
+pub const MAX_LABELS: usize = 8;
+/// Bytes kept of a label's name and of its value.
+pub const LABEL_TEXT: usize = 64;
+
+/// What profiler labels are kept under.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LabelsKey {
+    /// [`ProcEntry::image`].
+    pub image: u32,
+    pub _pad: u32,
+    /// Hash of the texts; never 0.
+    pub hash: u64,
+}
+
+/// A goroutine's profiler labels: their texts, because the memory that holds them is soon another's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Labels {
+    /// Another hash of the same texts: one alone is no identity.
+    pub check: u64,
+    pub count: u32,
+    pub _pad: u32,
+    /// Bytes of name and value of each, which may be more than are kept.
+    pub lengths: [[u32; 2]; MAX_LABELS],
+    /// Names and values in turn, padded with zeros.
+    pub texts: [[u64; LABEL_TEXT / 8]; 2 * MAX_LABELS],
+}
+
 /// One event's working memory, one of [`SCRATCH_SLOTS`] of a CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +199,7 @@ pub struct Scratch {
     pub recorded: u64,
     pub window: [u64; WINDOW],
     pub value: StackValue,
+    pub labels: Labels,
 }
 
 /// Buffers per CPU.
@@ -180,16 +222,20 @@ pub const NOTICE_EXIT: u32 = 2;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 56);
+    assert!(size_of::<ProcEntry>() == 64);
     assert!(size_of::<StackKey>() == 24);
     assert!(size_of::<ObjectKey>() == 16);
+    assert!(size_of::<LabelsKey>() == 16);
+    assert!(size_of::<Labels>() == 16 + 8 * MAX_LABELS + 2 * MAX_LABELS * LABEL_TEXT);
     assert!(size_of::<ObjectValue>() == 32);
     assert!(size_of::<FreedValue>() == 8 * AGES);
     assert!(offset_of!(StackKey, hash) == 16);
-    assert!(size_of::<StackValue>() == 40 + 8 * MAX_DEPTH);
-    assert!(offset_of!(StackValue, pcs) == 40);
+    assert!(size_of::<StackValue>() == 48 + 8 * MAX_DEPTH);
+    assert!(offset_of!(StackValue, pcs) == 48);
     assert!(size_of::<Notice>() == 16);
-    assert!(size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>());
+    assert!(
+        size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>() + size_of::<Labels>()
+    );
 };
 
 #[cfg(feature = "user")]
@@ -204,6 +250,10 @@ mod pod {
     unsafe impl aya::Pod for super::Notice {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Scratch {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::LabelsKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Labels {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ObjectKey {}
     // SAFETY: as above.

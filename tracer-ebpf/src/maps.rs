@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     counter::COUNTERS as COUNTER_SLOTS,
-    record::{FreedValue, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch},
+    record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch},
 };
 
 /// Who is traced, by tgid.
@@ -27,6 +27,10 @@ pub static OBJECTS: HashMap<ObjectKey, ObjectValue> = HashMap::with_max_entries(
 #[map]
 pub static FREED: HashMap<StackKey, FreedValue> = HashMap::with_max_entries(1, 0);
 
+/// Profiler labels, by the hash of their texts; sized when it is used.
+#[map]
+pub static LABELS: HashMap<LabelsKey, Labels> = HashMap::with_max_entries(1, 0);
+
 /// One counter for each way to leave.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
@@ -38,6 +42,10 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH
 /// Execs and exits of traced processes, for the loader.
 #[map]
 pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
+
+/// Whether stacks are split by the goroutine's profiler labels; 0 or 1, set at load time.
+#[unsafe(no_mangle)]
+pub static BY_LABELS: Global<u8> = Global::new(0);
 
 /// Whether a stack is split by the type word (`--by type`); 0 or 1, set at load time.
 #[unsafe(no_mangle)]

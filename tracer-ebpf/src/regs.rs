@@ -13,6 +13,8 @@ pub struct Regs {
     pub arg0: u64,
     pub arg1: u64,
     pub arg2: u64,
+    /// The goroutine: R14.
+    pub g: u64,
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -20,5 +22,5 @@ pub struct Regs {
 pub fn read(ctx: &ProbeContext) -> Regs {
     // SAFETY: the kernel hands the program a valid pt_regs; the verifier checks each access.
     let regs = unsafe { &*ctx.regs };
-    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx, arg2: regs.rcx }
+    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx, arg2: regs.rcx, g: regs.r14 }
 }

@@ -15,6 +15,7 @@ use tracer_common::{
 use crate::{
     atomic,
     count::count,
+    labels,
     maps::{PROCESSES, STACKS},
     regs::Regs,
     scratch::Owned,
@@ -94,6 +95,7 @@ pub fn keep(
     class: u64,
     amount: &Amount,
 ) -> Option<StackKey> {
+    let labels = labels::of(hit, regs);
     let mut owned = Owned::take()?;
     let scratch = owned.get();
     let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
@@ -105,10 +107,16 @@ pub fn keep(
     if walked.flags & STACK_TRUNCATED != 0 {
         count(Counter::Truncated);
     }
-    let key = StackKey { image: hit.image, site: hit.cookie.site as u32, class, hash: walked.hash };
+    let key = StackKey {
+        image: hit.image,
+        site: hit.cookie.site as u32,
+        class,
+        hash: walked.hash ^ labels,
+    };
     let fresh = &mut scratch.value;
     fresh.depth = walked.depth;
     fresh.flags = walked.flags;
+    fresh.labels = labels;
     let kept = find_or_insert(&key, fresh)?;
     if !same_stack(kept, fresh) {
         count(Counter::HashCollision);
@@ -137,7 +145,7 @@ fn add(kept: *mut StackValue, amount: &Amount) {
 /// Adds an amount that no stack stands for: to a site's class alone, under a stack of no address.
 #[inline(always)]
 pub fn keep_without_stack(hit: &Hit, class: u64, amount: &Amount, fresh: &mut StackValue) {
-    (fresh.depth, fresh.flags) = (0, 0);
+    (fresh.depth, fresh.flags, fresh.labels) = (0, 0, 0);
     let key = StackKey { image: hit.image, site: hit.cookie.site as u32, class, hash: 0 };
     if let Some(kept) = find_or_insert(&key, fresh) {
         add(kept, amount);
@@ -172,7 +180,7 @@ fn same_stack(kept: *const StackValue, fresh: &StackValue) -> bool {
     // SAFETY: a value of the map, whose stack is never written after its insertion.
     let kept = unsafe { &*kept };
     let depth = fresh.depth as usize;
-    if kept.depth != fresh.depth || depth > MAX_DEPTH {
+    if kept.depth != fresh.depth || kept.labels != fresh.labels || depth > MAX_DEPTH {
         return false;
     }
     let (mut different, mut i) = (0, 0);

@@ -27,6 +27,8 @@ pub struct Config {
     pub value: Value,
     /// What a leaf is.
     pub by: By,
+    /// Split stacks by the goroutine's profiler labels.
+    pub labels: bool,
     /// Keep the runtime's own allocation functions at the inner end of stacks.
     pub runtime_frames: bool,
     /// Size of the kernel's table of stacks.
@@ -161,6 +163,10 @@ pub(super) struct Flags {
     #[arg(long, help_heading = "What to show")]
     short_lived: bool,
 
+    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do)
+    #[arg(long, help_heading = "What to show")]
+    labels: bool,
+
     /// Keep the runtime's own allocation functions (newobject, mallocgc, ...) in stacks
     #[arg(long, help_heading = "What to show")]
     runtime_frames: bool,
@@ -242,6 +248,7 @@ impl Flags {
             outputs: outputs(self.output)?,
             value: self.value,
             by: self.by,
+            labels: self.labels,
             runtime_frames: self.runtime_frames,
             max_stacks: self.max_stacks,
             max_objects: self.max_objects,
@@ -307,6 +314,7 @@ mod tests {
                 outputs: vec![],
                 value: Value::Bytes,
                 by: By::Stack,
+                labels: false,
                 runtime_frames: false,
                 max_stacks: 16384,
                 max_objects: 65536,
@@ -324,7 +332,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --runtime-frames --max-stacks 512 --max-objects 9 \
+                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 \
                      --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
@@ -336,6 +344,7 @@ mod tests {
                 outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
                 value: Value::Objects,
                 by: By::Stack,
+                labels: true,
                 runtime_frames: true,
                 max_stacks: 512,
                 max_objects: 9,

@@ -12,8 +12,10 @@ use super::{
 };
 use crate::{
     address::{RuntimeAddr, VAddr},
-    probe::RawStack,
-    profile::{BinaryId, FrameKind, LocationId, Meta, Name, ProcessId, Profile, Sample},
+    probe::{RawStack, Text},
+    profile::{
+        BinaryId, FrameKind, Label, LabelValue, LocationId, Meta, Name, ProcessId, Profile, Sample,
+    },
 };
 
 /// Stands for objects of span classes of which no span was used up: how many is known, not by whom.
@@ -58,13 +60,15 @@ pub fn assemble(drained: &Drained, targets: &Targets, meta: Meta, by_type: bool)
         }
         broken += if raw.flags & STACK_BROKEN != 0 { raw.hits } else { 0 };
         let go_type = by_type.then(|| type_name(&mut profile, tapped, image, raw.key.class));
+        let labels = drained.labels.get(&(raw.key.image, raw.labels));
+        let labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
         profile.samples.push(Sample {
             process: ProcessId(raw.key.image - 1),
             stack,
             values: worth.values,
             error: worth.error,
             go_type,
-            labels: Vec::new(),
+            labels,
             ages: worth.ages,
         });
     }
@@ -130,6 +134,20 @@ fn addresses_by_binary(
         list.dedup();
     }
     addresses
+}
+
+/// Profiler labels, sorted. What is not all there ends in three dots.
+fn label_all(profile: &mut Profile, texts: &[[Text; 2]]) -> Vec<Label> {
+    let mut name = |text: &Text| {
+        let dots = if text.is_cut { "..." } else { "" };
+        profile.names.intern(&format!("{}{dots}", String::from_utf8_lossy(&text.bytes)))
+    };
+    let mut labels: Vec<Label> = texts
+        .iter()
+        .map(|[key, value]| Label { key: name(key), value: LabelValue::Text(name(value)) })
+        .collect();
+    labels.sort();
+    labels
 }
 
 /// What was allocated, from the type word at the site.

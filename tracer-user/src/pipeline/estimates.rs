@@ -23,6 +23,8 @@ pub struct Drained {
     pub stacks: Vec<RawStack>,
     /// Empty but in mode sample.
     pub ages: HashMap<StackKey, probe::Ages>,
+    /// Profiler labels by image and hash; empty unless they are wanted.
+    pub labels: probe::LabelTexts,
 }
 
 /// Values of one stack, in the order of the profile's value types.

@@ -25,7 +25,7 @@ use super::{
     mode,
     opened::Opener,
     sampler,
-    targets::{Targets, failure},
+    targets::{Targets, Wanted, failure},
 };
 use crate::{
     cli::record::{By, Color, Config, Value},
@@ -68,6 +68,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_stacks: config.max_stacks,
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         by_type: config.by == By::Type,
+        by_labels: config.labels,
         log: config.kernel_log,
         perf_events: config.perf_events,
         ..probe::Options::default()
@@ -100,11 +101,15 @@ struct Recording {
 
 impl Recording {
     fn new(config: &Config, source: Source, opener: Opener, kernel: Kernel) -> Self {
-        let whole_files = matches!(config.selection, Selection::All | Selection::Exe(_));
+        let wanted = Wanted {
+            types: config.by == By::Type,
+            labels: config.labels,
+            whole_files: matches!(config.selection, Selection::All | Selection::Exe(_)),
+        };
         Self {
             source,
             kernel,
-            targets: Targets::new(opener, source, config.by == By::Type, whole_files),
+            targets: Targets::new(opener, source, wanted),
             samplers: Vec::new(),
             began: Instant::now(),
             started: SystemTime::now(),
@@ -265,7 +270,11 @@ impl Recording {
             Source::Sample => self.kernel.ages().map_err(failure)?,
             _ => HashMap::new(),
         };
-        let drained = Drained { stacks: self.kernel.stacks().map_err(failure)?, ages };
+        let labels = match config.labels {
+            true => self.kernel.labels().map_err(failure)?,
+            false => HashMap::new(),
+        };
+        let drained = Drained { stacks: self.kernel.stacks().map_err(failure)?, ages, labels };
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
         if self.source == Source::Span {

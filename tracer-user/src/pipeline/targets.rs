@@ -6,7 +6,10 @@
 
 use std::{collections::HashSet, fs::File, num::NonZeroU32, sync::Arc};
 
-use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
+use tracer_common::{
+    Cookie, ProcEntry,
+    record::{LABELS_LIST, LABELS_MAP, PROC_LIVE},
+};
 
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
@@ -92,13 +95,21 @@ pub struct Library {
 pub struct Targets {
     opener: Opener,
     source: Source,
-    /// Types will be named.
-    by_type: bool,
-    /// Attach to the file for everybody, because every process of it is wanted.
-    whole_files: bool,
+    wanted: Wanted,
     pub binaries: Vec<Tapped>,
     /// Index + 1 is [`ProcEntry::image`].
     pub images: Vec<Image>,
+}
+
+/// What else is wanted of a recording.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Types will be named.
+    pub types: bool,
+    /// Stacks are told apart by profiler labels.
+    pub labels: bool,
+    /// Attach to the file for everybody, because every process of it is selected.
+    pub whole_files: bool,
 }
 
 /// A process that execs faster than it can be looked at is given up after this many looks.
@@ -106,8 +117,8 @@ const LOOKS: u32 = 5;
 
 impl Targets {
     /// Nobody yet.
-    pub fn new(opener: Opener, source: Source, by_type: bool, whole_files: bool) -> Self {
-        Self { opener, source, by_type, whole_files, binaries: Vec::new(), images: Vec::new() }
+    pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
+        Self { opener, source, wanted, binaries: Vec::new(), images: Vec::new() }
     }
 
     /// How many processes are being counted.
@@ -288,7 +299,11 @@ impl Targets {
             }
             Source::Records => return Err(unsupported("records are read, not recorded".into())),
         };
-        let types = if self.by_type {
+        let records = match records {
+            None if self.wanted.labels => Some(self.opener.program(exe)?),
+            records => records,
+        };
+        let types = if self.wanted.types {
             Some(Types::load(&go).map_err(|err| unsupported(err.to_string()))?)
         } else {
             None
@@ -311,7 +326,7 @@ impl Targets {
 
     /// Attaches a binary's sites for a process, or for everybody, once.
     fn attach(&mut self, kernel: &mut Kernel, binary: usize, pid: u32) -> Result<(), Failure> {
-        let whole_files = self.whole_files;
+        let whole_files = self.wanted.whole_files;
         let tapped = &mut self.binaries[binary];
         let who = (!whole_files).then_some(pid);
         if !tapped.attached.insert(who) {
@@ -354,6 +369,8 @@ impl Targets {
             span_elemsize: layout.map_or(0, |l| l.mspan.elemsize),
             special_kind: layout.map_or(0, |l| l.special.kind),
             special_is_profile: layout.map_or(0, |l| l.special.kind_profile),
+            g_labels: layout.map_or(0, |l| l.g.labels),
+            labels_are: layout.map_or(0, |l| if l.minor < 24 { LABELS_MAP } else { LABELS_LIST }),
             _pad: 0,
             mallocgc: mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),

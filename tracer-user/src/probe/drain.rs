@@ -13,8 +13,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
     record::{
-        AGES, FreedValue, MAX_DEPTH, NOTICE_EXEC, NOTICE_EXIT, ObjectKey, ObjectValue,
-        SCRATCH_SLOTS, Scratch, age_class,
+        AGES, FreedValue, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_EXEC,
+        NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
     },
 };
 
@@ -33,6 +33,8 @@ pub struct RawStack {
     pub objects: u64,
     pub bytes: u64,
     pub weight_squares: u64,
+    /// What [`Kernel::labels`] has its labels under; 0 without any.
+    pub labels: u64,
     /// `STACK_TRUNCATED`, `STACK_BROKEN` of tracer-common.
     pub flags: u32,
     /// Return addresses, innermost first.
@@ -47,6 +49,17 @@ pub struct Ages {
     /// Those that were not.
     pub live: [u64; AGES],
 }
+
+/// A text of the program, of which the beginning is known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text {
+    pub bytes: Vec<u8>,
+    /// Whether there was more.
+    pub is_cut: bool,
+}
+
+/// Profiler labels, names and values, by image and [`RawStack::labels`].
+pub type LabelTexts = HashMap<(u32, u64), Vec<[Text; 2]>>;
 
 /// What a traced process did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +105,17 @@ impl Kernel {
             ages.entry(object.stack).or_default().live[class] += 1;
         }
         Ok(ages)
+    }
+
+    /// The texts of profiler labels, by image and [`RawStack::labels`]: name and value of each.
+    pub fn labels(&self) -> Result<LabelTexts, Error> {
+        let map: KernelMap<&MapData, LabelsKey, Labels> = map(&self.ebpf, "LABELS")?;
+        map.iter()
+            .map(|entry| {
+                let (key, labels) = entry.map_err(|source| Error::Map { map: "LABELS", source })?;
+                Ok(((key.image, key.hash), texts(&labels)))
+            })
+            .collect()
     }
 
     /// Every counter of the kernel programs, summed over CPUs, in `Counter::ALL`'s order.
@@ -179,6 +203,20 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     }
 }
 
+fn texts(labels: &Labels) -> Vec<[Text; 2]> {
+    let count = (labels.count as usize).min(MAX_LABELS);
+    let pairs = labels.lengths.iter().zip(labels.texts.chunks_exact(2));
+    let pair = |(lengths, texts): (&[u32; 2], &[[u64; LABEL_TEXT / 8]])| {
+        [0, 1].map(|part| {
+            let bytes = texts[part].iter().flat_map(|word| word.to_ne_bytes());
+            let length = lengths[part] as usize;
+            let bytes = bytes.take(length.min(LABEL_TEXT)).collect();
+            Text { bytes, is_cut: length > LABEL_TEXT }
+        })
+    };
+    pairs.take(count).map(pair).collect()
+}
+
 fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
     let depth = (value.depth as usize).min(MAX_DEPTH);
     RawStack {
@@ -187,6 +225,7 @@ fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
         objects: value.hits.wrapping_add(value.more_objects),
         bytes: value.bytes,
         weight_squares: value.weight_squares,
+        labels: value.labels,
         flags: value.flags,
         pcs: value.pcs[..depth].iter().map(|pc| RuntimeAddr(*pc)).collect(),
     }
@@ -216,6 +255,7 @@ mod tests {
             more_objects: 0,
             bytes: 8,
             weight_squares: 0,
+            labels: 0,
             depth: u32::MAX,
             flags: 0,
             pcs: [7; MAX_DEPTH],

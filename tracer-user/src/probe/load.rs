@@ -27,6 +27,8 @@ pub struct Options {
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
     pub by_type: bool,
+    /// Split stacks by the goroutine's profiler labels.
+    pub by_labels: bool,
     /// Attach through perf events even where the kernel has links of many uprobes.
     pub perf_events: bool,
     /// Diagnostics of the kernel programs, through the `log` crate.
@@ -40,6 +42,7 @@ impl Default for Options {
             max_objects: 0,
             max_processes: 1_024,
             by_type: false,
+            by_labels: false,
             perf_events: false,
             log: None,
         }
@@ -63,6 +66,8 @@ impl Kernel {
     /// Creates the maps. Programs are loaded when they are first attached.
     pub fn load(options: &Options) -> Result<Self, Error> {
         let by_type = u8::from(options.by_type);
+        let by_labels = u8::from(options.by_labels);
+        let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
         let mut loader = EbpfLoader::new();
@@ -72,8 +77,10 @@ impl Kernel {
             .map_max_entries("STACKS", options.max_stacks)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("OBJECTS", options.max_objects.max(1))
-            .map_max_entries("FREED", if options.max_objects > 0 { options.max_stacks } else { 1 })
+            .map_max_entries("FREED", if_used(options.max_objects > 0, options.max_stacks))
+            .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
             .override_global("BY_TYPE", &by_type, true)
+            .override_global("BY_LABELS", &by_labels, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
         check_sources(&ebpf)?;

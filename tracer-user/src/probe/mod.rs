@@ -15,7 +15,7 @@ mod syscall;
 pub mod trap;
 
 pub use attach::{AttachSite, Attachment, Program, Scope};
-pub use drain::{Ages, KernelLog, Notice, Notices, RawStack};
+pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;
 pub use load::{Kernel, Options};
 
