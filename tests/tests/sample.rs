@@ -103,10 +103,14 @@ each_release! {
     turns_on: turns_on_the_sampler;
 }
 
-/// Every object is sampled at rate 1: then nothing is estimated.
+/// Every object is sampled at rate 1: then nothing is estimated, and every trap is counted.
 #[test]
 fn at_rate_1_it_is_exact() -> Result<()> {
     let recorded = record("1.27", "1", &[])?;
+    let sample = &recorded.sample;
+    let (made, freed) = (sample.counter("recorded"), sample.counter("freed"));
+    let alive = made.checked_sub(freed).context("more objects were freed than made")?;
+    ensure!(made == sample.total("alloc_objects")? && alive == sample.total("inuse_objects")?);
     for path in &recorded.paths {
         for (kind, truth) in [("alloc_objects", path.allocated), ("inuse_objects", path.alive)] {
             let (value, width) = of_path(&recorded.sample, path, kind)?;

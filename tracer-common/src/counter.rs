@@ -43,6 +43,7 @@ counters! {
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
     Forwarded, "forwarded", false, "calls between mallocgc and a size-specialised function, counted at the other";
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
+    Freed, "freed", false, "sampled objects that were freed during the recording";
     FreedUnknown, "freed_unknown", false, "sampled objects that were freed and had been allocated before the recording";
     OtherSpecial, "other_specials", false, "freed finalizers and the like, which are no samples";
     LabelsLeftOut, "labels_left_out", false, "events whose goroutine has more than 8 profiler labels; some are not shown";

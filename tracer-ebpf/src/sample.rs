@@ -69,6 +69,7 @@ pub fn sample_free(ctx: ProbeContext) -> u32 {
         count(Counter::FreedFull);
         return 0;
     };
+    count(Counter::Freed);
     let class = age_class(age);
     if class < AGES {
         // SAFETY: a word of the value, as just checked; the words are only ever added to.
