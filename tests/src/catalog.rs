@@ -20,6 +20,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("life", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
+        ("sampled", "1.27", Variant::PieStripped),
     ];
     for go in ["1.21", "1.24", "1.27"] {
         all.push(("alloc", go, Variant::Bare));

@@ -45,6 +45,8 @@ fn ps_tells_what_programs_are() -> Result<()> {
             variant.name()
         );
         ensure!(entry["user"] == "root", "{entry}");
+        // Its linker has left the sampler off.
+        ensure!(entry["trace"]["sampler_rate"] == 0, "{}", entry["trace"]);
         for mode in ["exact", "span"] {
             let trace = &entry["trace"][mode];
             ensure!(
@@ -52,6 +54,39 @@ fn ps_tells_what_programs_are() -> Result<()> {
                 "Go {go} {}: {mode}: {trace}",
                 variant.name()
             );
+        }
+    }
+    Ok(())
+}
+
+/// The sampler is on or off in a process, whatever its file is.
+#[test]
+fn ps_tells_whether_the_sampler_is_on() -> Result<()> {
+    require_root()?;
+    for (go, variant) in [("1.21", Variant::Stripped), ("1.27", Variant::PieStripped)] {
+        let fixture = Fixture::build("sampled", go, variant)?;
+        let start = |rate: &str| {
+            let mut command = std::process::Command::new(&fixture.program);
+            command.arg(rate);
+            Running::start(command)
+        };
+        let (on, off) = (start("4096")?, start("0")?);
+        let ps = ps()?;
+        let [with, without] = [&on, &off].map(|process| about(&ps, process));
+        let (with, without) = (&with?["trace"], &without?["trace"]);
+        ensure!(with["sampler_rate"] == 4096 && with["sample"]["available"] == true, "{with}");
+        let reason = without["sample"]["reason"].as_str().unwrap_or_default();
+        ensure!(
+            without["sampler_rate"] == 0
+                && without["sample"]["available"] == false
+                && reason.contains("--enable-sampler"),
+            "{without}"
+        );
+        let table = heaptap::run(["ps"])?.stdout;
+        for (process, trace) in [(&on, "exact,span,sample"), (&off, "exact,span; sampler off")] {
+            let pid = process.pid().to_string();
+            let row = table.lines().find(|row| row.split_whitespace().next() == Some(&pid));
+            ensure!(row.is_some_and(|row| row.ends_with(trace)), "{pid}: {trace}:\n{table}");
         }
     }
     Ok(())

@@ -9,9 +9,7 @@ use std::time::SystemTime;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::profile::{
-    AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile,
-};
+use crate::profile::{AGES, Ages, BinaryId, Frame, Label, LabelValue, Profile, Sample};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.profile/1";
@@ -63,7 +61,7 @@ struct Period {
 }
 
 #[derive(Serialize)]
-pub(super) struct Counter<'a> {
+struct Counter<'a> {
     name: &'a str,
     count: u64,
     is_loss: bool,
@@ -71,7 +69,7 @@ pub(super) struct Counter<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Process<'a> {
+struct Process<'a> {
     pid: u32,
     comm: &'a str,
     container: Option<&'a str>,
@@ -80,7 +78,7 @@ pub(super) struct Process<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Binary<'a> {
+struct Binary<'a> {
     path: &'a str,
     build_id: &'a str,
     text_start: Hex,
@@ -108,7 +106,7 @@ struct StackAges<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct OneFrame<'a> {
+struct OneFrame<'a> {
     function: &'a str,
     file: &'a str,
     line: u32,
@@ -124,8 +122,7 @@ struct Hex(u64);
 
 struct Stacks<'a>(&'a Profile, usize);
 
-/// The frames of a stack.
-pub(super) struct Frames<'a>(pub &'a Profile, pub &'a [LocationId]);
+struct Frames<'a>(&'a Profile, &'a Sample);
 
 struct Labels<'a>(&'a Profile, &'a [Label]);
 
@@ -145,7 +142,7 @@ impl Serialize for Stacks<'_> {
             ages: sample.ages.as_deref().map(|a| StackAges { freed: &a.freed, live: &a.live }),
             go_type: sample.go_type.map(|name| profile.names.text(name)),
             labels: Labels(profile, &sample.labels),
-            frames: Frames(profile, &sample.stack),
+            frames: Frames(profile, sample),
         }))
     }
 }
@@ -167,8 +164,8 @@ impl Serialize for Labels<'_> {
 
 impl Serialize for Frames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Frames(profile, stack) = self;
-        let locations = stack.iter().map(|id| &profile.locations[id.0 as usize]);
+        let Frames(profile, sample) = self;
+        let locations = sample.stack.iter().map(|id| &profile.locations[id.0 as usize]);
         serializer.collect_seq(locations.flat_map(|location| {
             let outermost = location.frames.len().saturating_sub(1);
             location.frames.iter().enumerate().map(move |(at, frame)| {
@@ -179,7 +176,7 @@ impl Serialize for Frames<'_> {
     }
 }
 
-pub(super) fn one_frame<'a>(
+fn one_frame<'a>(
     profile: &'a Profile,
     frame: &Frame,
     inlined: bool,
@@ -200,10 +197,13 @@ pub(super) fn one_frame<'a>(
 
 impl<'a> Document<'a> {
     fn new(profile: &'a Profile, value: usize) -> Self {
+        let counters = profile.meta.counters.iter();
         Self {
             schema: SCHEMA,
             meta: Meta::new(profile, value),
-            counters: profile.meta.counters.iter().map(Counter::new).collect(),
+            counters: counters
+                .map(|c| Counter { name: c.name, count: c.count, is_loss: c.is_loss, help: c.help })
+                .collect(),
             notes: &profile.meta.notes,
             processes: profile.processes.iter().map(Process::new).collect(),
             binaries: profile.binaries.iter().map(Binary::new).collect(),
@@ -216,11 +216,12 @@ impl<'a> Meta<'a> {
     fn new(profile: &'a Profile, value: usize) -> Self {
         let meta = &profile.meta;
         let values = 0..meta.value_types.len();
+        let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             source: meta.source.word(),
             method: meta.method.as_deref(),
             estimate: meta.is_estimate(),
-            started_unix_ns: unix_ns(meta.started),
+            started_unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
             duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
             value_types: meta
                 .value_types
@@ -240,21 +241,8 @@ impl<'a> Meta<'a> {
     }
 }
 
-/// Nanoseconds since 1970.
-pub(super) fn unix_ns(time: SystemTime) -> u64 {
-    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl<'a> Counter<'a> {
-    pub(super) fn new(counter: &'a CounterValue) -> Self {
-        let CounterValue { name, help, is_loss, count } = *counter;
-        Self { name, count, is_loss, help }
-    }
-}
-
 impl<'a> Process<'a> {
-    pub(super) fn new(process: &'a crate::profile::Process) -> Self {
+    fn new(process: &'a crate::profile::Process) -> Self {
         Self {
             pid: process.pid,
             comm: &process.comm,
@@ -266,7 +254,7 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> Binary<'a> {
-    pub(super) fn new(binary: &'a crate::profile::Binary) -> Self {
+    fn new(binary: &'a crate::profile::Binary) -> Self {
         Self {
             path: &binary.path,
             build_id: &binary.build_id,

@@ -9,7 +9,6 @@ mod estimates;
 mod mode;
 mod naming;
 mod opened;
-mod outputs;
 mod programs;
 mod ps;
 mod record;

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::address::LoadBias;
+use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
-use crate::host::{self, ExeFile};
+use crate::host::{self, ExeFile, Segment};
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
 /// A live process and its memory.
@@ -87,15 +87,8 @@ pub fn live(
     program: Arc<Program>,
     bias: LoadBias,
 ) -> Result<Live<ProcessMemory>, Failure> {
-    // After an exec, which may move the program, nothing can be read through what is opened here.
-    let memory = host::open_memory(exe).map_err(not_readable)?;
-    if load_bias(exe, &program.go)? != bias {
-        return Err(not_readable(host::Error::Replaced { pid: exe.process.pid }));
-    }
-    let landmark = bias.to_runtime(program.go.text_range().0);
-    let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
-    let memory = ProcessMemory::new(exe.process.pid, memory, landmark);
-    Ok(Live::new(program, bias, memory.map_err(|err| refused(err.into()))?))
+    let memory = Place::of(&program.go).memory(exe, bias)?;
+    Ok(Live::new(program, bias, memory))
 }
 
 /// Reads the file that a process runs.
@@ -111,12 +104,45 @@ fn go_binary(exe: &ExeFile) -> Result<GoBinary, Failure> {
 
 /// Where a process has its binary in memory.
 pub fn load_bias(exe: &ExeFile, go: &GoBinary) -> Result<LoadBias, Failure> {
-    match (go.facts().load, go.text_mapping()) {
-        (LoadType::Fixed, _) | (_, None) => Ok(LoadBias(0)),
-        (LoadType::Pie, Some(text)) => {
-            let segment = host::Segment { vaddr: text.start, offset: text.offset };
-            host::load_bias(exe, segment).map_err(not_readable)
+    Place::of(go).bias(exe)
+}
+
+/// What must be known of a binary to find it in the memory of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Of its text; nothing when the loader can't move it.
+    segment: Option<Segment>,
+    /// Where Go's text begins.
+    text: VAddr,
+}
+
+impl Place {
+    pub fn of(go: &GoBinary) -> Self {
+        let segment = match go.facts().load {
+            LoadType::Fixed => None,
+            LoadType::Pie => {
+                go.text_mapping().map(|text| Segment { vaddr: text.start, offset: text.offset })
+            }
+        };
+        Self { segment, text: go.text_range().0 }
+    }
+
+    /// What the loader added to its addresses.
+    pub fn bias(&self, exe: &ExeFile) -> Result<LoadBias, Failure> {
+        let Some(segment) = self.segment else { return Ok(LoadBias(0)) };
+        host::load_bias(exe, segment).map_err(not_readable)
+    }
+
+    /// The memory of a process that has it there.
+    pub fn memory(&self, exe: &ExeFile, bias: LoadBias) -> Result<ProcessMemory, Failure> {
+        // After an exec, which may move the program, nothing can be read through what is opened here.
+        let memory = host::open_memory(exe).map_err(not_readable)?;
+        if self.bias(exe)? != bias {
+            return Err(not_readable(host::Error::Replaced { pid: exe.process.pid }));
         }
+        let refused = |err: runtime::Error| Failure::new(err.exit(), err.to_string());
+        let landmark = bias.to_runtime(self.text);
+        ProcessMemory::new(exe.process.pid, memory, landmark).map_err(|err| refused(err.into()))
     }
 }
 

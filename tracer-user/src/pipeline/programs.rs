@@ -1,18 +1,24 @@
 //! The Go programs of this host, and what can be traced in each.
 //!
 //! In: processes from `host`. Out: one [`Program`] for each Go process. A file that several
-//! processes run is read once. Nothing is attached and nothing of a process is read but its file.
+//! processes run is read once. Nothing is attached; of a process's memory one word is read, that says
+//! whether the runtime's sampler is on.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::counted;
-use crate::gobin::{Error, Facts, GoBinary, layout, sites};
+use super::opened::Place;
+use crate::address::VAddr;
+use crate::gobin::symbols::Symbol;
+use crate::gobin::{Error, Facts, GoBinary, sites};
 use crate::host::{self, Capability, ExeFile, Process, System};
 use crate::profile::Source;
+use crate::runtime;
 
 /// What a look at all processes found.
 #[derive(Debug, Default)]
@@ -31,6 +37,9 @@ pub struct Program {
     pub path: PathBuf,
     pub deleted: bool,
     pub binary: Rc<Binary>,
+    /// Bytes between two samples of the runtime's sampler, 0 when it is off, or why that is not known;
+    /// nothing where [`Binary::sample`] fails.
+    pub sampler: Option<Result<u64, String>>,
 }
 
 /// A file, as far as it could be read.
@@ -40,6 +49,18 @@ pub struct Binary {
     pub facts: Option<Facts>,
     pub exact: Mode,
     pub span: Mode,
+    /// In processes whose sampler is on.
+    pub sample: Mode,
+    /// Where a process has the rate of its sampler.
+    rate: Option<RatePlace>,
+}
+
+/// Where processes that run a file have `runtime.MemProfileRate`. Much smaller than the opened binary,
+/// of which a host can have many.
+#[derive(Clone, Copy, Debug)]
+struct RatePlace {
+    binary: Place,
+    rate: VAddr,
 }
 
 /// Whether a way to see works.
@@ -61,12 +82,34 @@ pub struct Unseen {
     pub is_permission: bool,
 }
 
-impl Binary {
+impl Program {
+    /// Whether `--mode sample` works with the process as it is.
+    pub fn sample(&self) -> Mode {
+        match &self.sampler {
+            None => self.binary.sample.clone(),
+            Some(Ok(0)) => Mode::Fails(SAMPLER_OFF.to_owned()),
+            Some(Ok(_)) => Mode::Works,
+            Some(Err(reason)) => Mode::Fails(reason.clone()),
+        }
+    }
+
+    /// Whether nothing but the sampler keeps `--mode sample` from working.
+    pub fn is_sampler_off(&self) -> bool {
+        self.sampler == Some(Ok(0))
+    }
+
     /// The ways to record, and whether and how each works.
-    pub fn modes(&self) -> [(Source, &Mode); 2] {
-        [(Source::Exact, &self.exact), (Source::Span, &self.span)]
+    pub fn modes(&self) -> [(Source, Mode); 3] {
+        let binary = &self.binary;
+        [
+            (Source::Exact, binary.exact.clone()),
+            (Source::Span, binary.span.clone()),
+            (Source::Sample, self.sample()),
+        ]
     }
 }
+
+const SAMPLER_OFF: &str = "the runtime's sampler is off; --enable-sampler turns it on";
 
 /// Looks at every process and resolves what can be traced in each Go program.
 ///
@@ -75,8 +118,9 @@ impl Binary {
 pub fn survey() -> Result<Survey, host::Error> {
     let mut programs = Vec::new();
     let unseen = walk(resolve, |process, exe, binary: &Rc<Binary>| {
+        let sampler = binary.rate.map(|place| place.read(&exe));
         let binary = Rc::clone(binary);
-        programs.push(Program { process, path: exe.path, deleted: exe.deleted, binary });
+        programs.push(Program { process, path: exe.path, deleted: exe.deleted, binary, sampler });
     })?;
     Ok(Survey { programs, unseen })
 }
@@ -188,35 +232,55 @@ fn resolve(exe: &ExeFile) -> Looked<Rc<Binary>> {
     peek(exe).map(|facts| {
         Rc::new(match facts {
             Ok(facts) => match exe.file.try_clone().map_err(unreadable).and_then(GoBinary::open) {
-                Ok(binary) => Binary::resolved(&binary),
-                Err(error) => Binary::refused(Some(facts), &error),
+                Ok(binary) => Binary::resolved(binary),
+                Err(error) => Binary::refused(Some(facts), error),
             },
-            Err(error) => Binary::refused(None, &error),
+            Err(error) => Binary::refused(None, error),
         })
     })
 }
 
 impl Binary {
-    fn refused(facts: Option<Facts>, error: &Error) -> Self {
-        let fails = Mode::Fails(error.to_string());
-        Self { facts, exact: fails.clone(), span: fails }
+    /// A file that nothing works with.
+    pub fn refused(facts: Option<Facts>, why: impl ToString) -> Self {
+        let fails = Mode::Fails(why.to_string());
+        Self { facts, exact: fails.clone(), span: fails.clone(), sample: fails, rate: None }
     }
 
-    fn resolved(binary: &GoBinary) -> Self {
-        let facts = binary.facts().clone();
+    fn resolved(go: GoBinary) -> Self {
+        let facts = go.facts().clone();
         if facts.loads_plugins {
-            let fails = Mode::Fails("it can load plugins, whose code heaptap can't see".to_owned());
-            return Self { facts: Some(facts), exact: fails.clone(), span: fails };
+            return Self::refused(Some(facts), "it can load plugins, whose code heaptap can't see");
         }
-        let exact = match sites::alloc_sites(binary) {
+        let exact = match sites::alloc_sites(&go) {
             Ok(sites) => sites.incomplete.map_or(Mode::Works, Mode::Incomplete),
             Err(error) => Mode::Fails(error.to_string()),
         };
-        let span = match (layout::of(&facts), sites::span_sites(binary)) {
-            (Ok(_), Ok(_)) => Mode::Works,
-            (Err(unknown), _) => Mode::Fails(unknown.to_string()),
-            (_, Err(error)) => Mode::Fails(error.to_string()),
+        let [span, sample] = [
+            sites::span_sites(&go).map(|_| ()).map_err(|error| error.to_string()),
+            sites::sample_sites(&go).map(|_| ()).map_err(|error| error.to_string()),
+        ];
+        let binary = Place::of(&go);
+        let records = runtime::Program::new(Arc::new(go)).map_err(|error| error.to_string());
+        let and = |sites: Result<(), String>| records.as_ref().map_err(String::clone).and(sites);
+        let span = and(span).map_or_else(Mode::Fails, |()| Mode::Works);
+        let rate = and(sample).and_then(|()| {
+            let rate = records.as_ref().map_err(String::clone)?.symbols.get(Symbol::MemProfileRate);
+            Ok(RatePlace { binary, rate: rate.map_err(|error| error.to_string())? })
+        });
+        let (rate, sample) = match rate {
+            Ok(place) => (Some(place), Mode::Works),
+            Err(reason) => (None, Mode::Fails(reason)),
         };
-        Self { facts: Some(facts), exact, span }
+        Self { facts: Some(facts), exact, span, sample, rate }
+    }
+}
+
+impl RatePlace {
+    fn read(&self, exe: &ExeFile) -> Result<u64, String> {
+        let bias = self.binary.bias(exe).map_err(|failure| failure.to_string())?;
+        let memory = self.binary.memory(exe, bias).map_err(|failure| failure.to_string())?;
+        let rate = runtime::sampler_rate(&memory, bias.to_runtime(self.rate));
+        rate.map_err(|error| error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::programs::{self, Binary, Mode, Program, Survey, Unseen, not_permitted};
+use super::programs::{self, Mode, Program, Survey, Unseen, not_permitted};
 use super::{print, terminal};
 use crate::cli::PsConfig;
 use crate::exit::{Exit, Failure};
@@ -124,7 +124,7 @@ fn row(program: &Program) -> [String; 8] {
         fact(|facts| load(facts).to_owned()),
         fact(|facts| if facts.stripped { "stripped" } else { "yes" }.to_owned()),
         printable(&shown(&program.path)).into_owned() + deleted,
-        printable(&trace(&program.binary)).into_owned(),
+        printable(&trace(program)).into_owned(),
     ]
 }
 
@@ -142,24 +142,30 @@ fn load(facts: &Facts) -> &'static str {
     }
 }
 
-/// `exact,span`, `exact; span: why not`, `no: why not`.
-fn trace(binary: &Binary) -> String {
+/// `exact,span,sample`, `exact,span; sampler off`, `exact; no span,sample: why not`, `no: why not`.
+fn trace(program: &Program) -> String {
     let mut modes = Vec::new();
-    let mut reasons: Vec<(Source, &str)> = Vec::new();
-    for (source, mode) in binary.modes() {
+    let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
+    for (source, mode) in program.modes() {
         match mode {
             Mode::Works => modes.push(source.word().to_owned()),
             Mode::Incomplete(_) => modes.push(format!("{} (incomplete)", source.word())),
-            Mode::Fails(reason) => reasons.push((source, reason)),
+            Mode::Fails(_) if source == Source::Sample && program.is_sampler_off() => {
+                missing.push(("sampler off".to_owned(), Vec::new()));
+            }
+            Mode::Fails(reason) => match missing.iter_mut().find(|(same, _)| *same == reason) {
+                Some((_, sources)) => sources.push(source.word()),
+                None => missing.push((reason, vec![source.word()])),
+            },
         }
     }
-    match (modes.is_empty(), reasons.first()) {
-        (_, None) => modes.join(","),
-        (true, Some((_, reason))) => format!("no: {reason}"),
-        (false, Some((source, reason))) => {
-            format!("{}; no {}: {reason}", modes.join(","), source.word())
-        }
-    }
+    let missing = missing.into_iter().map(|(reason, sources)| match (sources.len(), modes.len()) {
+        (0, _) => reason,
+        (_, 0) => format!("no: {reason}"),
+        _ => format!("no {}: {reason}", sources.join(",")),
+    });
+    let works = (!modes.is_empty()).then(|| modes.join(","));
+    works.into_iter().chain(missing).collect::<Vec<_>>().join("; ")
 }
 
 fn shown(path: &Path) -> String {
@@ -183,7 +189,7 @@ struct JsonProcess<'a> {
     comm: String,
     container: Option<JsonContainer<'a>>,
     binary: JsonBinary<'a>,
-    trace: JsonTrace<'a>,
+    trace: JsonTrace,
     /// Why fields are null that should not be.
     problems: Vec<String>,
 }
@@ -213,16 +219,19 @@ struct JsonBinary<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonTrace<'a> {
-    exact: JsonMode<'a>,
-    span: JsonMode<'a>,
+struct JsonTrace {
+    exact: JsonMode,
+    span: JsonMode,
+    sample: JsonMode,
+    /// Bytes; 0 when the sampler is off.
+    sampler_rate: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct JsonMode<'a> {
+struct JsonMode {
     available: bool,
     complete: bool,
-    reason: Option<&'a str>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -249,6 +258,7 @@ impl<'a> JsonProcess<'a> {
         let container = process.container.as_ref().ok().and_then(Option::as_ref);
         let problems: [Option<&host::Error>; 2] =
             [process.uid.as_ref().err(), process.container.as_ref().err()];
+        let [exact, span, sample] = program.modes().map(|(_, mode)| mode);
         Self {
             pid: process.id.pid,
             start_ticks: process.id.start,
@@ -263,8 +273,10 @@ impl<'a> JsonProcess<'a> {
             }),
             binary: JsonBinary::new(program),
             trace: JsonTrace {
-                exact: JsonMode::new(&program.binary.exact),
-                span: JsonMode::new(&program.binary.span),
+                exact: JsonMode::new(exact),
+                span: JsonMode::new(span),
+                sample: JsonMode::new(sample),
+                sampler_rate: program.sampler.as_ref().and_then(|rate| rate.as_ref().ok()).copied(),
             },
             problems: problems.into_iter().flatten().map(ToString::to_string).collect(),
         }
@@ -292,12 +304,12 @@ impl<'a> JsonBinary<'a> {
     }
 }
 
-impl<'a> JsonMode<'a> {
-    fn new(mode: &'a Mode) -> Self {
+impl JsonMode {
+    fn new(mode: Mode) -> Self {
         let (available, complete, reason) = match mode {
             Mode::Works => (true, true, None),
-            Mode::Incomplete(reason) => (true, false, Some(reason.as_str())),
-            Mode::Fails(reason) => (false, false, Some(reason.as_str())),
+            Mode::Incomplete(reason) => (true, false, Some(reason)),
+            Mode::Fails(reason) => (false, false, Some(reason)),
         };
         Self { available, complete, reason }
     }
@@ -319,6 +331,7 @@ mod tests {
     use super::*;
     use crate::gobin::{GoVersion, VersionFrom};
     use crate::host::{Container, Identity, Process, Runtime};
+    use crate::pipeline::programs::Binary;
     use std::path::PathBuf;
     use std::rc::Rc;
 
@@ -360,12 +373,19 @@ mod tests {
             process: process(pid),
             path: PathBuf::from(path),
             deleted: false,
+            sampler: (binary.sample == Mode::Works).then_some(Ok(524_288)),
             binary: Rc::new(binary),
         }
     }
 
+    fn binary(facts: Option<Facts>, exact: Mode, span: Mode, sample: Mode) -> Binary {
+        let mut binary = Binary::refused(facts, "");
+        (binary.exact, binary.span, binary.sample) = (exact, span, sample);
+        binary
+    }
+
     fn works() -> Binary {
-        Binary { facts: Some(facts()), exact: Mode::Works, span: Mode::Works }
+        binary(Some(facts()), Mode::Works, Mode::Works, Mode::Works)
     }
 
     fn sample() -> Vec<Program> {
@@ -376,14 +396,10 @@ mod tests {
             stripped: false,
             ..facts()
         };
-        let spanless =
-            Binary { facts: Some(old), exact: Mode::Works, span: Mode::Fails(reason.into()) };
+        let fails = Mode::Fails(reason.into());
+        let unknown = binary(Some(old), Mode::Works, fails.clone(), fails);
         let refused = "made by Go 1.17, older than 1.18, the oldest that heaptap knows";
-        let too_old = Binary {
-            facts: None,
-            exact: Mode::Fails(refused.into()),
-            span: Mode::Fails(refused.into()),
-        };
+        let too_old = Binary::refused(None, refused);
         let mut contained = program(42, "/app/api", works());
         contained.process.container =
             Ok(Some(Container { id: ID.into(), runtime: Runtime::Docker, pod_uid: None }));
@@ -393,15 +409,15 @@ mod tests {
         odd.process.user = None;
         odd.process.container = Err(host::Error::Gone { pid: 4_194_304 });
         odd.deleted = true;
-        vec![contained, program(700, "/usr/bin/hugo", spanless), odd]
+        vec![contained, program(700, "/usr/bin/hugo", unknown), odd]
     }
 
     #[test]
     fn a_table_for_no_terminal_is_as_wide_as_its_content() {
         let expected = [
             "    PID  USER  CONTAINER     GO       LOAD   SYMS      BINARY                      TRACE",
-            "     42  root  3f8a6c0d9e1b  1.26.6   pie    stripped  /app/api                    exact,span",
-            "    700  root  -             1.20.14  fixed  yes       /usr/bin/hugo               exact; no span: where Go 1.20.14 keeps its records is not known to this heaptap",
+            "     42  root  3f8a6c0d9e1b  1.26.6   pie    stripped  /app/api                    exact,span,sample",
+            "    700  root  -             1.20.14  fixed  yes       /usr/bin/hugo               exact; no span,sample: where Go 1.20.14 keeps its records is not known to this heaptap",
             "4194304  ?     ?             ?        ?      ?         /tmp/\\x1b[31mred (deleted)  no: made by Go 1.17, older than 1.18, the oldest that heaptap knows",
         ];
         let table = table(&sample(), None);
@@ -415,7 +431,7 @@ mod tests {
             for line in table.lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
-            assert!(table.contains("exact,span"), "{table}");
+            assert!(table.contains("exact,span,sample"), "{table}");
         }
         let wide = table(&sample(), Some(1000));
         assert_eq!(wide, table(&sample(), None));
@@ -426,8 +442,22 @@ mod tests {
     #[test]
     fn an_incomplete_set_of_sites_is_said_so() {
         let incomplete = Mode::Incomplete("an entry is missing".into());
-        let binary = Binary { facts: None, exact: incomplete, span: Mode::Works };
-        assert_eq!(trace(&binary), "exact (incomplete),span");
+        let program = program(1, "a", binary(None, incomplete, Mode::Works, Mode::Works));
+        assert_eq!(trace(&program), "exact (incomplete),span,sample");
+    }
+
+    #[test]
+    fn what_does_not_work_is_told_with_its_reason() {
+        let mut off = program(1, "a", works());
+        off.sampler = Some(Ok(0));
+        assert_eq!(trace(&off), "exact,span; sampler off");
+        off.sampler = Some(Err("not allowed".into()));
+        assert_eq!(trace(&off), "exact,span; no sample: not allowed");
+        let inlined = || Mode::Fails("refill was inlined".into());
+        let mut both = program(1, "a", binary(None, Mode::Works, inlined(), Mode::Works));
+        assert_eq!(trace(&both), "exact,sample; no span: refill was inlined");
+        both.sampler = Some(Ok(0));
+        assert_eq!(trace(&both), "exact; no span: refill was inlined; sampler off");
     }
 
     #[test]
@@ -449,7 +479,10 @@ mod tests {
         assert_eq!(first["binary"]["go_version"], "1.26.6");
         assert_eq!(first["binary"]["load"], "pie");
         assert_eq!(first["trace"]["exact"]["available"], true);
+        assert_eq!(first["trace"]["sample"]["available"], true);
+        assert_eq!(first["trace"]["sampler_rate"], 524_288);
         assert_eq!(second["trace"]["span"]["available"], false);
+        assert_eq!(second["trace"]["sampler_rate"], serde_json::Value::Null);
         assert!(second["trace"]["span"]["reason"].as_str().unwrap().contains("1.20.14"));
         assert_eq!(third["binary"]["stripped"], serde_json::Value::Null);
         assert_eq!(third["binary"]["path"], "/tmp/\u{1b}[31mred");

@@ -31,8 +31,6 @@ pub enum Error {
     Implausible { what: &'static str, detail: String },
     #[error("{what}: {count}, more than the {limit} that heaptap reads")]
     TooMany { what: &'static str, count: u64, limit: u64 },
-    #[error("{what} takes more than the {} MiB that are allowed; see --max-memory", limit >> 20)]
-    TooBig { what: &'static str, limit: usize },
 }
 
 impl Error {
@@ -41,9 +39,7 @@ impl Error {
         match self {
             Error::Memory(MemoryError::Gone { .. }) => Exit::Target,
             Error::Memory(MemoryError::Refused { .. }) => Exit::Permission,
-            Error::Layout(_) | Error::Symbol(_) | Error::TooMany { .. } | Error::TooBig { .. } => {
-                Exit::Unsupported
-            }
+            Error::Layout(_) | Error::Symbol(_) | Error::TooMany { .. } => Exit::Unsupported,
             Error::Memory(_) | Error::Unsteady { .. } | Error::Implausible { .. } => Exit::Failure,
         }
     }
@@ -120,9 +116,7 @@ impl<M: Memory> Live<M> {
     /// `runtime.MemProfileRate`: bytes between two samples on average, 1 for every object, 0 where the
     /// sampler is off.
     pub fn sampler_rate(&self) -> Result<u64, Error> {
-        let rate = self.u64(self.address(Symbol::MemProfileRate)?)?;
-        // It is an int; what is below 0 is off too (malloc.go, `nextSample`).
-        Ok(rate.try_into().map_or(0, |rate: i64| rate.unsigned_abs()))
+        sampler_rate(&self.memory, self.address(Symbol::MemProfileRate)?)
     }
 
     /// The words of several variables, read in one system call.
@@ -186,6 +180,14 @@ impl<M: Memory> Live<M> {
             |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         Ok(batch.iter().map(text).collect())
     }
+}
+
+/// [`Live::sampler_rate`], where only the variable's place is known.
+pub fn sampler_rate(memory: &impl Memory, at: RuntimeAddr) -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    memory.read(at, &mut bytes)?;
+    // It is an int; what is below 0 is off too (malloc.go, `nextSample`).
+    Ok(i64::from_le_bytes(bytes).try_into().unwrap_or(0))
 }
 
 /// Numbers at offsets of a structure that was read whole; 0 beyond its end.
