@@ -48,6 +48,7 @@ fn expected(symbol: Symbol, go: &str, table: &HashMap<String, u64>) -> Result<Op
         Symbol::GcPercent => {
             at("gcController").map(|at| at + u64::from(layout.gc_controller.gc_percent))
         }
+        Symbol::FingStatus if go == "1.19" => at("fingRunning"),
         symbol => at(symbol.name()),
     };
     Ok(address.map(VAddr))

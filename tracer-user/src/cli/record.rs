@@ -270,7 +270,7 @@ impl Flags {
 }
 
 /// Refuses a name that says no format, and one that is given twice.
-fn outputs(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Refusal> {
+pub(super) fn outputs(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Refusal> {
     for (index, path) in paths.iter().enumerate() {
         Format::from_path(path).map_err(|err| Refusal::usage(format!("-o {err}")))?;
         if paths[..index].contains(path) {

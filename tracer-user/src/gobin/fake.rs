@@ -1,6 +1,7 @@
 //! A Go binary of about a kilobyte, made by hand, for tests of damaged and hostile files.
 //!
-//! Two functions; `main.inlined` is inlined into the first one, `main.main`. Release 1.26, fixed
+//! Two functions; `main.inlined` is inlined into the first one, `main.main`, whose frame has 8 bytes;
+//! the second one, `main.run`, is called by nobody. Release 1.26, fixed
 //! address, no sections.
 
 use std::fs::File;
@@ -112,6 +113,9 @@ fn table() -> (Vec<u8>, Vec<u8>) {
     tables.extend([2, 16, 2, 16, 1, 32, 0]);
     let calls = tables.len();
     tables.extend([0, 16, 2, 16, 1, 32, 0]);
+    let frames = tables.len();
+    // 8 bytes from the first instruction on: from -1, +9.
+    tables.extend([18, 64, 0]);
 
     let mut table = vec![0; 0x60];
     let mut place = |part: &[u8], slot: usize| {
@@ -126,7 +130,10 @@ fn table() -> (Vec<u8>, Vec<u8>) {
     place(&tables, 56);
     let record = |entry: u64, name: u64| {
         let mut record = vec![0; 44];
-        for (at, value) in [(0, entry), (4, name), (20, numbers as u64), (24, lines), (36, 7)] {
+        for (at, value) in [(0, entry), (4, name), (16, frames as u64), (20, numbers as u64)] {
+            put(&mut record, at, value, 4);
+        }
+        for (at, value) in [(24, lines), (36, 7)] {
             put(&mut record, at, value, 4);
         }
         record
@@ -147,7 +154,10 @@ fn table() -> (Vec<u8>, Vec<u8>) {
     put(&mut funcs, 8, size, 4);
     put(&mut funcs, 16, 2 * size, 4);
     funcs.extend(main);
-    funcs.extend(record(size, 23));
+    let mut run = record(size, 23);
+    // FuncFlagTopFrame: the outermost function of a stack.
+    run[41] = 1;
+    funcs.extend(run);
     place(&funcs, 64);
     put(&mut table, 0, 0xffff_fff1, 4);
     (table[6], table[7]) = (1, 8);

@@ -170,7 +170,11 @@ pub struct Record {
     /// Line of the declaration; 0 up to Go 1.19, which does not keep it.
     pub start_line: u32,
     pub func_id: u8,
-    /// Address tables: file number, line, index in the inline tree. 0 when there is none.
+    /// `internal/abi.FuncFlag`.
+    pub flags: u8,
+    /// Address tables: bytes of the frame, file number, line, index in the inline tree. 0 when there
+    /// is none.
+    pub frame_table: u32,
     pub file_table: u32,
     pub line_table: u32,
     pub inline_table: u32,
@@ -268,6 +272,8 @@ impl Pclntab {
             name: word(4)?,
             start_line: if self.header.format == Format::Go118 { 0 } else { word(36)? },
             func_id: u8_at(record, size - 4)?,
+            flags: u8_at(record, size - 3)?,
+            frame_table: word(16)?,
             file_table: word(20)?,
             line_table: word(24)?,
             inline_table,

@@ -55,11 +55,14 @@ pub enum Symbol {
     MutexProfileRate,
     /// A `ticks`; up to Go 1.21 only in programs that can turn the block profiler on.
     Ticks,
+    /// u32: bit 1 says that the finalizer goroutine runs the program's code; up to Go 1.20 a bool that
+    /// says so, `fingRunning`.
+    FingStatus,
 }
 
 impl Symbol {
     /// All of them, in order.
-    pub const ALL: [Symbol; 20] = [
+    pub const ALL: [Symbol; 21] = [
         Symbol::MBuckets,
         Symbol::BBuckets,
         Symbol::XBuckets,
@@ -80,6 +83,7 @@ impl Symbol {
         Symbol::BlockProfileRate,
         Symbol::MutexProfileRate,
         Symbol::Ticks,
+        Symbol::FingStatus,
     ];
 
     /// Its name in Go, without the package.
@@ -105,6 +109,7 @@ impl Symbol {
             Symbol::BlockProfileRate => "blockprofilerate",
             Symbol::MutexProfileRate => "mutexprofilerate",
             Symbol::Ticks => "ticks",
+            Symbol::FingStatus => "fingStatus",
         }
     }
 }
@@ -189,8 +194,9 @@ const BLOCKEVENT: &str = "runtime.blockevent";
 const SEMACQUIRE: &str = "runtime.semacquire1";
 const TICKS_INIT: &str = "runtime.(*ticksType).init";
 const TICKS_OLD: &str = "runtime.tickspersecond";
+const SYSTEM: &str = "runtime.isSystemGoroutine";
 
-const FUNCTIONS: [&str; 15] = [
+const FUNCTIONS: [&str; 16] = [
     FLUSH_LOCKED,
     FLUSH,
     STKBUCKET,
@@ -206,6 +212,7 @@ const FUNCTIONS: [&str; 15] = [
     SEMACQUIRE,
     TICKS_INIT,
     TICKS_OLD,
+    SYSTEM,
 ];
 
 /// Kinds of the runtime's buckets (mprof.go: memProfile, blockProfile, mutexProfile).
@@ -303,6 +310,11 @@ impl Finder<'_> {
                         if at == value { Ok(told) } else { Err("its value lies elsewhere") }
                     })
                 })
+            }
+            // The only variable of any size that is read there (traceback.go).
+            Symbol::FingStatus => {
+                let bytes = if layout.minor < 21 { 1 } else { 4 };
+                self.tell(symbol, SYSTEM, |s| all_equal(loads(s, bytes)))
             }
         }
     }

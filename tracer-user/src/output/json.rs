@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::profile::{AGES, Ages, BinaryId, Frame, Label, LabelValue, Profile, Sample};
+use crate::profile::{
+    AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile,
+};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.profile/1";
@@ -61,7 +63,7 @@ struct Period {
 }
 
 #[derive(Serialize)]
-struct Counter<'a> {
+pub(super) struct Counter<'a> {
     name: &'a str,
     count: u64,
     is_loss: bool,
@@ -69,7 +71,7 @@ struct Counter<'a> {
 }
 
 #[derive(Serialize)]
-struct Process<'a> {
+pub(super) struct Process<'a> {
     pid: u32,
     comm: &'a str,
     container: Option<&'a str>,
@@ -78,7 +80,7 @@ struct Process<'a> {
 }
 
 #[derive(Serialize)]
-struct Binary<'a> {
+pub(super) struct Binary<'a> {
     path: &'a str,
     build_id: &'a str,
     text_start: Hex,
@@ -106,7 +108,7 @@ struct StackAges<'a> {
 }
 
 #[derive(Serialize)]
-struct OneFrame<'a> {
+pub(super) struct OneFrame<'a> {
     function: &'a str,
     file: &'a str,
     line: u32,
@@ -122,7 +124,8 @@ struct Hex(u64);
 
 struct Stacks<'a>(&'a Profile, usize);
 
-struct Frames<'a>(&'a Profile, &'a Sample);
+/// The frames of a stack.
+pub(super) struct Frames<'a>(pub &'a Profile, pub &'a [LocationId]);
 
 struct Labels<'a>(&'a Profile, &'a [Label]);
 
@@ -142,7 +145,7 @@ impl Serialize for Stacks<'_> {
             ages: sample.ages.as_deref().map(|a| StackAges { freed: &a.freed, live: &a.live }),
             go_type: sample.go_type.map(|name| profile.names.text(name)),
             labels: Labels(profile, &sample.labels),
-            frames: Frames(profile, sample),
+            frames: Frames(profile, &sample.stack),
         }))
     }
 }
@@ -164,8 +167,8 @@ impl Serialize for Labels<'_> {
 
 impl Serialize for Frames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Frames(profile, sample) = self;
-        let locations = sample.stack.iter().map(|id| &profile.locations[id.0 as usize]);
+        let Frames(profile, stack) = self;
+        let locations = stack.iter().map(|id| &profile.locations[id.0 as usize]);
         serializer.collect_seq(locations.flat_map(|location| {
             let outermost = location.frames.len().saturating_sub(1);
             location.frames.iter().enumerate().map(move |(at, frame)| {
@@ -176,7 +179,7 @@ impl Serialize for Frames<'_> {
     }
 }
 
-fn one_frame<'a>(
+pub(super) fn one_frame<'a>(
     profile: &'a Profile,
     frame: &Frame,
     inlined: bool,
@@ -197,13 +200,10 @@ fn one_frame<'a>(
 
 impl<'a> Document<'a> {
     fn new(profile: &'a Profile, value: usize) -> Self {
-        let counters = profile.meta.counters.iter();
         Self {
             schema: SCHEMA,
             meta: Meta::new(profile, value),
-            counters: counters
-                .map(|c| Counter { name: c.name, count: c.count, is_loss: c.is_loss, help: c.help })
-                .collect(),
+            counters: profile.meta.counters.iter().map(Counter::new).collect(),
             notes: &profile.meta.notes,
             processes: profile.processes.iter().map(Process::new).collect(),
             binaries: profile.binaries.iter().map(Binary::new).collect(),
@@ -216,12 +216,11 @@ impl<'a> Meta<'a> {
     fn new(profile: &'a Profile, value: usize) -> Self {
         let meta = &profile.meta;
         let values = 0..meta.value_types.len();
-        let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             source: meta.source.word(),
             method: meta.method.as_deref(),
             estimate: meta.is_estimate(),
-            started_unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+            started_unix_ns: unix_ns(meta.started),
             duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
             value_types: meta
                 .value_types
@@ -241,8 +240,21 @@ impl<'a> Meta<'a> {
     }
 }
 
+/// Nanoseconds since 1970.
+pub(super) fn unix_ns(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<'a> Counter<'a> {
+    pub(super) fn new(counter: &'a CounterValue) -> Self {
+        let CounterValue { name, help, is_loss, count } = *counter;
+        Self { name, count, is_loss, help }
+    }
+}
+
 impl<'a> Process<'a> {
-    fn new(process: &'a crate::profile::Process) -> Self {
+    pub(super) fn new(process: &'a crate::profile::Process) -> Self {
         Self {
             pid: process.pid,
             comm: &process.comm,
@@ -254,7 +266,7 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> Binary<'a> {
-    fn new(binary: &'a crate::profile::Binary) -> Self {
+    pub(super) fn new(binary: &'a crate::profile::Binary) -> Self {
         Self {
             path: &binary.path,
             build_id: &binary.build_id,

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::Exit;
 use crate::profile::Profile;
-pub use sink::{Sink, write_all};
+pub use sink::{Render, Sink, write_all};
 pub use table::{Style, TableOptions};
 
 /// What a profile can be rendered as.

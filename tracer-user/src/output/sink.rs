@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::{Error, Format, Options, render};
-use crate::profile::Profile;
+use super::{Error, Format};
 
 /// An output that is open: what it needs exists and can be written.
 #[derive(Debug)]
@@ -87,44 +86,41 @@ impl Sink {
         }
     }
 
-    /// Writes the profile. A reader of standard output that has gone away is no failure.
-    pub fn write(self, profile: &Profile, options: &Options) -> Result<(), Error> {
+    /// Writes what `render` makes. A reader of standard output that has gone away is no failure.
+    pub fn write(self, render: &Render) -> Result<(), Error> {
         match self.place {
-            Place::Stdout => write_stdout(profile, self.format, options),
-            Place::File { path, made } => write_file(profile, self.format, options, path, made),
+            Place::Stdout => write_stdout(self.format, render),
+            Place::File { path, made } => write_file(self.format, render, path, made),
         }
     }
 }
 
-fn write_stdout(profile: &Profile, format: Format, options: &Options) -> Result<(), Error> {
+/// Writes something in a format.
+pub type Render<'a> = dyn Fn(Format, &mut dyn Write) -> io::Result<()> + 'a;
+
+fn write_stdout(format: Format, render: &Render) -> Result<(), Error> {
     let path = PathBuf::from("standard output");
-    match write_buffered(profile, format, options, io::stdout().lock()) {
+    match write_buffered(format, render, io::stdout().lock()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|source| Error::Write { path, source }),
     }
 }
 
-fn write_buffered(
-    profile: &Profile,
-    format: Format,
-    options: &Options,
-    out: impl Write,
-) -> io::Result<()> {
+fn write_buffered(format: Format, render: &Render, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::new(out);
-    let written = render(profile, format, options, &mut out).and_then(|()| out.flush());
+    let written = render(format, &mut out).and_then(|()| out.flush());
     // After a failure the buffer must not try again when it is dropped.
     let _ = out.into_parts();
     written
 }
 
 fn write_file(
-    profile: &Profile,
     format: Format,
-    options: &Options,
+    render: &Render,
     path: PathBuf,
     made: NamedTempFile,
 ) -> Result<(), Error> {
-    if let Err(source) = write_buffered(profile, format, options, made.as_file()) {
+    if let Err(source) = write_buffered(format, render, made.as_file()) {
         return Err(Error::Write { path, source });
     }
     let Err(failed) = made.persist(&path) else {
@@ -139,8 +135,8 @@ fn write_file(
 }
 
 /// Writes all outputs; one that fails does not stop the others. Returns the failures.
-pub fn write_all(profile: &Profile, options: &Options, sinks: Vec<Sink>) -> Vec<Error> {
-    sinks.into_iter().filter_map(|sink| sink.write(profile, options).err()).collect()
+pub fn write_all(sinks: Vec<Sink>, render: &Render) -> Vec<Error> {
+    sinks.into_iter().filter_map(|sink| sink.write(render).err()).collect()
 }
 
 #[cfg(test)]
@@ -148,7 +144,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::output::sample;
+    use crate::output::{Options, render, sample};
+
+    fn server(format: Format, out: &mut dyn Write) -> io::Result<()> {
+        render(&sample::server(), format, &Options::default(), out)
+    }
 
     fn files(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(dir)
@@ -176,7 +176,7 @@ mod tests {
         fs::write(&path, "older").unwrap();
         let sinks = Sink::open_all(std::slice::from_ref(&path)).unwrap();
         assert_eq!(sinks[0].target(), Some(fs::canonicalize(&path).unwrap().as_path()));
-        assert!(write_all(&sample::server(), &Options::default(), sinks).is_empty());
+        assert!(write_all(sinks, &server).is_empty());
         assert!(fs::read_to_string(&path).unwrap().contains("main.(*API).ServeHTTP"));
         assert_eq!(files(dir.path()), ["a.folded"]);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -190,7 +190,7 @@ mod tests {
         let (real, link) = (dir.path().join("real.folded"), dir.path().join("link.folded"));
         fs::write(&real, "older").unwrap();
         symlink(&real, &link).unwrap();
-        Sink::open(&link).unwrap().write(&sample::server(), &Options::default()).unwrap();
+        Sink::open(&link).unwrap().write(&server).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&real).unwrap().contains("main."));
     }
@@ -242,8 +242,7 @@ mod tests {
             for kind in [io::ErrorKind::StorageFull, io::ErrorKind::BrokenPipe] {
                 for taken in [0, 10, 200] {
                     let out = Failing(taken, kind);
-                    let result =
-                        write_buffered(&sample::server(), format, &Options::default(), out);
+                    let result = write_buffered(format, &server, out);
                     assert_eq!(result.unwrap_err().kind(), kind, "{format:?} after {taken}");
                 }
             }
@@ -255,7 +254,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sink = Sink::open(&dir.path().join("a.json")).unwrap();
         dir.close().unwrap();
-        let line = sink.write(&sample::server(), &Options::default()).unwrap_err().to_string();
+        let line = sink.write(&server).unwrap_err().to_string();
         assert!(line.contains("a.json: was not written: No such file"), "{line}");
     }
 
@@ -266,7 +265,7 @@ mod tests {
         let sinks = Sink::open_all(&paths).unwrap();
         // Someone puts a directory where the first output will be.
         fs::create_dir(&paths[0]).unwrap();
-        let failures = write_all(&sample::server(), &Options::default(), sinks);
+        let failures = write_all(sinks, &server);
         assert_eq!(failures.len(), 1);
         let line = failures[0].to_string();
         assert!(line.contains("a.json: can't be renamed to: "), "{line}");

@@ -240,10 +240,15 @@ impl Table<'_> {
     }
 
     fn painted(&self, text: &str, paint: Paint) -> String {
-        match paint.code().filter(|_| self.style.color && !text.is_empty()) {
-            Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
-            None => text.to_owned(),
-        }
+        self::paint(text, paint, self.style)
+    }
+}
+
+/// A text in its colour, where colours are wanted.
+pub(super) fn paint(text: &str, paint: Paint, style: Style) -> String {
+    match paint.code().filter(|_| style.color && !text.is_empty()) {
+        Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
+        None => text.to_owned(),
     }
 }
 
@@ -318,8 +323,9 @@ fn hidden(count: usize, max: usize) -> Range<usize> {
     if count <= max + 1 { 0..0 } else { max - 2..count - 2 }
 }
 
+/// What a text is, as colours tell it.
 #[derive(Clone, Copy)]
-enum Paint {
+pub(super) enum Paint {
     Plain,
     Bold,
     Dim,

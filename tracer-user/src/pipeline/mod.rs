@@ -9,6 +9,7 @@ mod estimates;
 mod mode;
 mod naming;
 mod opened;
+mod outputs;
 mod programs;
 mod ps;
 mod record;

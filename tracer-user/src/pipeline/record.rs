@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,14 +23,14 @@ use super::{
     estimates::Drained,
     mode,
     opened::Opener,
-    sampler,
+    outputs, sampler,
     targets::{Targets, Wanted, failure},
 };
 use crate::{
-    cli::record::{By, Color, Config, Value},
+    cli::record::{By, Config, Value},
     exit::{Exit, Failure},
     host::{self, Capability, Selection, Selector},
-    output::{self, Sink, Style, TableOptions},
+    output,
     probe::{self, Kernel, Notice},
     profile::{
         ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile,
@@ -48,7 +47,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// # Errors
 /// What kept it from recording, or the first output that could not be written.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    let sinks = open_outputs(&config)?;
+    let sinks = outputs::open(&config.outputs)?;
     check_host(&host::system())?;
     if let Some(level) = config.kernel_log {
         // The kernel programs log under their own crate's name.
@@ -82,7 +81,13 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     recording.announce(&config);
     recording.follow(&config, signals).await?;
     let profile = recording.finish(&config)?;
-    write(&config, &profile, sinks)
+    let options = outputs::Options {
+        top: config.top,
+        by_type: config.by == By::Type,
+        color: config.color,
+        quiet: config.quiet,
+    };
+    outputs::write(&options, &profile, sinks)
 }
 
 /// A recording under way.
@@ -410,46 +415,4 @@ fn check_host(system: &host::System) -> Result<(), Failure> {
 
 fn no_signals(err: io::Error) -> Failure {
     Failure::new(Exit::Failure, format!("signals can't be waited for: {err}"))
-}
-
-fn open_outputs(config: &Config) -> Result<Vec<Sink>, Failure> {
-    if config.outputs.is_empty() {
-        return Ok(vec![Sink::stdout()]);
-    }
-    Sink::open_all(&config.outputs).map_err(|err| Failure::new(err.exit(), err.to_string()))
-}
-
-fn write(config: &Config, profile: &Profile, sinks: Vec<Sink>) -> Result<(), Failure> {
-    let color = match config.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => {
-            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-        }
-    };
-    let options = output::Options {
-        value: None,
-        table: TableOptions {
-            style: Style { color, width: super::terminal::width().unwrap_or(100) },
-            top: config.top,
-            by_type: config.by == By::Type,
-            ..TableOptions::default()
-        },
-    };
-    let written: Vec<PathBuf> =
-        sinks.iter().filter_map(|s| s.target()).map(Path::to_path_buf).collect();
-    let errors = output::write_all(profile, &options, sinks);
-    let failed = |path: &Path| errors.iter().any(|err| err.path() == path);
-    let written: Vec<_> =
-        written.iter().filter(|path| !failed(path)).map(|p| p.to_string_lossy()).collect();
-    if !config.quiet && !written.is_empty() {
-        let line = format!("{}; wrote {}", output::summary(profile), written.join(", "));
-        eprintln!("heaptap: {}", output::text::printable(&line));
-    }
-    let mut errors = errors.into_iter();
-    let Some(first) = errors.next() else { return Ok(()) };
-    for other in errors {
-        eprintln!("heaptap: {other}");
-    }
-    Err(Failure::new(first.exit(), first.to_string()))
 }

@@ -125,6 +125,7 @@ pub const INUSE_OBJECTS: ValueType = ValueType { kind: "inuse_objects", unit: "c
 pub const INUSE_SPACE: ValueType = ValueType { kind: "inuse_space", unit: "bytes" };
 pub const CONTENTIONS: ValueType = ValueType { kind: "contentions", unit: "count" };
 pub const DELAY: ValueType = ValueType { kind: "delay", unit: "nanoseconds" };
+pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// What the heap profile's period is of.
 pub const SPACE: ValueType = ValueType { kind: "space", unit: "bytes" };
 

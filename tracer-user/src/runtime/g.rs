@@ -1,7 +1,9 @@
 //! Every goroutine of a live process, as its `g` says.
 //!
-//! In: a [`Live`] process. Out: one [`G`] for each goroutine that is not dead: numbers and addresses.
+//! In: a [`Live`] process. Out: one [`G`] for each goroutine that lives: numbers and addresses.
 //! Walks no stack and names nothing.
+
+use std::collections::HashMap;
 
 use super::live::{Error, Live, Record};
 use super::memory::{Batch, Memory, Range};
@@ -9,30 +11,44 @@ use crate::address::RuntimeAddr;
 use crate::gobin::symbols::Symbol;
 
 /// Most entries of `allgs` that are looked at, unless the caller wants fewer.
-pub const MAX_GOROUTINES: u64 = 20_000_000;
+pub const MAX_GOROUTINES: u64 = 10_000_000;
 /// Goroutines read at once: bounds memory and keeps each from getting old.
 const CHUNK: usize = 4096;
 
 /// States of a goroutine (runtime2.go); the bit says that its stack is being scanned.
 const SCAN: u32 = 0x1000;
+pub const IDLE: u32 = 0;
+pub const RUNNABLE: u32 = 1;
+pub const RUNNING: u32 = 2;
+pub const SYSCALL: u32 = 3;
+pub const WAITING: u32 = 4;
 const DEAD: u32 = 6;
+pub const COPYSTACK: u32 = 8;
+pub const PREEMPTED: u32 = 9;
+/// Go 1.26: blocked for ever, as the leak profile found.
+pub const LEAKED: u32 = 10;
 /// Go 1.26: an unused g of a thread that C made.
 const DEAD_EXTRA: u32 = 11;
 /// Highest state that a release has.
 const LAST_STATE: u32 = 11;
 
 /// A goroutine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct G {
     /// Address of the `g`.
     pub at: RuntimeAddr,
     pub id: u64,
-    /// 0 idle, 1 runnable, 2 running, 3 syscall, 4 waiting, 8 copying its stack, 9 preempted, 10
-    /// leaked; without the bit for scanning.
+    /// One of the states above, without the bit for scanning.
     pub status: u32,
     pub wait_reason: u8,
     /// When a collection first found it blocked, in `nanotime`; 0 when none did.
     pub wait_since: u64,
+    /// Changes whenever it stops running (proc.go, `casgstatus`).
+    pub stops: u8,
+    /// Whether it is bound to its thread (`runtime.LockOSThread`).
+    pub locked: bool,
+    /// Whether it is the runtime's own, as Go's own profiles tell them apart.
+    pub system: bool,
     /// Its creator; nothing up to Go 1.20, and for those that the runtime began.
     pub parent: Option<u64>,
     /// Return address of the `go` statement that made it.
@@ -49,13 +65,6 @@ pub struct G {
     pub syscall: Place,
 }
 
-impl G {
-    /// Whether it has ended; the runtime keeps it to use it again.
-    pub fn is_dead(&self) -> bool {
-        matches!(self.status, DEAD | DEAD_EXTRA)
-    }
-}
-
 /// Where a goroutine stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -65,83 +74,145 @@ pub struct Place {
     pub bp: RuntimeAddr,
 }
 
-/// All goroutines, and what could not be read.
-#[derive(Debug, Default)]
-pub struct Goroutines {
-    pub live: Vec<G>,
-    pub dead: usize,
-    /// Entries that could not be read or can't be a goroutine.
-    pub unreadable: usize,
+/// What an entry of `allgs` is.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry {
+    Live(G),
+    /// Ended, or not begun yet.
+    Dead,
+    Unreadable,
 }
 
+/// Where `allgs` lies.
+#[derive(Clone, Copy, Debug)]
+pub struct List {
+    at: RuntimeAddr,
+    pub count: u64,
+}
+
+/// What tells the runtime's goroutines from the program's (traceback.go, `isSystemGoroutine`), by
+/// their first functions. That of finalizers and those of cleanups are the program's while they run
+/// its code.
+#[derive(Debug, Default)]
+pub struct Kinds {
+    known: HashMap<RuntimeAddr, Kind>,
+    finalizing: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Program,
+    Runtime,
+    Finalizers,
+    Cleanups,
+}
+
+/// Bit of `fingStatus` (mfinal.go, `fingRunningFinalizer`).
+const RUNNING_FINALIZER: u32 = 2;
+
 impl<M: Memory> Live<M> {
-    /// Reads every goroutine.
+    /// Reads every goroutine; what was seen is to be believed only when this ends well.
     ///
     /// Goroutines begin and end meanwhile: each is as it was at some moment of the reading.
     ///
     /// # Errors
     /// More than `limit` goroutines ever lived at once, or the list can't be read consistently.
-    pub fn goroutines(&self, limit: u64) -> Result<Goroutines, Error> {
-        let mut found = Goroutines::default();
-        self.each_goroutine(limit, |g| match g {
-            Some(g) if g.is_dead() => found.dead += 1,
-            Some(g) => found.live.push(g),
-            None => found.unreadable += 1,
-        })?;
-        Ok(found)
+    pub fn each_goroutine(&self, limit: u64, mut each: impl FnMut(Entry)) -> Result<(), Error> {
+        let list = self.goroutine_list(limit)?;
+        let mut kinds = Kinds::default();
+        let (mut batch, mut next) = (Batch::default(), 0);
+        while next < list.count {
+            let places = self.goroutine_places(list, next, CHUNK)?;
+            self.goroutines_at(&places, &mut kinds, &mut batch, |_, entry| each(entry))?;
+            next += places.len() as u64;
+        }
+        Ok(self.memory.check()?)
     }
 
-    /// The same, one after the other, the dead ones too; nothing for entries that can't be read. What
-    /// was seen is to be believed only when this ends well.
+    /// Where the list of goroutines is, ended ones included.
     ///
     /// # Errors
-    /// As [`Live::goroutines`].
-    pub fn each_goroutine(&self, limit: u64, mut each: impl FnMut(Option<G>)) -> Result<(), Error> {
-        let (list, count) = self.steady("the list of goroutines", || {
+    /// It is longer than `limit`, or can't be read consistently.
+    pub fn goroutine_list(&self, limit: u64) -> Result<List, Error> {
+        let list = self.steady("the list of goroutines", || {
             // The array grows by copying: its address is written before its length (proc.go,
             // allgadd), so that the length is read first.
             let [count] = self.words([Symbol::AllGLen])?;
             let [list] = self.words([Symbol::AllGPtr])?;
             let [again] = self.words([Symbol::AllGLen])?;
-            Ok((list != 0 && count != 0 && again >= count).then_some((list, count)))
+            let list = List { at: RuntimeAddr(list), count };
+            Ok((list.at.0 != 0 && count != 0 && again >= count).then_some(list))
         })?;
-        if count > limit {
-            return Err(Error::TooMany { what: "goroutines", count, limit });
+        match list.count {
+            count if count > limit => Err(Error::TooMany { what: "goroutines", count, limit }),
+            _ => Ok(list),
         }
-        let size = self.layout().g.size as usize;
-        let mut batch = Batch::default();
-        let mut next = 0;
-        while next < count {
-            let chunk = (count - next).min(CHUNK as u64) as usize;
-            let pointers = self.bytes(RuntimeAddr(list.wrapping_add(next * 8)), chunk * 8)?;
-            let pointers = pointers.as_chunks().0.iter();
-            let pointers = pointers.map(|p| RuntimeAddr(u64::from_le_bytes(*p)));
-            let ranges: Vec<Range> = pointers.map(|at| Range { at, len: size }).collect();
-            self.memory.read_many(&ranges, &mut batch)?;
-            for (range, bytes) in ranges.iter().zip(batch.iter()) {
-                each(bytes.and_then(|bytes| self.decode(range.at, Record(bytes))));
-            }
-            next += chunk as u64;
-        }
-        Ok(self.memory.check()?)
     }
 
-    /// Nothing when this can't be a goroutine.
-    fn decode(&self, at: RuntimeAddr, g: Record) -> Option<G> {
+    /// Where the `g`s are, up to `most` of them from the one numbered `first` on.
+    ///
+    /// # Errors
+    /// The list can't be read.
+    pub fn goroutine_places(
+        &self,
+        list: List,
+        first: u64,
+        most: usize,
+    ) -> Result<Vec<RuntimeAddr>, Error> {
+        let count = list.count.saturating_sub(first).min(most as u64) as usize;
+        let pointers = self.bytes(RuntimeAddr(list.at.0.wrapping_add(first * 8)), count * 8)?;
+        Ok(pointers.as_chunks().0.iter().map(|p| RuntimeAddr(u64::from_le_bytes(*p))).collect())
+    }
+
+    /// Reads the `g`s at these places; `each` gets their positions.
+    ///
+    /// # Errors
+    /// The process is gone or may not be read, or has a goroutine that can't be told apart.
+    pub fn goroutines_at(
+        &self,
+        places: &[RuntimeAddr],
+        kinds: &mut Kinds,
+        batch: &mut Batch,
+        mut each: impl FnMut(usize, Entry),
+    ) -> Result<(), Error> {
+        let len = self.layout().g.size as usize;
+        let ranges: Vec<Range> = places.iter().map(|at| Range { at: *at, len }).collect();
+        self.memory.read_many(&ranges, batch)?;
+        for (index, bytes) in batch.iter().enumerate() {
+            let entry = match bytes {
+                Some(bytes) => self.decode(places[index], Record(bytes), kinds)?,
+                None => Entry::Unreadable,
+            };
+            each(index, entry);
+        }
+        Ok(())
+    }
+
+    fn decode(&self, at: RuntimeAddr, g: Record, kinds: &mut Kinds) -> Result<Entry, Error> {
         let fields = &self.layout().g;
         let address = |offset| RuntimeAddr(g.u64(offset));
         let optional = |offset: Option<u32>| RuntimeAddr(offset.map_or(0, |o| g.u64(o)));
         let status = g.u32(fields.atomicstatus) & !SCAN;
         let stack = (address(fields.stack_lo), address(fields.stack_hi));
-        (status <= LAST_STATE && stack.0 <= stack.1).then(|| G {
+        match status {
+            IDLE | DEAD | DEAD_EXTRA => return Ok(Entry::Dead),
+            status if status > LAST_STATE || stack.0 > stack.1 => return Ok(Entry::Unreadable),
+            _ => {}
+        }
+        let startpc = address(fields.startpc);
+        let cleans = fields.running_cleanups.is_some_and(|o| g.u8(o) != 0);
+        Ok(Entry::Live(G {
             at,
             id: g.u64(fields.goid),
             status,
             wait_reason: g.u8(fields.waitreason),
             wait_since: g.u64(fields.waitsince),
+            stops: g.u8(fields.tracking_seq),
+            locked: g.u64(fields.lockedm) != 0,
+            system: self.of_runtime(startpc, cleans, kinds)?,
             parent: fields.parent_goid.map(|o| g.u64(o)).filter(|id| *id != 0),
             gopc: address(fields.gopc),
-            startpc: address(fields.startpc),
+            startpc,
             labels: address(fields.labels),
             m: address(fields.m),
             stack,
@@ -155,16 +226,51 @@ impl<M: Memory> Live<M> {
                 sp: address(fields.syscallsp),
                 bp: optional(fields.syscallbp),
             },
+        }))
+    }
+
+    /// `cleans` says whether the goroutine runs a cleanup of the program's.
+    fn of_runtime(
+        &self,
+        startpc: RuntimeAddr,
+        cleans: bool,
+        kinds: &mut Kinds,
+    ) -> Result<bool, Error> {
+        let kind = kinds.known.entry(startpc).or_insert_with(|| {
+            let start = self.program.go.function_at(self.bias.to_vaddr(startpc));
+            start.map_or(Kind::Program, |function| kind(function.name))
+        });
+        Ok(match kind {
+            Kind::Program => false,
+            Kind::Runtime => true,
+            Kind::Cleanups => !cleans,
+            Kind::Finalizers => match kinds.finalizing {
+                Some(finalizing) => !finalizing,
+                None => !*kinds.finalizing.insert(self.finalizing()?),
+            },
         })
     }
 
-    /// Whether a goroutine is the runtime's own (traceback.go, `isSystemGoroutine`). That of
-    /// finalizers and cleanups counts as the runtime's: what it runs for the program is short.
-    pub fn is_system(&self, g: &G) -> bool {
-        const OF_THE_PROGRAM: [&str; 3] =
-            ["runtime.main", "runtime.corostart", "runtime.handleAsyncEvent"];
-        let start = self.program.go.function_at(self.bias.to_vaddr(g.startpc));
-        start.is_some_and(|f| f.name.starts_with("runtime.") && !OF_THE_PROGRAM.contains(&f.name))
+    /// Whether the finalizer goroutine runs the program's code now.
+    fn finalizing(&self) -> Result<bool, Error> {
+        let at = self.address(Symbol::FingStatus)?;
+        if self.layout().minor < 21 {
+            let mut running = [0];
+            self.memory.read(at, &mut running)?;
+            return Ok(running != [0]);
+        }
+        Ok(self.u32(at)? & RUNNING_FINALIZER != 0)
+    }
+}
+
+fn kind(start: &str) -> Kind {
+    match start {
+        "runtime.main" | "runtime.corostart" | "runtime.handleAsyncEvent" => Kind::Program,
+        // Up to Go 1.24, and since.
+        "runtime.runfinq" | "runtime.runFinalizers" => Kind::Finalizers,
+        "runtime.runCleanups" => Kind::Cleanups,
+        name if name.starts_with("runtime.") => Kind::Runtime,
+        _ => Kind::Program,
     }
 }
 
@@ -203,23 +309,59 @@ mod tests {
     #[test]
     fn goroutines_of_every_release() {
         for index in 0..LAYOUTS.len() {
-            let found = made(index).goroutines(MAX_GOROUTINES).unwrap();
-            let ids: Vec<(u64, u32)> = found.live.iter().map(|g| (g.id, g.status)).collect();
-            assert_eq!(ids, [(17, 4), (20, 2)]);
-            assert_eq!((found.dead, found.unreadable), (1, 2));
-            assert_eq!(found.live[0].sched.pc, RuntimeAddr(0x40_1000));
+            let (mut found, mut dead, mut unreadable) = (Vec::new(), 0, 0);
+            let each = |entry| match entry {
+                Entry::Live(g) => found.push((g.id, g.status, g.sched.pc.0)),
+                Entry::Dead => dead += 1,
+                Entry::Unreadable => unreadable += 1,
+            };
+            made(index).each_goroutine(MAX_GOROUTINES, each).unwrap();
+            assert_eq!(found, [(17, 4, 0x40_1000), (20, 2, 0x40_1000)]);
+            assert_eq!((dead, unreadable), (1, 2));
+        }
+    }
+
+    #[test]
+    fn the_runtimes_own_goroutines() {
+        for (start, runs, system) in [
+            ("main.main", false, false),
+            ("runtime/pprof.profileWriter", false, false),
+            ("runtime.main", false, false),
+            ("runtime.corostart", false, false),
+            ("runtime.bgsweep", true, true),
+            ("runtime.runfinq", false, true),
+            ("runtime.runfinq", true, false),
+            ("runtime.runFinalizers", true, false),
+            ("runtime.runCleanups", false, true),
+            ("runtime.runCleanups", true, false),
+        ] {
+            let live = live(&LAYOUTS[7], &[]);
+            let mut kinds = Kinds { finalizing: Some(runs), ..Kinds::default() };
+            kinds.known.insert(RuntimeAddr(7), kind(start));
+            let found = live.of_runtime(RuntimeAddr(7), runs, &mut kinds).unwrap();
+            assert_eq!(found, system, "{start} {runs}");
+        }
+    }
+
+    #[test]
+    fn whether_finalizers_run_is_a_bool_up_to_go_1_20_and_a_bit_since() {
+        for (index, value, running) in [(0, 1, true), (0, 0, false), (1, 1, false), (1, 3, true)] {
+            let live = live(&LAYOUTS[index], &[(Symbol::FingStatus, LEN)]);
+            live.memory.map(LEN, vec![value, 0, 0, 0]);
+            assert_eq!(live.finalizing().unwrap(), running, "{index} {value}");
         }
     }
 
     #[test]
     fn a_list_that_is_too_long_or_gone_is_refused() {
         let live = made(0);
-        assert!(matches!(live.goroutines(4), Err(Error::TooMany { count: 5, limit: 4, .. })));
+        let read = |live: &Live<_>| live.each_goroutine(4, |_| {});
+        assert!(matches!(read(&live), Err(Error::TooMany { count: 5, limit: 4, .. })));
         live.memory.put_u64(LEN, u64::MAX);
-        assert!(live.goroutines(MAX_GOROUTINES).is_err());
+        assert!(live.each_goroutine(MAX_GOROUTINES, |_| {}).is_err());
         live.memory.put_u64(LEN, 0);
-        assert!(matches!(live.goroutines(4), Err(Error::Unsteady { .. })));
+        assert!(matches!(read(&live), Err(Error::Unsteady { .. })));
         live.memory.gone.set(true);
-        assert!(matches!(live.goroutines(4), Err(Error::Memory(_))));
+        assert!(matches!(read(&live), Err(Error::Memory(_))));
     }
 }

@@ -31,6 +31,8 @@ pub enum Error {
     Implausible { what: &'static str, detail: String },
     #[error("{what}: {count}, more than the {limit} that heaptap reads")]
     TooMany { what: &'static str, count: u64, limit: u64 },
+    #[error("{what} takes more than the {} MiB that are allowed; see --max-memory", limit >> 20)]
+    TooBig { what: &'static str, limit: usize },
 }
 
 impl Error {
@@ -39,7 +41,9 @@ impl Error {
         match self {
             Error::Memory(MemoryError::Gone { .. }) => Exit::Target,
             Error::Memory(MemoryError::Refused { .. }) => Exit::Permission,
-            Error::Layout(_) | Error::Symbol(_) | Error::TooMany { .. } => Exit::Unsupported,
+            Error::Layout(_) | Error::Symbol(_) | Error::TooMany { .. } | Error::TooBig { .. } => {
+                Exit::Unsupported
+            }
             Error::Memory(_) | Error::Unsteady { .. } | Error::Implausible { .. } => Exit::Failure,
         }
     }

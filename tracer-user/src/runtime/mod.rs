@@ -9,11 +9,14 @@
 pub mod buckets;
 mod caches;
 pub mod g;
+pub mod goroutines;
+pub mod labels;
 mod live;
 pub mod memory;
 mod pacer;
 pub mod sampler;
 pub mod stats;
+pub mod unwind;
 mod windows;
 
 pub use live::{Error, Live, Program, sampler_rate};

@@ -95,6 +95,8 @@ pub const GROUPS: &[Group] = &[
             f("waitsince", "waitsince", 8),
             f("waitreason", "waitreason", 1),
             f("lockedm", "lockedm", 8),
+            f("tracking_seq", "trackingSeq", 1),
+            optional("running_cleanups", "runningCleanups", 1),
             optional("parent_goid", "parentGoid", 8),
             f("gopc", "gopc", 8),
             f("startpc", "startpc", 8),

@@ -19,7 +19,7 @@ use crate::cli::stats::Config;
 use crate::exit::{Exit, Failure};
 use crate::gobin::GoBinary;
 use crate::host::{self, Identity, MemoryUse, Selection};
-use crate::runtime::g::MAX_GOROUTINES;
+use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
 /// What one look at one process told.
@@ -208,14 +208,11 @@ fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
     };
     let stats = live.stats().map_err(failure)?;
     let mut goroutines = Goroutines::default();
-    let mut system = HashMap::new();
-    let counted = live.each_goroutine(MAX_GOROUTINES, |g| match g {
-        None => goroutines.unreadable += 1,
-        Some(g) if g.is_dead() => {}
-        Some(g) if *system.entry(g.startpc).or_insert_with(|| live.is_system(&g)) => {
-            goroutines.runtime += 1;
-        }
-        Some(_) => goroutines.program += 1,
+    let counted = live.each_goroutine(MAX_GOROUTINES, |entry| match entry {
+        Entry::Unreadable => goroutines.unreadable += 1,
+        Entry::Dead => {}
+        Entry::Live(g) if g.system => goroutines.runtime += 1,
+        Entry::Live(_) => goroutines.program += 1,
     });
     counted.map_err(failure)?;
     let memory = host::memory_use(process.id.pid).map_err(not_readable)?;
