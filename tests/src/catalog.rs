@@ -43,8 +43,10 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("mix", release.minor(), Variant::Stripped));
         all.push(("labelled", release.minor(), Variant::Stripped));
         all.push(("sampled", release.minor(), Variant::Stripped));
+        all.push(("goroutinesc", release.minor(), Variant::Default));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));
+            all.push(("goroutines", release.minor(), variant));
             all.push(("stats", release.minor(), variant));
         }
     }

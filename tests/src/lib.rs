@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod heaptap;
 mod lines;
 pub mod patch;
+pub mod pprof;
 pub mod profile;
 pub mod report;
 pub mod running;

@@ -5,6 +5,7 @@
 //! words into [`Cli`], and `lower` turns that into what the pipeline takes, with the checks that
 //! span several flags. This module touches no file, no process and no environment.
 
+pub mod goroutines;
 pub mod record;
 mod refusal;
 pub mod stats;
@@ -22,6 +23,7 @@ pub enum Command {
     Ps(PsConfig),
     Record(record::Config),
     Stats(stats::Config),
+    Goroutines(goroutines::Config),
     Doctor(DoctorConfig),
 }
 
@@ -58,6 +60,7 @@ where
         Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
         Subcommands::Record(flags) => flags.lower().map(Command::Record),
         Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
+        Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
     }
 }
@@ -88,6 +91,9 @@ enum Subcommands {
     /// Read memory statistics of running Go programs from their runtimes' own counters
     #[command(after_help = STATS_EPILOGUE)]
     Stats(stats::Flags),
+    /// Show every goroutine of a running Go program: what it waits for, where, and who made it
+    #[command(after_help = GOROUTINES_EPILOGUE)]
+    Goroutines(goroutines::Flags),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -119,6 +125,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap record -p 4242 -d 10                ten seconds of one program, as a table
   sudo heaptap record -p 4242 -d 10 -o heap.svg    the same as a flame graph
   sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
+  sudo heaptap goroutines -p 4242                  what every goroutine waits for
   sudo heaptap doctor                              why it does not work here
 
 ",
@@ -157,6 +164,20 @@ Examples:
   sudo heaptap stats -p 4242 --watch 1             a row each second, until Ctrl-C
   sudo heaptap stats --all                         a row for each Go program of this host
   sudo heaptap stats --all --json | jq '.processes[] | {pid, goal: .heap.goal}'
+
+",
+    exit_codes!()
+);
+
+const GOROUTINES_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: goroutines are read out of the process's memory.
+
+Examples:
+  sudo heaptap goroutines -p 4242                  who made them, what they wait for, where
+  sudo heaptap goroutines -p 4242 --by state
+  sudo heaptap goroutines -p 4242 -o stuck.svg     flame graph with the creators at the bottom
+  sudo heaptap goroutines -p 4242 -o all.pb.gz     as the program's own goroutine profile
+  sudo heaptap goroutines -p 4242 -o all.json      each goroutine
 
 ",
     exit_codes!()
@@ -215,6 +236,7 @@ mod tests {
             &["heaptap", "ps", "--help"],
             &["heaptap", "record", "--help"],
             &["heaptap", "stats", "--help"],
+            &["heaptap", "goroutines", "--help"],
             &["heaptap", "doctor", "--help"],
         ] {
             let help = refusal(words).text;

@@ -51,7 +51,9 @@ fn stray_number(text: &str) -> Option<u32> {
 fn one_line(text: &str, command: Option<&str>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let help = match command {
-        Some(command @ ("ps" | "record" | "doctor")) => format!("heaptap {command} --help"),
+        Some(command @ ("ps" | "record" | "stats" | "goroutines" | "doctor")) => {
+            format!("heaptap {command} --help")
+        }
         _ => "heaptap --help".to_owned(),
     };
     let mut parts = Vec::new();
@@ -66,7 +68,9 @@ fn one_line(text: &str, command: Option<&str>) -> String {
             parts.push(joined);
         }
     }
-    if let Some(number) = stray_number(text).filter(|_| command == Some("record")) {
+    if let Some(number) =
+        stray_number(text).filter(|_| matches!(command, Some("record" | "goroutines")))
+    {
         parts.push(format!("a process is given as -p {number}"));
     }
     format!("{} (see {help})", parts.join("; "))

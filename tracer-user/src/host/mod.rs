@@ -25,4 +25,6 @@ pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped}
 pub use memory::{CgroupMemory, MemoryUse, memory_use};
 pub use process::{Identity, Process, process, processes};
 pub use select::{Selected, Selection, Selector, select};
-pub use system::{Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, system};
+pub use system::{
+    Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, same_clock, system,
+};

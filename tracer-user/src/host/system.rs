@@ -189,6 +189,13 @@ fn is_namespace(kind: &str, initial: &str) -> Option<bool> {
     Some(link.as_os_str() == initial)
 }
 
+/// Whether a process counts time as heaptap does: it is in the same time namespace, or this kernel
+/// has none.
+pub fn same_clock(pid: u32) -> bool {
+    let of = |who: &str| std::fs::read_link(Path::new("/proc").join(who).join("ns/time")).ok();
+    of(&pid.to_string()) == of("self")
+}
+
 fn tracefs() -> Tracefs {
     for root in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
         let root = Path::new(root);
@@ -264,6 +271,13 @@ mod tests {
         let rest = [Capability::SysPtrace, Capability::DacReadSearch, Capability::SysResource];
         assert_eq!(held(1 << 21), rest);
         assert!(held(1 << 38 | 1 << 39).contains(&Capability::SysAdmin));
+    }
+
+    #[test]
+    fn a_process_that_can_not_be_looked_at_has_its_own_clock() {
+        assert!(same_clock(std::process::id()));
+        let kernel_has_them = Path::new("/proc/self/ns/time").exists();
+        assert_eq!(same_clock(u32::MAX), !kernel_has_them);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod describe;
 mod folded;
 #[cfg(test)]
 mod golden;
+pub mod goroutines;
 mod json;
 mod pprof;
 #[cfg(test)]

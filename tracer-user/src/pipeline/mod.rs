@@ -6,6 +6,7 @@
 mod assemble;
 mod doctor;
 mod estimates;
+mod goroutines;
 mod mode;
 mod naming;
 mod opened;
@@ -34,6 +35,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Ps(config) => ps::run(&config),
         Command::Stats(config) => stats::run(&config),
+        Command::Goroutines(config) => goroutines::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Record(config) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

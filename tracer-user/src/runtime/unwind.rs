@@ -113,8 +113,8 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// Return addresses: less one they are inside of the calls. The first is that of the next
-    /// instruction; where nothing of a function has run it is that of its second byte, so that less
-    /// one it is in it too.
+    /// instruction. For one at which a function begins (nothing of it has run; what C calls back, up
+    /// to Go 1.20) it is that of the second byte, so that less one it is in that function too.
     pub pcs: Vec<RuntimeAddr>,
     pc: RuntimeAddr,
     sp: u64,
@@ -167,7 +167,7 @@ impl Walk {
             if self.pcs.len() == most {
                 return Step::Cut;
             }
-            let entered = u64::from(innermost && known.is_entry);
+            let entered = u64::from(known.is_entry);
             self.pcs.push(RuntimeAddr(self.pc.0.wrapping_add(entered)));
             match next {
                 None => return Step::Whole,

@@ -1,0 +1,175 @@
+//! Flags of `heaptap goroutines`, and the configuration they make.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::record::{self, Color};
+use super::{Refusal, value};
+use crate::output::goroutines;
+
+/// What to read and how to show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub pid: u32,
+    /// What goroutines are grouped by.
+    pub by: goroutines::By,
+    /// Where to, in the order given, without duplicates. Empty: a table on standard output.
+    pub outputs: Vec<PathBuf>,
+    /// The runtime's own goroutines too.
+    pub system: bool,
+    /// Frames of a stack.
+    pub max_frames: usize,
+    /// Bytes that goroutines may take in heaptap's memory.
+    pub max_memory: usize,
+    /// Rows of the table.
+    pub top: usize,
+    /// No remarks on standard error.
+    pub quiet: bool,
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    /// The `go` statement that made them
+    Creator,
+    /// What they wait for
+    State,
+    /// Where they are
+    Stack,
+}
+
+/// As typed.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Read this Go program
+    #[arg(short, long, value_name = "PID", value_parser = value::pid)]
+    pid: u32,
+
+    /// What to group goroutines by, in the table, .svg and .folded
+    #[arg(long, value_enum, default_value_t = By::Creator)]
+    by: By,
+
+    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
+    /// standard output; may be repeated [default: -]
+    #[arg(short, long = "output", value_name = "FILE")]
+    output: Vec<PathBuf>,
+
+    /// Show the runtime's own goroutines too (.json has them always)
+    #[arg(long)]
+    system: bool,
+
+    /// Groups in the table
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+
+    /// Frames that are read of a stack, inlined calls not counted
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_frames: u32,
+
+    /// Memory that heaptap may take for goroutines; a million takes about 130 MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_memory: u32,
+
+    /// No remarks: results and errors only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+impl Flags {
+    /// Checks what spans several flags.
+    pub(super) fn lower(self) -> Result<Config, Refusal> {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Ok(Config {
+            pid: self.pid,
+            by: match self.by {
+                By::Creator => goroutines::By::Creator,
+                By::State => goroutines::By::State,
+                By::Stack => goroutines::By::Stack,
+            },
+            outputs: record::outputs(self.output)?,
+            system: self.system,
+            max_frames: size(self.max_frames),
+            max_memory: size(self.max_memory) << 20,
+            top: size(self.top),
+            quiet: self.quiet,
+            color: self.color,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, parse};
+    use crate::exit::Exit;
+    use crate::runtime::goroutines::Limits;
+
+    fn config(flags: &[&str]) -> Config {
+        match parse(["heaptap", "goroutines"].iter().chain(flags)) {
+            Ok(Command::Goroutines(config)) => config,
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let limits = Limits::default();
+        let expected = Config {
+            pid: 7,
+            by: goroutines::By::Creator,
+            outputs: vec![],
+            system: false,
+            max_frames: limits.frames,
+            max_memory: limits.memory,
+            top: 20,
+            quiet: false,
+            color: Color::Auto,
+        };
+        assert_eq!(config(&["-p", "7"]), expected);
+    }
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let words = "--pid 9 --by state -o a.svg -o - --system --top 3 --max-frames 50 \
+                     --max-memory 64 -q --color never";
+        let flags: Vec<_> = words.split_whitespace().collect();
+        let expected = Config {
+            pid: 9,
+            by: goroutines::By::State,
+            outputs: ["a.svg", "-"].map(PathBuf::from).to_vec(),
+            system: true,
+            max_frames: 50,
+            max_memory: 64 << 20,
+            top: 3,
+            quiet: true,
+            color: Color::Never,
+        };
+        assert_eq!(config(&flags), expected);
+        assert_eq!(config(&["-p1", "--by", "stack"]).by, goroutines::By::Stack);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (flags, expected) in [
+            (&[][..], "-p"),
+            (&["4242"], "a process is given as -p 4242"),
+            (&["-p", "0"], "expected a process id"),
+            (&["-p", "1", "--by", "age"], "invalid value 'age'"),
+            (&["-p", "1", "-o", "x.txt"], "-o x.txt: "),
+            (&["-p", "1", "--max-frames", "0"], "--max-frames"),
+        ] {
+            let refusal =
+                parse(["heaptap", "goroutines"].iter().chain(flags)).expect_err("refused");
+            assert_eq!(refusal.exit, Exit::Usage, "{flags:?}");
+            assert!(refusal.text.contains(expected), "{}", refusal.text);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! `heaptap goroutines`: what every goroutine of a running program does, read out of its memory.
+//!
+//! In: the configuration. Out: files, or a table on standard output. Nothing is attached, and the
+//! program is not stopped: goroutines run on while they are read, and those that do have no stack.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::naming::{self, Namer, Natives};
+use super::opened::{LiveProcess, Opener};
+use super::outputs;
+use crate::address::{RuntimeAddr, VAddr};
+use crate::cli::goroutines::Config;
+use crate::exit::Failure;
+use crate::gobin::GoBinary;
+use crate::host;
+use crate::output::goroutines::{Goroutine, Goroutines, Options};
+use crate::output::{self, Format};
+use crate::profile::{
+    BinaryId, CounterValue, FrameKind, GOROUTINE, LocationId, Meta, Name, Period, Profile, Source,
+};
+use crate::runtime::g;
+use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot};
+
+/// A goroutine's frames, where there are none to read.
+const RUNNING: &str = "[running: not readable from outside]";
+const MOVING: &str = "[ran each time that it was looked at]";
+const UNREADABLE: &str = "[stack not readable]";
+/// Outermost frame of a stack that ends where none should.
+const BROKEN: &str = "[stack not readable beyond]";
+
+/// Reads and writes.
+///
+/// # Errors
+/// What kept it from reading, or the first output that could not be written.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let sinks = outputs::open(&config.outputs)?;
+    let process = Opener::default().open(config.pid)?;
+    let pid = config.pid;
+    let refused =
+        |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
+    let limits =
+        Limits { frames: config.max_frames, memory: config.max_memory, ..Limits::default() };
+    let (started, clock) = (SystemTime::now(), Instant::now());
+    let now = nanotime();
+    let snapshot = process.live.snapshot(limits).map_err(refused)?;
+    let read = clock.elapsed();
+    let reasons = process.live.wait_reasons().map_err(refused)?;
+    // `nanotime` of a process in a time namespace of its own is not ours.
+    let now = now.filter(|_| host::same_clock(pid));
+    let named = Named::new(&process, started);
+    let mut goroutines = named.goroutines(&snapshot, &reasons, now);
+    goroutines.read = read;
+    let table = Options {
+        style: outputs::style(config.color),
+        by: config.by,
+        top: config.top,
+        system: config.system,
+    };
+    let flat = goroutines.profile(config.system, None);
+    let grouped = goroutines.profile(config.system, Some(config.by));
+    let options = output::Options::default();
+    outputs::write_with(config.quiet, &output::summary(&flat), sinks, &|format, out| match format {
+        Format::Table => goroutines.write_table(&table, out),
+        Format::Json => goroutines.write_json(out),
+        Format::Pprof => output::render(&flat, format, &options, out),
+        Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
+    })
+}
+
+/// What the runtimes of all processes of this host count time by.
+fn nanotime() -> Option<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).ok()?;
+    u64::try_from(Duration::from(now).as_nanos()).ok()
+}
+
+/// Goroutines getting names.
+struct Named<'a> {
+    process: &'a LiveProcess,
+    profile: Profile,
+    namer: Namer,
+    natives: Natives,
+    places: HashMap<RuntimeAddr, Option<LocationId>>,
+}
+
+impl<'a> Named<'a> {
+    fn new(process: &'a LiveProcess, started: SystemTime) -> Self {
+        let go = &process.live.program.go;
+        let meta = Meta {
+            source: Source::Records,
+            method: None,
+            started,
+            duration: Duration::ZERO,
+            value_types: vec![GOROUTINE],
+            default_value: 0,
+            period: Some(Period { of: GOROUTINE, length: 1 }),
+            counters: Vec::new(),
+            notes: Vec::new(),
+        };
+        let mut profile = Profile::new(meta);
+        profile.binaries.push(naming::binary(go, &process.path));
+        profile.processes.push(naming::process(&process.process, go, BinaryId(0)));
+        let namer = Namer::new(go.clone(), BinaryId(0));
+        Self { process, profile, namer, natives: Natives::default(), places: HashMap::new() }
+    }
+
+    fn goroutines(mut self, found: &Snapshot, reasons: &[String], now: Option<u64>) -> Goroutines {
+        let mut stacks = self.stacks(found);
+        let mut missing: HashMap<NoStack, u32> = HashMap::new();
+        let labels: Vec<Vec<(Name, Name)>> = found
+            .labels
+            .iter()
+            .map(|set| {
+                let mut name = |text: &String| self.profile.names.intern(text);
+                set.iter().map(|(key, value)| (name(key), name(value))).collect()
+            })
+            .collect();
+        let mut all = Vec::with_capacity(found.goroutines.len());
+        let mut counts = Counts::default();
+        for g in &found.goroutines {
+            let state = state(g.status, g.wait_reason, reasons);
+            let (stack, why) = match g.stack {
+                Ok(stack) => (stack, None),
+                Err(why) => {
+                    let (frame, word) = reason(why);
+                    let stack = *missing.entry(why).or_insert_with(|| {
+                        stacks.push(vec![self.profile.made_up(frame, FrameKind::Marker)]);
+                        stacks.len() as u32 - 1
+                    });
+                    (stack, Some(word))
+                }
+            };
+            counts.add(g, found);
+            let waits = matches!(g.status, g::WAITING | g::SYSCALL | g::LEAKED);
+            let since = Some(g.wait_since).filter(|since| waits && *since != 0);
+            let waits = since.zip(now).and_then(|(since, now)| now.checked_sub(since));
+            all.push(Goroutine {
+                id: g.id,
+                state: self.profile.names.intern(state),
+                waits: waits.map(Duration::from_nanos),
+                locked: g.locked,
+                system: g.system,
+                parent: g.parent,
+                // The main goroutine is made by the code that starts the runtime, and Go tells nothing
+                // of that either (traceback.go, `printcreatedby`).
+                creator: Some(g.gopc).filter(|_| g.id != 1).and_then(|pc| self.creator(pc)),
+                start: self.place(g.startpc),
+                labels: match g.labels {
+                    Labeled::None => Some(Vec::new()),
+                    Labeled::With(set) => Some(labels[set as usize].clone()),
+                    Labeled::Unreadable => None,
+                },
+                stack,
+                missing: why,
+            });
+        }
+        let meta = &mut self.profile.meta;
+        meta.method = Some(counts.method());
+        meta.counters = counts.counters(found);
+        Goroutines { profile: self.profile, all, stacks, read: Duration::ZERO }
+    }
+
+    /// The stacks as Go's own profile has them: without `runtime.goexit`, wrappers and the like.
+    fn stacks(&mut self, found: &Snapshot) -> Vec<Vec<LocationId>> {
+        let (bias, namer) = (self.process.live.bias, &mut self.namer);
+        let calls: Vec<Vec<RuntimeAddr>> = (found.stacks.iter())
+            .map(|stack| namer.rules.calls(&stack.pcs, bias, |_| true))
+            .collect();
+        let mut addresses: Vec<VAddr> =
+            calls.iter().flatten().map(|call| bias.to_vaddr(*call)).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        namer.name_all(&addresses);
+        let mut stacks = Vec::with_capacity(calls.len());
+        for (stack, calls) in found.stacks.iter().zip(calls) {
+            let mut callee = 0;
+            let mut frames = Vec::with_capacity(calls.len() + 1);
+            for call in calls {
+                let at = bias.to_vaddr(call);
+                let location = if namer.holds(at) {
+                    namer.location(&mut self.profile, at, &mut callee)
+                } else {
+                    callee = 0;
+                    self.natives.location(&mut self.profile, None, call)
+                };
+                frames.extend(location);
+            }
+            match stack.end {
+                End::Whole => {}
+                End::Cut => frames.push(self.profile.truncated()),
+                End::Broken => frames.push(self.profile.made_up(BROKEN, FrameKind::Marker)),
+            }
+            stacks.push(frames);
+        }
+        stacks
+    }
+
+    /// The `go` statement, by the address behind its call.
+    fn creator(&mut self, gopc: RuntimeAddr) -> Option<LocationId> {
+        let go: &GoBinary = &self.process.live.program.go;
+        let at = self.process.live.bias.to_vaddr(gopc);
+        let function = go.function_at(at)?;
+        self.place(RuntimeAddr(gopc.0 - u64::from(at > function.entry)))
+    }
+
+    fn place(&mut self, at: RuntimeAddr) -> Option<LocationId> {
+        let (process, namer, profile) = (self.process, &mut self.namer, &mut self.profile);
+        *self.places.entry(at).or_insert_with(|| {
+            let at = process.live.bias.to_vaddr(at);
+            if namer.holds(at) { namer.place(profile, at) } else { None }
+        })
+    }
+}
+
+/// The frame that stands for a stack, and a word for scripts.
+fn reason(why: NoStack) -> (&'static str, &'static str) {
+    match why {
+        NoStack::Running => (RUNNING, "running"),
+        NoStack::Moving => (MOVING, "moving"),
+        NoStack::Unreadable => (UNREADABLE, "unreadable"),
+    }
+}
+
+/// As Go prints it (traceback.go, `goroutineheader`).
+fn state(status: u32, reason: u8, reasons: &[String]) -> &str {
+    let known = reasons.get(usize::from(reason)).filter(|text| reason != 0 && !text.is_empty());
+    match status {
+        g::WAITING => known.map_or("waiting", String::as_str),
+        g::LEAKED => known.map_or("leaked", String::as_str),
+        g::RUNNABLE => "runnable",
+        g::RUNNING => "running",
+        g::SYSCALL => "syscall",
+        g::COPYSTACK => "copystack",
+        g::PREEMPTED => "preempted",
+        _ => "unknown",
+    }
+}
+
+/// How many there are, and what is missing of them.
+#[derive(Default)]
+struct Counts {
+    program: u64,
+    system: u64,
+    running: u64,
+    moving: u64,
+    unreadable: u64,
+    cut: u64,
+    unlabeled: u64,
+}
+
+impl Counts {
+    fn add(&mut self, g: &crate::runtime::goroutines::Goroutine, found: &Snapshot) {
+        *(if g.system { &mut self.system } else { &mut self.program }) += 1;
+        match g.stack.map(|stack| found.stacks[stack as usize].end) {
+            Ok(End::Whole) => {}
+            Ok(End::Cut) => self.cut += 1,
+            Err(NoStack::Running) => self.running += 1,
+            Err(NoStack::Moving) => self.moving += 1,
+            Ok(End::Broken) | Err(NoStack::Unreadable) => self.unreadable += 1,
+        }
+        self.unlabeled += u64::from(g.labels == Labeled::Unreadable);
+    }
+
+    /// What was read, in one line.
+    fn method(&self) -> String {
+        let read = self.program + self.system - self.running - self.moving - self.unreadable;
+        format!(
+            "goroutines: {} of the program, {} of the runtime's own; {read} read with their stacks, {} \
+             running",
+            self.program, self.system, self.running
+        )
+    }
+
+    fn counters(&self, found: &Snapshot) -> Vec<CounterValue> {
+        let all = [
+            ("goroutines", "goroutines of the program", false, self.program),
+            ("system_goroutines", "goroutines of the runtime's own", false, self.system),
+            (
+                "running",
+                "stacks of goroutines that were running, which can't be read from outside",
+                true,
+                self.running,
+            ),
+            (
+                "moving",
+                "stacks of goroutines that ran each time that they were read",
+                true,
+                self.moving,
+            ),
+            (
+                "unreadable_stacks",
+                "stacks that could not be read to their ends",
+                true,
+                self.unreadable,
+            ),
+            (
+                "cut_stacks",
+                "stacks are cut: they have more frames than --max-frames",
+                true,
+                self.cut,
+            ),
+            ("unreadable_labels", "sets of labels that could not be read", true, self.unlabeled),
+            (
+                "unreadable_goroutines",
+                "entries of the runtime's list that are no goroutine, or not any more",
+                true,
+                found.unreadable as u64,
+            ),
+        ];
+        let nonzero = all.into_iter().filter(|(.., count)| *count > 0);
+        nonzero
+            .map(|(name, help, is_loss, count)| CounterValue { name, help, is_loss, count })
+            .collect()
+    }
+}
