@@ -8,8 +8,11 @@ mod cost;
 mod footprint;
 mod frames;
 mod random;
+mod reading;
 mod recorded;
 mod report;
+mod requests;
+mod sampling;
 mod stats;
 mod symbols;
 mod target;
@@ -39,6 +42,10 @@ enum What {
     Frames(frames::Options),
     /// heaptap itself: memory, time to the first event, time to end
     Footprint(footprint::Options),
+    /// Mode sample at 1 GB/s: CPU that it costs the program, traps, its figures beside mode exact
+    Sampling(sampling::Options),
+    /// Throughput of a program whose records are read each second
+    Reading(reading::Options),
 }
 
 /// The `heaptap` that lies beside this program.
@@ -62,5 +69,7 @@ fn run(what: What) -> Result<()> {
         What::Symbols(options) => symbols::run(&options),
         What::Frames(options) => frames::run(&options),
         What::Footprint(options) => footprint::run(&options),
+        What::Sampling(options) => sampling::run(&options),
+        What::Reading(options) => reading::run(&options),
     }
 }

@@ -49,6 +49,11 @@ impl Series {
         Series(self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect())
     }
 
+    /// Round by round: how many percent this is more than the other.
+    pub fn percent_over(&self, other: &Series) -> Series {
+        Series(self.0.iter().zip(&other.0).map(|(a, b)| 100.0 * (a / b - 1.0)).collect())
+    }
+
     /// Round by round: this divided by the other.
     pub fn over(&self, other: &Series) -> Series {
         Series(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
@@ -83,5 +88,6 @@ mod tests {
         let (a, b) = (series(&[10.0, 20.0]), series(&[5.0, 4.0]));
         assert_eq!(a.minus(&b).0, [5.0, 16.0]);
         assert_eq!(a.over(&b).0, [2.0, 5.0]);
+        assert_eq!(a.percent_over(&b).0, [100.0, 400.0]);
     }
 }

@@ -57,9 +57,25 @@ impl Target {
 
     /// Sends a line and returns the answer, a number.
     pub fn ask(&mut self, line: &str) -> Result<f64> {
+        let [number] = self.ask_for(line)?;
+        Ok(number)
+    }
+
+    /// Sends a line and returns the answer, so many numbers.
+    pub fn ask_for<const N: usize>(&mut self, line: &str) -> Result<[f64; N]> {
         writeln!(self.input, "{line}")?;
         let answer = self.line()?;
-        answer.parse().with_context(|| format!("{line:?} was answered with {answer:?}"))
+        let numbers: Option<Vec<f64>> = answer.split(' ').map(|word| word.parse().ok()).collect();
+        let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+        numbers.with_context(|| format!("{line:?} was answered with {answer:?}"))
+    }
+
+    /// Sends a line that is answered with `done`.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        writeln!(self.input, "{line}")?;
+        let answer = self.line()?;
+        ensure!(answer == "done", "{line:?} was answered with {answer:?}");
+        Ok(())
     }
 
     fn line(&mut self) -> Result<String> {

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader, Read},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,19 @@ impl Tracer {
             .spawn()
             .with_context(|| heaptap.display().to_string())?;
         Ok(Self(child))
+    }
+
+    /// A command of heaptap that prints, and what it prints.
+    pub fn spawn_printing(heaptap: &Path, arguments: &[&str]) -> Result<(Self, ChildStdout)> {
+        let mut child = Command::new(heaptap)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| heaptap.display().to_string())?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        Ok((Self(child), stdout))
     }
 
     /// Waits until heaptap says that it records.

@@ -1,0 +1,186 @@
+//! Whether a program feels that its runtime's records are read each second.
+//!
+//! The program serves the same requests in each measurement, with many goroutines and a large heap
+//! profile beside them. In each round it is measured alone, with each command that reads, and alone
+//! once more, which shows the noise floor.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    report,
+    requests::{Requests, Times},
+    stats::Series,
+    tracer::Tracer,
+};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Go releases
+    #[arg(long, value_delimiter = ',', default_value = "1.21,1.26,1.27")]
+    go: Vec<String>,
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Requests of one measurement; 3,000 take about a second
+    #[arg(long, default_value_t = 15_000)]
+    requests: u32,
+    /// Bytes that the program allocates each second
+    #[arg(long, default_value_t = 1_000_000_000)]
+    rate: u64,
+    /// Goroutines that wait beside the one that works
+    #[arg(long, default_value_t = 10_000)]
+    goroutines: u32,
+    /// Stacks in the program's own heap profile
+    #[arg(long, default_value_t = 10_000)]
+    stacks: u32,
+    /// The heaptap to measure
+    #[arg(long, default_value_os_t = crate::heaptap())]
+    heaptap: PathBuf,
+    /// Commands that read
+    #[arg(default_values_t = ["stats", "goroutines"].map(String::from))]
+    commands: Vec<String>,
+}
+
+/// How often is read.
+const EVERY: Duration = Duration::from_secs(1);
+
+pub fn run(options: &Options) -> Result<()> {
+    let mut body = format!(
+        "`bench/programs/requests` serves {} requests of 1,000 objects each beside {} goroutines that \
+         wait, with {} stacks in its heap profile; {} rounds, medians (smallest to largest). `stats` runs \
+         with `--watch 1`, any other command is started anew each second. Slower and more CPU are percent \
+         of the program alone in the same round; the row alone is its second measurement: the noise.\n\n\
+         | Go | read by | reads | allocated, GB/s | time, s | slower, % | more CPU, % |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+        options.requests, options.goroutines, options.stacks, options.rounds
+    );
+    for release in &options.go {
+        measure(options, release, &mut body)?;
+    }
+    body += "\nBar: within the noise.\n";
+    let versions = [format!("heaptap {}", env!("CARGO_PKG_VERSION"))];
+    report::keep("reading", "What a program feels of being read", &versions, &body)
+}
+
+fn measure(options: &Options, release: &str, table: &mut String) -> Result<()> {
+    let mut requests = Requests::start(release, options.requests, options.rate)?;
+    requests.populate(options.goroutines, options.stacks)?;
+    requests.work()?;
+    let (mut alone, mut again) = (Times::default(), Times::default());
+    let mut read: Vec<(Times, Series)> =
+        options.commands.iter().map(|_| Default::default()).collect();
+    for round in 0..options.rounds {
+        eprint!("\rreading: go {release}, round {} of {} ", round + 1, options.rounds);
+        alone.push(requests.work()?);
+        for (command, (times, reads)) in options.commands.iter().zip(&mut read) {
+            let reader = Reader::start(&options.heaptap, command, requests.pid())?;
+            let took = requests.work()?;
+            let count = reader.stop()?;
+            ensure!(f64::from(count) + 1.0 >= took.wall, "{command} read {count} times only");
+            times.push(took);
+            reads.push(f64::from(count));
+        }
+        again.push(requests.work()?);
+    }
+    eprintln!();
+    let mut row = |name: &str, times: &Times, reads: &Series| {
+        writeln!(
+            table,
+            "| {release} | {name} | {} | {} | {} | {} | {} |",
+            reads.text(0),
+            times.rate.text(2),
+            times.wall.text(2),
+            times.wall.percent_over(&alone.wall).text(1),
+            times.cpu.percent_over(&alone.cpu).text(1),
+        )
+    };
+    row("alone", &again, &Series::default())?;
+    for (command, (times, reads)) in options.commands.iter().zip(&read) {
+        row(&format!("`{command}`"), times, reads)?;
+    }
+    Ok(())
+}
+
+/// heaptap reading a process each second.
+enum Reader {
+    /// By itself; a line for each read.
+    Watching(Tracer, JoinHandle<u32>),
+    /// Started anew each time.
+    Again(Arc<AtomicBool>, JoinHandle<Result<u32>>),
+}
+
+impl Reader {
+    /// Returns after the first read.
+    fn start(heaptap: &Path, command: &str, pid: u32) -> Result<Self> {
+        let pid = pid.to_string();
+        if command == "stats" {
+            let arguments = ["stats", "-p", &pid, "--watch", "1", "--json"];
+            let (tracer, stdout) = Tracer::spawn_printing(heaptap, &arguments)?;
+            let mut lines = BufReader::new(stdout).lines();
+            lines.next().context("nothing was read")??;
+            let count = thread::spawn(move || 1 + lines.map_while(Result::ok).count() as u32);
+            return Ok(Self::Watching(tracer, count));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (heaptap, command) = (heaptap.to_owned(), command.to_owned());
+        read_once(&heaptap, &command, &pid)?;
+        let stopped = Arc::clone(&stop);
+        let count = thread::spawn(move || {
+            let mut count = 1;
+            let mut began = Instant::now();
+            loop {
+                thread::park_timeout(EVERY.saturating_sub(began.elapsed()));
+                if stopped.load(Ordering::Relaxed) {
+                    return Ok(count);
+                }
+                if began.elapsed() >= EVERY {
+                    began = Instant::now();
+                    read_once(&heaptap, &command, &pid)?;
+                    count += 1;
+                }
+            }
+        });
+        Ok(Self::Again(stop, count))
+    }
+
+    /// Ends it; how often was read.
+    fn stop(self) -> Result<u32> {
+        let failed = "the thread that reads has failed";
+        match self {
+            Self::Watching(mut tracer, count) => {
+                tracer.stop()?;
+                count.join().ok().context(failed)
+            }
+            Self::Again(stop, count) => {
+                stop.store(true, Ordering::Relaxed);
+                count.thread().unpark();
+                count.join().ok().context(failed)?
+            }
+        }
+    }
+}
+
+fn read_once(heaptap: &Path, command: &str, pid: &str) -> Result<()> {
+    let output = Command::new(heaptap)
+        .args([command, "-p", pid])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?
+        .wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "heaptap {command}: {}", said.trim());
+    Ok(())
+}
