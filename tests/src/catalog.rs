@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("alloc", "1.26", Variant::External),
         ("alloc", "1.26", Variant::OtherMalloc),
         ("alloc", "1.27", Variant::OtherMalloc),
+        ("heap", "1.26", Variant::External),
         ("life", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
@@ -44,6 +45,10 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         all.push(("labelled", release.minor(), Variant::Stripped));
         all.push(("sampled", release.minor(), Variant::Stripped));
         all.push(("goroutinesc", release.minor(), Variant::Default));
+        for variant in [Variant::Default, Variant::Stripped, Variant::Pie] {
+            all.push(("heap", release.minor(), variant));
+        }
+        all.push(("unprofiled", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));
             all.push(("goroutines", release.minor(), variant));

@@ -8,6 +8,7 @@ pub mod check;
 pub mod fixture;
 pub mod heaptap;
 mod lines;
+pub mod own_profile;
 pub mod patch;
 pub mod pprof;
 pub mod profile;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
+use heaptap::output::pprof::proto;
 use prost::Message;
 
 use crate::report::Frame;
@@ -16,6 +17,9 @@ use crate::report::Frame;
 pub struct Pprof {
     /// `goroutine/count`.
     pub types: Vec<String>,
+    pub default_type: String,
+    /// `space/bytes` and its length.
+    pub period: (String, i64),
     pub samples: Vec<Sample>,
 }
 
@@ -40,8 +44,9 @@ impl Pprof {
             let text = usize::try_from(at).ok().and_then(|at| profile.string_table.get(at));
             text.cloned().context("no such string")
         };
-        let types = profile.sample_type.iter();
-        let types = types.map(|t| Ok(format!("{}/{}", text(t.kind)?, text(t.unit)?)));
+        let kind = |of: &proto::ValueType| -> Result<String> {
+            Ok(format!("{}/{}", text(of.kind)?, text(of.unit)?))
+        };
         let samples = profile.sample.iter().map(|sample| {
             let mut stack = Vec::new();
             for id in &sample.location_id {
@@ -59,85 +64,17 @@ impl Pprof {
             let (mut labels, mut numbers) = (BTreeMap::new(), BTreeMap::new());
             for label in &sample.label {
                 match label.num {
-                    0 => drop(labels.insert(text(label.key)?, text(label.text)?)),
+                    0 => drop(labels.insert(text(label.key)?, text(label.str)?)),
                     number => drop(numbers.insert(text(label.key)?, number)),
                 }
             }
             Ok(Sample { values: sample.value.clone(), stack, labels, numbers })
         });
-        Ok(Pprof { types: types.collect::<Result<_>>()?, samples: samples.collect::<Result<_>>()? })
-    }
-}
-
-/// The messages of `profile.proto` (google/pprof), as far as they are looked at.
-mod proto {
-    use prost::Message;
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Profile {
-        #[prost(message, repeated, tag = "1")]
-        pub sample_type: Vec<ValueType>,
-        #[prost(message, repeated, tag = "2")]
-        pub sample: Vec<Sample>,
-        #[prost(message, repeated, tag = "4")]
-        pub location: Vec<Location>,
-        #[prost(message, repeated, tag = "5")]
-        pub function: Vec<Function>,
-        #[prost(string, repeated, tag = "6")]
-        pub string_table: Vec<String>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct ValueType {
-        #[prost(int64, tag = "1")]
-        pub kind: i64,
-        #[prost(int64, tag = "2")]
-        pub unit: i64,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Sample {
-        #[prost(uint64, repeated, tag = "1")]
-        pub location_id: Vec<u64>,
-        #[prost(int64, repeated, tag = "2")]
-        pub value: Vec<i64>,
-        #[prost(message, repeated, tag = "3")]
-        pub label: Vec<Label>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Label {
-        #[prost(int64, tag = "1")]
-        pub key: i64,
-        #[prost(int64, tag = "2")]
-        pub text: i64,
-        #[prost(int64, tag = "3")]
-        pub num: i64,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Location {
-        #[prost(uint64, tag = "1")]
-        pub id: u64,
-        #[prost(message, repeated, tag = "4")]
-        pub line: Vec<Line>,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Line {
-        #[prost(uint64, tag = "1")]
-        pub function_id: u64,
-        #[prost(int64, tag = "2")]
-        pub line: i64,
-    }
-
-    #[derive(Clone, PartialEq, Message)]
-    pub struct Function {
-        #[prost(uint64, tag = "1")]
-        pub id: u64,
-        #[prost(int64, tag = "2")]
-        pub name: i64,
-        #[prost(int64, tag = "4")]
-        pub filename: i64,
+        Ok(Pprof {
+            types: profile.sample_type.iter().map(kind).collect::<Result<_>>()?,
+            default_type: text(profile.default_sample_type)?,
+            period: (kind(&profile.period_type.unwrap_or_default())?, profile.period),
+            samples: samples.collect::<Result<_>>()?,
+        })
     }
 }

@@ -6,6 +6,7 @@
 //! span several flags. This module touches no file, no process and no environment.
 
 pub mod goroutines;
+pub mod heap;
 pub mod record;
 mod refusal;
 pub mod stats;
@@ -22,6 +23,8 @@ pub use refusal::Refusal;
 pub enum Command {
     Ps(PsConfig),
     Record(record::Config),
+    /// One of the runtime's own profiles.
+    Profile(heap::Config),
     Stats(stats::Config),
     Goroutines(goroutines::Config),
     Doctor(DoctorConfig),
@@ -59,6 +62,9 @@ where
     match cli.command {
         Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
         Subcommands::Record(flags) => flags.lower().map(Command::Record),
+        Subcommands::Heap(flags) => flags.lower().map(Command::Profile),
+        Subcommands::Block(flags) => flags.lower(heap::Profile::Block).map(Command::Profile),
+        Subcommands::Mutex(flags) => flags.lower(heap::Profile::Mutex).map(Command::Profile),
         Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
@@ -88,6 +94,15 @@ enum Subcommands {
     /// Record who allocates, and write flame graphs, pprof profiles or a table
     #[command(after_help = RECORD_EPILOGUE)]
     Record(Box<record::Flags>),
+    /// Read the heap profile that the runtime keeps: what is alive, and who allocated it; no probe
+    #[command(after_help = HEAP_EPILOGUE)]
+    Heap(Box<heap::HeapFlags>),
+    /// Read the profile of who waits for channels, locks and the like, where the program keeps one
+    #[command(after_help = BLOCK_EPILOGUE)]
+    Block(Box<heap::WaitFlags>),
+    /// Read the profile of who holds locks that others wait for, where the program keeps one
+    #[command(after_help = MUTEX_EPILOGUE)]
+    Mutex(Box<heap::WaitFlags>),
     /// Read memory statistics of running Go programs from their runtimes' own counters
     #[command(after_help = STATS_EPILOGUE)]
     Stats(stats::Flags),
@@ -124,6 +139,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap ps                                  which Go programs run here
   sudo heaptap record -p 4242 -d 10                ten seconds of one program, as a table
   sudo heaptap record -p 4242 -d 10 -o heap.svg    the same as a flame graph
+  sudo heaptap heap -p 4242                        what is alive on its heap, no probe
   sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
   sudo heaptap goroutines -p 4242                  what every goroutine waits for
   sudo heaptap doctor                              why it does not work here
@@ -183,6 +199,43 @@ Examples:
     exit_codes!()
 );
 
+const HEAP_EPILOGUE: &str = concat!(
+    "The numbers are those of the program's own pprof heap profile. A program whose linker left the
+sampler off has none; --enable-sampler turns it on.
+
+Examples:
+  sudo heaptap heap -p 4242                        what is alive, as a table
+  sudo heaptap heap -p 4242 -o heap.svg -o heap.pb.gz
+  sudo heaptap heap -p 4242 --type alloc_space     allocated since the program began
+  sudo heaptap heap --all -o host.svg              every Go program that has a heap profile
+  sudo heaptap heap -p 4242 --enable-sampler -d 30
+
+",
+    exit_codes!()
+);
+
+const BLOCK_EPILOGUE: &str = concat!(
+    "The program keeps one when it has called runtime.SetBlockProfileRate.
+
+Examples:
+  sudo heaptap block -p 4242
+  sudo heaptap block -p 4242 --type contentions -o block.pb.gz
+
+",
+    exit_codes!()
+);
+
+const MUTEX_EPILOGUE: &str = concat!(
+    "The program keeps one when it has called runtime.SetMutexProfileFraction.
+
+Examples:
+  sudo heaptap mutex -p 4242
+  sudo heaptap mutex -p 4242 -o mutex.svg
+
+",
+    exit_codes!()
+);
+
 const DOCTOR_EPILOGUE: &str = concat!(
     "Ends with 0 when recording can work here, 3 when a privilege is missing, 5 when this kernel
 can't.
@@ -235,6 +288,9 @@ mod tests {
             &["heaptap", "--help"][..],
             &["heaptap", "ps", "--help"],
             &["heaptap", "record", "--help"],
+            &["heaptap", "heap", "--help"],
+            &["heaptap", "block", "--help"],
+            &["heaptap", "mutex", "--help"],
             &["heaptap", "stats", "--help"],
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "doctor", "--help"],

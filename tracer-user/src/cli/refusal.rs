@@ -4,6 +4,10 @@ use clap::error::ErrorKind;
 
 use crate::exit::Exit;
 
+/// Those that have a help text of their own.
+const COMMANDS: [&str; 8] =
+    ["ps", "record", "heap", "block", "mutex", "goroutines", "stats", "doctor"];
+
 /// The end of heaptap before it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -51,9 +55,7 @@ fn stray_number(text: &str) -> Option<u32> {
 fn one_line(text: &str, command: Option<&str>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let help = match command {
-        Some(command @ ("ps" | "record" | "stats" | "goroutines" | "doctor")) => {
-            format!("heaptap {command} --help")
-        }
+        Some(command) if COMMANDS.contains(&command) => format!("heaptap {command} --help"),
         _ => "heaptap --help".to_owned(),
     };
     let mut parts = Vec::new();
@@ -68,9 +70,9 @@ fn one_line(text: &str, command: Option<&str>) -> String {
             parts.push(joined);
         }
     }
-    if let Some(number) =
-        stray_number(text).filter(|_| matches!(command, Some("record" | "goroutines")))
-    {
+    if let Some(number) = stray_number(text).filter(|_| {
+        command.is_some_and(|c| COMMANDS.contains(&c) && !["ps", "doctor"].contains(&c))
+    }) {
         parts.push(format!("a process is given as -p {number}"));
     }
     format!("{} (see {help})", parts.join("; "))

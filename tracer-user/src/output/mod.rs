@@ -9,7 +9,7 @@ mod folded;
 mod golden;
 pub mod goroutines;
 mod json;
-mod pprof;
+pub mod pprof;
 #[cfg(test)]
 mod sample;
 mod sink;

@@ -7,6 +7,7 @@ mod assemble;
 mod doctor;
 mod estimates;
 mod goroutines;
+mod heap;
 mod mode;
 mod naming;
 mod opened;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Stats(config) => stats::run(&config),
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Doctor(config) => doctor::run(&config),
+        Command::Profile(config) => heap::run(&config),
         Command::Record(config) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;

@@ -11,7 +11,9 @@ use crate::{
     gobin::GoBinary,
     host,
     profile::{Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile},
-    symbolize::{SymFrame, Symbolizer, Unknown, native::NativeSymbols, stack::StackRules},
+    symbolize::{
+        SymFrame, Symbolizer, Unknown, logical::Place, native::NativeSymbols, stack::StackRules,
+    },
 };
 
 /// What a profile says of a Go binary.
@@ -125,14 +127,33 @@ impl Namer {
     }
 
     fn frame(&self, profile: &mut Profile, frame: &SymFrame<'_>) -> Frame {
-        Frame {
-            function: profile.names.intern(&frame.function),
-            file: profile.names.intern(&frame.file),
-            line: frame.line,
-            start_line: frame.start_line,
-            kind: self.symbolizer.kind(frame),
-        }
+        named(profile, &self.symbolizer, frame)
     }
+}
+
+fn named(profile: &mut Profile, symbolizer: &Symbolizer, frame: &SymFrame<'_>) -> Frame {
+    Frame {
+        function: profile.names.intern(&frame.function),
+        file: profile.names.intern(&frame.file),
+        line: frame.line,
+        start_line: frame.start_line,
+        kind: symbolizer.kind(frame),
+    }
+}
+
+/// The location of a place in a stack that the runtime wrote down.
+pub fn location(
+    profile: &mut Profile,
+    symbolizer: &Symbolizer,
+    binary: BinaryId,
+    place: &Place<'_>,
+) -> LocationId {
+    let frames = match &place.frames {
+        Ok(frames) => frames.iter().map(|frame| named(profile, symbolizer, frame)).collect(),
+        Err(unknown) => vec![unknown_frame(profile, *unknown)],
+    };
+    profile.locations.push(Location { binary: Some(binary), address: place.at, frames });
+    LocationId(profile.locations.len() as u32 - 1)
 }
 
 /// Names C frames; each file is read once, however many images have it mapped.

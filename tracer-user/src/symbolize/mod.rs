@@ -83,6 +83,8 @@ pub struct Symbolizer {
     kinds: kind::Kinds,
     /// Whether names print two groups of type arguments (generic methods, Go 1.27).
     two_groups: bool,
+    /// Whether type arguments are spelled out.
+    full_names: bool,
 }
 
 impl Symbolizer {
@@ -90,7 +92,13 @@ impl Symbolizer {
         let facts = binary.facts();
         let kinds = kind::Kinds::new(facts.main_module.as_deref());
         let two_groups = facts.version.is_some_and(|v| v.at_least(27));
-        Self { binary, kinds, two_groups }
+        Self { binary, kinds, two_groups, full_names: false }
+    }
+
+    /// Names with their type arguments, as runtime/pprof writes them (since Go 1.21; earlier ones do
+    /// not have them in the binary).
+    pub fn with_full_names(self) -> Self {
+        Self { full_names: true, ..self }
     }
 
     /// The binary whose addresses these are.
@@ -148,7 +156,10 @@ impl Symbolizer {
 
     /// The name as Go prints it.
     fn printed<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        name_for_print(name, self.two_groups)
+        match self.full_names {
+            true => Cow::Borrowed(name),
+            false => name_for_print(name, self.two_groups),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! with link-time addresses and their inlined frames, mappings with build ids. Names are as Go
 //! prints them, but for hidden characters, which are spelled out: readers print them as they come.
 
-mod proto;
+pub mod proto;
 
 use std::collections::HashMap;
 use std::io::{self, Write};

@@ -1,0 +1,39 @@
+//! How fast the processor's counter runs, which Go's profiles of contention count in. Out: ticks in a
+//! second. Asked only for programs whose runtime has not worked it out itself.
+
+/// Measured here for as long as it takes to be right to a few millionths; nothing where the counter
+/// can't be read.
+#[cfg(target_arch = "x86_64")]
+pub fn ticks_per_second() -> Option<f64> {
+    use std::time::{Duration, Instant};
+
+    const LONG_ENOUGH: Duration = Duration::from_millis(20);
+
+    fn counter() -> u64 {
+        // SAFETY: every x86-64 processor has the counter, and Linux lets programs read it unless
+        // prctl(PR_SET_TSC) forbids it, which heaptap does not do.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    }
+
+    let (first, began) = (counter(), Instant::now());
+    std::thread::sleep(LONG_ENOUGH);
+    let (last, elapsed) = (counter(), began.elapsed());
+    Some(last.wrapping_sub(first) as f64 / elapsed.as_secs_f64())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn ticks_per_second() -> Option<f64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_measurements_agree() {
+        let (a, b) = (ticks_per_second().unwrap(), ticks_per_second().unwrap());
+        assert!((a / b - 1.0).abs() < 0.001, "{a} and {b}");
+        assert!((1e8..1e11).contains(&a), "{a}");
+    }
+}
