@@ -7,6 +7,7 @@
 mod cost;
 mod footprint;
 mod frames;
+mod goroutines;
 mod random;
 mod reading;
 mod recorded;
@@ -46,6 +47,8 @@ enum What {
     Sampling(sampling::Options),
     /// Throughput of a program whose records are read each second
     Reading(reading::Options),
+    /// Reading all goroutines of a program with their stacks
+    Goroutines(goroutines::Options),
 }
 
 /// The `heaptap` that lies beside this program.
@@ -71,5 +74,6 @@ fn run(what: What) -> Result<()> {
         What::Footprint(options) => footprint::run(&options),
         What::Sampling(options) => sampling::run(&options),
         What::Reading(options) => reading::run(&options),
+        What::Goroutines(options) => goroutines::run(&options),
     }
 }

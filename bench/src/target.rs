@@ -38,7 +38,13 @@ pub struct Target {
 impl Target {
     /// Starts it and waits for its `ready` line.
     pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, &[])
+    }
+
+    /// Starts it with arguments and waits for its `ready` line.
+    pub fn start_with(binary: &Path, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(binary)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -176,9 +176,26 @@ impl<M: Memory> Live<M> {
         mut each: impl FnMut(usize, Entry),
     ) -> Result<(), Error> {
         let len = self.layout().g.size as usize;
-        let ranges: Vec<Range> = places.iter().map(|at| Range { at: *at, len }).collect();
+        let mut ranges: Vec<Range> = Vec::new();
+        // Where each lies in its range: neighbours are read together, which is much faster.
+        let mut within: Vec<(usize, usize)> = Vec::with_capacity(places.len());
+        for at in places {
+            let last = ranges.last_mut().filter(|last| is_near(last, *at, len));
+            match last {
+                Some(last) => {
+                    let offset = (at.0 - last.at.0) as usize;
+                    last.len = last.len.max(offset + len);
+                    within.push((ranges.len() - 1, offset));
+                }
+                None => {
+                    ranges.push(Range { at: *at, len });
+                    within.push((ranges.len() - 1, 0));
+                }
+            }
+        }
         self.memory.read_many(&ranges, batch)?;
-        for (index, bytes) in batch.iter().enumerate() {
+        for (index, (range, offset)) in within.into_iter().enumerate() {
+            let bytes = batch.get(range).and_then(|bytes| bytes.get(offset..offset + len));
             let entry = match bytes {
                 Some(bytes) => self.decode(places[index], Record(bytes), kinds)?,
                 None => Entry::Unreadable,
@@ -263,6 +280,14 @@ impl<M: Memory> Live<M> {
     }
 }
 
+/// Whether a `g` at this address lies in the page that a range begins in, so that the whole of it is
+/// there or nothing.
+fn is_near(range: &Range, at: RuntimeAddr, len: usize) -> bool {
+    const PAGE: u64 = 4096;
+    let last = at.0.saturating_add(len as u64 - 1);
+    at >= range.at && last / PAGE == range.at.0 / PAGE
+}
+
 fn kind(start: &str) -> Kind {
     match start {
         "runtime.main" | "runtime.corostart" | "runtime.handleAsyncEvent" => Kind::Program,
@@ -319,6 +344,33 @@ mod tests {
             assert_eq!(found, [(17, 4, 0x40_1000), (20, 2, 0x40_1000)]);
             assert_eq!((dead, unreadable), (1, 2));
         }
+    }
+
+    #[test]
+    fn neighbours_are_read_together() {
+        let layout = &LAYOUTS[7];
+        let live = live(layout, &[]);
+        let size = u64::from(layout.g.size);
+        // Nine in two pages, of which one lies in both; behind them there is nothing.
+        let first = GS + 4096 - 5 * size - 8;
+        live.memory.map(GS, vec![0; 8192]);
+        let mut places: Vec<RuntimeAddr> = (0..9).map(|i| RuntimeAddr(first + i * size)).collect();
+        for (id, at) in places.iter().enumerate() {
+            live.memory.put_u64(at.0 + u64::from(layout.g.goid), id as u64);
+            live.memory.put(at.0 + u64::from(layout.g.atomicstatus), &[4]);
+        }
+        places.swap(1, 7);
+        places.push(RuntimeAddr(GS + 8192));
+        let mut ids = Vec::new();
+        let each = |index, entry| match entry {
+            Entry::Live(g) => ids.push((index, g.id)),
+            other => assert!(matches!(other, Entry::Unreadable) && index == 9),
+        };
+        let (mut kinds, mut batch) = (Kinds::default(), Batch::default());
+        live.goroutines_at(&places, &mut kinds, &mut batch, each).unwrap();
+        let expected = [0, 7, 2, 3, 4, 5, 6, 1, 8].into_iter().enumerate();
+        assert_eq!(ids, expected.collect::<Vec<_>>());
+        assert!(live.memory.reads.get() < 9, "{} reads", live.memory.reads.get());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod json;
 mod table;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -71,22 +72,26 @@ impl Goroutines {
     pub fn profile(&self, system: bool, by: Option<By>) -> Profile {
         let mut profile = self.profile.clone();
         let keys = ["state", "created_by"].map(|key| profile.names.intern(key));
+        // There are few different ones among many.
+        let mut groups: HashMap<_, (u64, &Goroutine)> = HashMap::new();
         for g in self.wanted(system) {
+            let key = (g.stack, g.state, g.creator, g.labels.as_ref());
+            groups.entry(key).or_insert((0, g)).0 += 1;
+        }
+        let mut groups: Vec<(u64, &Goroutine)> = groups.into_values().collect();
+        groups.sort_by_key(|(_, g)| g.id);
+        for (count, g) in groups {
             let mut stack = self.stacks[g.stack as usize].clone();
             let creator = self.creator(g);
             match by {
                 Some(By::Creator) => {
+                    let created = if g.creator.is_some() { "created by " } else { "" };
                     let kind = self.creator_kind(g);
-                    let text = if g.creator.is_some() {
-                        format!("created by {creator}")
-                    } else {
-                        creator.clone()
-                    };
-                    stack.push(profile.made_up(&text, kind));
+                    stack.push(profile.made_up(&format!("{created}{creator}"), kind));
                 }
                 Some(By::State) => {
-                    let text = self.profile.names.text(g.state).to_owned();
-                    stack.push(profile.made_up(&text, FrameKind::Marker));
+                    let text = self.profile.names.text(g.state);
+                    stack.push(profile.made_up(text, FrameKind::Marker));
                 }
                 Some(By::Stack) | None => {}
             }
@@ -100,7 +105,7 @@ impl Goroutines {
             profile.samples.push(Sample {
                 process: ProcessId(0),
                 stack,
-                values: vec![1],
+                values: vec![count],
                 error: Vec::new(),
                 ages: None,
                 go_type: None,
