@@ -1,9 +1,10 @@
 //! What `record --mode sample` costs a program that allocates about 1 GB/s with its sampler on, and
-//! whether it tells the same as `--mode exact`.
+//! whether it tells the same as `--mode exact` and `heaptap heap`.
 //!
 //! A Go program serves the same requests in each measurement and tells what CPU time its process took:
 //! traps are part of it. In each round it is measured without heaptap, recorded, and without heaptap
-//! once more, which shows the noise floor. Then it is recorded in both modes at once.
+//! once more, which shows the noise floor. Then it is recorded in both modes at once, and at their end its
+//! own heap profile is read.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, path::PathBuf};
 
@@ -16,7 +17,7 @@ use crate::{
     report,
     requests::{Requests, Times},
     stats::Series,
-    tracer::Tracer,
+    tracer::{self, Tracer},
 };
 
 #[derive(clap::Args)]
@@ -26,8 +27,8 @@ pub struct Options {
     go: Vec<String>,
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Requests of one measurement; 3,000 allocate about 1 GB
-    #[arg(long, default_value_t = 6000)]
+    /// Requests of one measurement; 3,000 allocate about 1 GB and replace everything that is held
+    #[arg(long, default_value_t = 6000, value_parser = clap::value_parser!(u32).range(3000..))]
     requests: u32,
     /// Bytes that the program allocates each second
     #[arg(long, default_value_t = 1_000_000_000)]
@@ -92,11 +93,13 @@ pub fn run(options: &Options) -> Result<()> {
         compare(options, release, &mut requests, &mut beside)?;
     }
     body += &traps;
-    body += "\n## Beside mode exact\n\n\
-             One recording in each mode of the same measurement, bytes allocated by the function that \
-             allocates, in MB, of functions with a thousandth of them and more; ± is half the width of the 95 % interval, which holds 19 times in 20. Off is in \
-             widths.\n\n\
-             | Go | function | exact | sample | off |\n| --- | --- | --- | --- | --- |\n";
+    body += "\n## Beside mode exact and heaptap heap\n\n\
+             One recording in each mode of the same measurement, and at its end, after a collection, the \
+             program's own heap profile. MB by the function that allocates, of functions with a thousandth \
+             of all and more; ± is half the width of the 95 % interval, which holds 19 times in 20. Off is in \
+             such halves. What is held was all allocated during the recording.\n\n\
+             | Go | function | allocated, exact | allocated, sample | off | in use, sample | in use, heap |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n";
     body += &beside;
     body += "\nBar: below 3 % more CPU.\n";
     let versions = [format!("heaptap {}", env!("CARGO_PKG_VERSION"))];
@@ -140,7 +143,7 @@ fn record(options: &Options, pid: u32, mode: &str, json: &Path) -> Result<Tracer
     Ok(tracer)
 }
 
-/// Records the same work in both modes and adds a row for each function.
+/// Records the same work in both modes, reads the heap profile and adds a row for each function.
 fn compare(
     options: &Options,
     release: &str,
@@ -148,31 +151,47 @@ fn compare(
     table: &mut String,
 ) -> Result<()> {
     let dir = TempDir::new()?;
-    let [exactly, sampled] =
-        ["exact", "sample"].map(|mode| dir.path().join(mode).with_extension("json"));
-    let mut exact = record(options, requests.pid(), "exact", &exactly)?;
-    let mut sample = record(options, requests.pid(), "sample", &sampled)?;
+    let [exactly, sampled, kept] =
+        ["exact", "sample", "heap"].map(|mode| dir.path().join(mode).with_extension("json"));
+    let pid = requests.pid();
+    let mut exact = record(options, pid, "exact", &exactly)?;
+    let mut sample = record(options, pid, "sample", &sampled)?;
     requests.work()?;
+    requests.collect()?;
+    let (pid, file) = (pid.to_string(), kept.display().to_string());
+    tracer::run_heaptap(&options.heaptap, &["heap", "-p", &pid, "-o", &file])?;
     sample.stop()?;
     exact.stop()?;
-    let (exact, sample) = (by_function(&exactly)?, by_function(&sampled)?);
+    let exact = by_function(&exactly, "alloc_space")?;
+    let (estimates, live) =
+        (by_function(&sampled, "alloc_space")?, by_function(&sampled, "inuse_space")?);
+    let kept = by_function(&kept, "inuse_space")?;
     let total: f64 = exact.values().map(|(bytes, _)| bytes).sum();
     ensure!(total > 0.0, "nothing was recorded");
     for (function, (bytes, _)) in exact.iter().filter(|(_, (bytes, _))| *bytes > total / 1e3) {
-        let (estimate, width) = sample.get(function).copied().unwrap_or_default();
+        let of = |values: &Functions| values.get(function).copied().unwrap_or_default();
+        let ((estimate, width), (live, live_width), (kept, _)) =
+            (of(&estimates), of(&live), of(&kept));
         // Nothing is said about what was never sampled.
-        let off =
-            if width > 0.0 { format!("{:+.2}", (estimate - bytes) / width) } else { "–".into() };
+        let off = match width > 0.0 {
+            true => format!("{:+.2}", (estimate - bytes) / width),
+            false => "–".to_string(),
+        };
+        let estimated = |value, width| format!("{:.2} ± {:.2}", value / 1e6, width / 1e6);
         writeln!(
             table,
-            "| {release} | {function} | {:.2} | {:.2} ± {:.2} | {off} |",
+            "| {release} | {function} | {:.2} | {} | {off} | {} | {:.2} |",
             bytes / 1e6,
-            estimate / 1e6,
-            width / 1e6
+            estimated(estimate, width),
+            estimated(live, live_width),
+            kept / 1e6,
         )?;
     }
     Ok(())
 }
+
+/// Bytes by the function that allocates, and half the width of their interval.
+type Functions = BTreeMap<String, (f64, f64)>;
 
 #[derive(Deserialize)]
 struct Document {
@@ -202,14 +221,13 @@ struct Frame {
     function: String,
 }
 
-/// Bytes allocated by the function that allocates, and half the width of their interval.
-fn by_function(file: &Path) -> Result<BTreeMap<String, (f64, f64)>> {
+/// One kind of value of a profile.
+fn by_function(file: &Path, kind: &str) -> Result<Functions> {
     let text = fs::read(file).with_context(|| file.display().to_string())?;
     let document: Document = serde_json::from_slice(&text)?;
-    let kinds = &document.meta.value_types;
-    let value = kinds.iter().position(|value| value.kind == "alloc_space");
-    let value = value.context("no alloc_space")?;
-    let mut functions = BTreeMap::<String, (f64, f64)>::new();
+    let value = document.meta.value_types.iter().position(|value| value.kind == kind);
+    let value = value.with_context(|| format!("no {kind}"))?;
+    let mut functions = Functions::new();
     for stack in &document.stacks {
         let Some(frame) = stack.frames.first() else { continue };
         let (sum, width) = functions.entry(frame.function.clone()).or_default();

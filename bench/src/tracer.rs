@@ -96,6 +96,19 @@ impl Drop for Tracer {
     }
 }
 
+/// Runs a command of heaptap to its end.
+pub fn run_heaptap(heaptap: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(heaptap)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| heaptap.display().to_string())?
+        .wait_with_output()?;
+    ended_well(output.status, &String::from_utf8_lossy(&output.stderr))
+}
+
 fn ended_well(status: ExitStatus, said: &str) -> Result<()> {
     ensure!(status.success(), "the tracer ended with {status}: {}", said.trim());
     Ok(())
