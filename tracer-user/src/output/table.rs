@@ -317,7 +317,7 @@ fn rows(ranked: Vec<Ranked>, value: usize, max_frames: usize) -> Vec<Row> {
 }
 
 /// Which frames of a stack are left out: all but the first ones and the outermost two.
-fn hidden(count: usize, max: usize) -> Range<usize> {
+pub(super) fn hidden(count: usize, max: usize) -> Range<usize> {
     let max = max.max(3);
     // One frame is not worth the line that says it is missing.
     if count <= max + 1 { 0..0 } else { max - 2..count - 2 }

@@ -232,3 +232,102 @@ fn text(header: &[u8]) -> Range {
     let header = Record(header);
     range(header.u64(0), usize::try_from(header.u64(8)).unwrap_or(usize::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gobin::layout::{LAYOUTS, Layout};
+    use crate::runtime::live::fake::live;
+    use crate::runtime::memory::fake::FakeMemory;
+
+    const SET: u64 = 0x1000;
+    const MORE: u64 = 0x2000;
+    const TEXT: u64 = 0x9000;
+
+    /// Of Go 1.23 (maps) and 1.27 (lists), with texts "keyvalue" at [`TEXT`].
+    fn process(list: bool) -> Live<FakeMemory> {
+        let minor = if list { 27 } else { 23 };
+        let layout: &Layout = LAYOUTS.iter().find(|l| l.minor == minor).unwrap();
+        let live = live(layout, &[]);
+        live.memory.map(TEXT, b"keyvalue".to_vec());
+        live
+    }
+
+    fn pair(memory: &FakeMemory, key: u64, value: u64) {
+        for (at, place, len) in [(key, TEXT, 3), (value, TEXT + 3, 5)] {
+            memory.put_u64(at, place);
+            memory.put_u64(at + 8, len);
+        }
+    }
+
+    fn read(live: &Live<FakeMemory>) -> (Labeled, Vec<Labels>) {
+        let mut sets = Vec::new();
+        let wanted = [RuntimeAddr(0), RuntimeAddr(SET), RuntimeAddr(SET)];
+        let found = Reader::default().read(live, &wanted, &mut sets).unwrap();
+        assert_eq!((found.of[0], found.of[1]), (Labeled::None, found.of[2]));
+        (found.of[1], sets)
+    }
+
+    fn expected() -> Vec<Labels> {
+        vec![vec![("key".to_owned(), "value".to_owned())]]
+    }
+
+    #[test]
+    fn lists() {
+        let live = process(true);
+        live.memory.map(SET, vec![0; SLICE]);
+        live.memory.map(MORE, vec![0; PAIR]);
+        live.memory.put_u64(SET, MORE);
+        live.memory.put_u64(SET + 8, 1);
+        pair(&live.memory, MORE, MORE + 16);
+        assert_eq!(read(&live), (Labeled::With(0), expected()));
+        // More than there is, than is read, than can be; a text beyond what is read.
+        for count in [2, MAX_LABELS + 1, u64::MAX] {
+            live.memory.put_u64(SET + 8, count);
+            assert_eq!(read(&live), (Labeled::Unreadable, vec![]), "{count}");
+        }
+        live.memory.put_u64(SET + 8, 1);
+        for len in [9, MAX_TEXT + 1, u64::MAX] {
+            live.memory.put_u64(MORE + 8, len);
+            assert_eq!(read(&live), (Labeled::Unreadable, vec![]), "{len}");
+        }
+        live.memory.put_u64(SET + 8, 0);
+        assert_eq!(read(&live), (Labeled::None, vec![]));
+    }
+
+    /// A map of one bucket, with one pair in its last slot.
+    fn map(live: &Live<FakeMemory>) {
+        let memory = &live.memory;
+        memory.map(SET, (SET + 8).to_le_bytes().to_vec());
+        memory.map(SET + 8, vec![0; HMAP]);
+        memory.put_u64(SET + 8, 1);
+        memory.put_u64(SET + 8 + u64::from(HMAP_BUCKETS), MORE);
+        memory.map(MORE, vec![0; BUCKET]);
+        memory.put(MORE + 7, &[FILLED]);
+        pair(memory, MORE + (KEYS + 7 * STRING) as u64, MORE + (VALUES + 7 * STRING) as u64);
+    }
+
+    #[test]
+    fn maps() {
+        let live = process(false);
+        map(&live);
+        assert_eq!(read(&live), (Labeled::With(0), expected()));
+        // What was moved to new buckets is in them.
+        live.memory.put(MORE + 7, &[FILLED - 1]);
+        assert_eq!(read(&live), (Labeled::None, vec![]));
+    }
+
+    #[test]
+    fn a_chain_of_buckets_without_an_end_ends() {
+        let live = process(false);
+        map(&live);
+        live.memory.put_u64(MORE + u64::from(OVERFLOW), MORE);
+        assert_eq!(read(&live), (Labeled::Unreadable, vec![]));
+        live.memory.put(MORE + 7, &[0]);
+        assert_eq!(read(&live), (Labeled::Unreadable, vec![]));
+        live.memory.put_u64(MORE + u64::from(OVERFLOW), 0xdead_0000);
+        assert_eq!(read(&live), (Labeled::Unreadable, vec![]));
+        live.memory.put(SET + 8 + u64::from(HMAP_B), &[60]);
+        assert_eq!(read(&live), (Labeled::Unreadable, vec![]));
+    }
+}

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::{By, Goroutine, Goroutines};
 use crate::output::describe::{self, counted};
-use crate::output::table::{Paint, Style, paint};
+use crate::output::table::{Paint, Style, hidden, paint};
 use crate::output::text::{
     duration, grouped, keep_end, keep_start, printable, share, short_path, wrap,
 };
@@ -256,20 +256,26 @@ impl<'a> Table<'a> {
         let outside = |frame: &&&Frame| frame.kind != FrameKind::Runtime;
         let skip = frames.len() - frames.iter().skip_while(|f| !outside(f)).count();
         let frames = if skip == frames.len() { &frames[..] } else { &frames[skip..] };
-        // One frame is not worth the line that says it is missing.
-        let shown = if frames.len() <= most + 1 { frames.len() } else { most };
+        let hidden = hidden(frames.len(), most);
+        let left = hidden.len();
+        let at = hidden.start;
+        let frames: Vec<&Frame> =
+            frames[..at].iter().chain(&frames[hidden.end..]).copied().collect();
         let name = |frame: &Frame| printable(self.text(frame.function)).into_owned();
-        let names: Vec<String> = frames[..shown].iter().map(|frame| name(frame)).collect();
+        let names: Vec<String> = frames.iter().map(|frame| name(frame)).collect();
         let place = |frame: &Frame| {
             let file = printable(short_path(self.text(frame.file))).into_owned();
             if frame.line == 0 { file } else { format!("{file}:{}", frame.line) }
         };
-        let places: Vec<String> = frames[..shown].iter().map(|frame| place(frame)).collect();
+        let places: Vec<String> = frames.iter().map(|frame| place(frame)).collect();
         let widest = |texts: &[String]| texts.iter().map(|t| t.chars().count()).max().unwrap_or(0);
         let room = self.style.width - FRAME_INDENT;
         let place_width = widest(&places).min(room / 2);
         let name_width = widest(&names).min(room.saturating_sub(place_width + 2));
-        for ((name, place), frame) in names.iter().zip(&places).zip(frames) {
+        for (nth, ((name, place), frame)) in names.iter().zip(&places).zip(frames).enumerate() {
+            if nth == at && left > 0 {
+                self.line(&format!("{:FRAME_INDENT$}… {left} more frames", ""), Paint::Dim)?;
+            }
             let name = keep_end(name, name_width);
             let place = keep_end(place, place_width);
             let pad = if place.is_empty() { 0 } else { name_width - name.chars().count() + 2 };
@@ -277,10 +283,7 @@ impl<'a> Table<'a> {
             let place = paint(&place, Paint::Dim, self.style);
             writeln!(self.out, "{:FRAME_INDENT$}{name}{:pad$}{place}", "", "")?;
         }
-        match frames.len() - shown {
-            0 => Ok(()),
-            more => self.line(&format!("{:FRAME_INDENT$}… {more} more frames", ""), Paint::Dim),
-        }
+        Ok(())
     }
 
     fn footer(&mut self) -> io::Result<()> {
