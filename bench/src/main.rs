@@ -11,6 +11,7 @@ mod goroutines;
 mod random;
 mod reading;
 mod recorded;
+mod records;
 mod report;
 mod requests;
 mod sampling;
@@ -49,6 +50,8 @@ enum What {
     Reading(reading::Options),
     /// Reading all goroutines of a program with their stacks
     Goroutines(goroutines::Options),
+    /// How fast the buckets of a heap profile are read
+    Records(records::Options),
 }
 
 /// The `heaptap` that lies beside this program.
@@ -75,5 +78,6 @@ fn run(what: What) -> Result<()> {
         What::Sampling(options) => sampling::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
+        What::Records(options) => records::run(&options),
     }
 }

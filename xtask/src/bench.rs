@@ -14,7 +14,7 @@ use xtask::paths;
 
 /// In the order in which they are run; `heaptap-bench --help` tells what each is.
 const ALL: &[&str] =
-    &["symbols", "footprint", "goroutines", "frames", "cost", "sampling", "reading"];
+    &["symbols", "footprint", "goroutines", "frames", "cost", "sampling", "reading", "records"];
 
 #[derive(Args)]
 pub struct Options {
