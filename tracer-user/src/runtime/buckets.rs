@@ -176,10 +176,9 @@ impl<M: Memory> Live<M> {
             let look = self.look_at_heap(head, rate, &mut windows, limits)?;
             let steady = head == 0 || windows.stamp().is_some();
             let first = windows.stamp();
-            drop(windows);
             let mut agree = steady;
             if steady && head != 0 {
-                let mut windows = Windows::new(&self.memory, cycle, limits.memory);
+                windows.read_again()?;
                 agree = self.agrees(head, &look, &mut windows, limits)?
                     && windows.stamp().map(number) == first.map(number);
             }

@@ -60,6 +60,16 @@ impl Batch {
         read.then(|| &self.data[start..end])
     }
 
+    /// How many ranges were asked for.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// The bytes of neighbouring ranges as one, when all of them were read.
     pub fn span(&self, ranges: std::ops::Range<usize>) -> Option<&[u8]> {
         let read = self.ends.get(ranges.clone())?.iter().all(|(_, read)| *read);

@@ -102,17 +102,49 @@ impl<'a, M: Memory> Windows<'a, M> {
             let what = "MiB of profile records (see --max-memory)";
             return Err(Error::TooMany { what, count: limit + 1, limit });
         }
-        // What is read in one call is read in this order.
-        let stamp = Range { at: self.stamp, len: 4 };
-        let start = number * WINDOW;
-        let pages = (0..PAGES as u64)
-            .map(|page| Range { at: RuntimeAddr(start + page * PAGE), len: PAGE as usize });
-        let ranges: Vec<Range> = std::iter::once(stamp).chain(pages).chain([stamp]).collect();
         let mut batch = Batch::default();
+        let stamp = self.read(number, &mut batch)?;
+        self.loaded.push((batch, stamp));
+        self.index.insert(number, self.loaded.len() - 1);
+        Ok(self.loaded.len() - 1)
+    }
+
+    /// Reads every window again, into the same memory.
+    ///
+    /// # Errors
+    /// As [`Windows::get`].
+    pub fn read_again(&mut self) -> Result<(), Error> {
+        let mut loaded = std::mem::take(&mut self.loaded);
+        for (number, at) in &self.index {
+            if let Some((batch, stamp)) = loaded.get_mut(*at) {
+                *stamp = self.read(*number, batch)?;
+            }
+        }
+        self.loaded = loaded;
+        Ok(())
+    }
+
+    /// A window in so many parts between two stamps. What is read in one call is read in this order.
+    fn ranges(&self, number: u64, parts: usize) -> Vec<Range> {
+        let stamp = Range { at: self.stamp, len: 4 };
+        let len = WINDOW as usize / parts;
+        let at = |part: usize| RuntimeAddr(number * WINDOW + (part * len) as u64);
+        let parts = (0..parts).map(|part| Range { at: at(part), len });
+        std::iter::once(stamp).chain(parts).chain([stamp]).collect()
+    }
+
+    /// Reads one window; its stamp.
+    fn read(&self, number: u64, batch: &mut Batch) -> Result<u32, Error> {
         for _ in 0..ATTEMPTS {
-            self.memory.read_many(&ranges, &mut batch)?;
+            // One range is read much faster than many, but only where all of it is mapped.
+            let mut pages = 1;
+            self.memory.read_many(&self.ranges(number, pages), batch)?;
+            if batch.get(1).is_none() {
+                pages = PAGES;
+                self.memory.read_many(&self.ranges(number, pages), batch)?;
+            }
             let word = |index| batch.get(index).and_then(|bytes| u32_at(bytes, 0));
-            let (before, after) = (word(0), word(PAGES + 1));
+            let (before, after) = (word(0), word(pages + 1));
             let Some(stamp) = before else {
                 return Err(Error::Implausible {
                     what: "an address",
@@ -120,9 +152,7 @@ impl<'a, M: Memory> Windows<'a, M> {
                 });
             };
             if before == after {
-                self.loaded.push((batch, stamp));
-                self.index.insert(number, self.loaded.len() - 1);
-                return Ok(self.loaded.len() - 1);
+                return Ok(stamp);
             }
         }
         Err(Error::Unsteady { what: "the number of the profile's cycle", attempts: ATTEMPTS })
@@ -131,8 +161,11 @@ impl<'a, M: Memory> Windows<'a, M> {
 
 /// Bytes of one window.
 fn part(batch: &Batch, from: u64, len: usize) -> Option<&[u8]> {
+    // Range 0 is the stamp. A window that was read in one has three ranges.
+    if batch.len() == 3 {
+        return batch.get(1)?.get(from as usize..from as usize + len);
+    }
     let end = from + len as u64;
-    // Range 0 is the stamp.
     let pages = (from / PAGE) as usize + 1..((end - 1) / PAGE) as usize + 2;
     let skip = (from % PAGE) as usize;
     batch.span(pages)?.get(skip..skip + len)

@@ -179,7 +179,7 @@ fn a_cycle_that_ends_meanwhile_is_read_again() {
     let at = made.heap(&[0x10], 64, [(5, 1), (0, 0), (3, 2), (20, 4)]);
     let record = made.record(at, 1);
     let live = made.moving(move |memory, reads| {
-        if reads == 25 {
+        if reads == 5 {
             memory.put(CYCLE, &4u32.to_le_bytes());
         }
     });
@@ -189,7 +189,7 @@ fn a_cycle_that_ends_meanwhile_is_read_again() {
     let mut made = Made::new(layout);
     made.heap(&[0x10], 64, [(5, 1), (0, 0), (3, 2), (20, 4)]);
     let live = made.moving(move |memory, reads| {
-        if reads == 25 {
+        if reads == 5 {
             memory.put(CYCLE, &3u32.to_le_bytes());
             put_numbers(memory, layout, record, 64, [(8, 3), (0, 0), (0, 0), (20, 4)]);
         }
@@ -206,9 +206,10 @@ fn cycles_that_never_stand_still_are_told() {
     made.heap(&[0x10], 64, [(5, 1), (1, 1), (1, 1), (1, 1)]);
     made.end = FIRST + (1 << 17);
     made.heap(&[0x20], 64, [(6, 1), (1, 1), (1, 1), (1, 1)]);
-    // A window is 18 reads here, and the words before it are two.
+    // An attempt is eight reads here: two words, and three for each of two windows.
     let live = made.moving(|memory, reads| {
-        memory.put(CYCLE, &(2 * (reads as u32 / 19)).to_le_bytes());
+        let cycle = reads as u32 / 8 * 2 + u32::from(reads % 8 >= 5);
+        memory.put(CYCLE, &(2 * cycle).to_le_bytes());
     });
     let records = live.heap_records(Limits::default()).unwrap();
     assert_eq!(counts(&records), [(7, 2), (6, 2)]);
@@ -307,11 +308,11 @@ fn contention_goes_on_meanwhile() {
     let at = made.bucket(BLOCK, &[0x10], 0);
     let record = made.record(at, 1);
     let live = made.moving(move |memory, reads| {
-        let events = reads.min(60) as u64;
-        let half = u64::from(reads % 2 == 1 && reads < 60);
+        let events = reads.min(20) as u64;
+        let half = u64::from(reads % 2 == 1 && reads < 20);
         memory.put_u64(record, ((events + half) as f64).to_bits());
         memory.put_u64(record + 8, events * 10);
     });
     let records = live.contention_records(Contention::Block, Limits::default()).unwrap();
-    assert_eq!((records.buckets[0].count, records.buckets[0].cycles), (60.0, 600));
+    assert_eq!((records.buckets[0].count, records.buckets[0].cycles), (20.0, 200));
 }
