@@ -168,15 +168,11 @@ fn mix(word: u64, hash: &mut u64, check: &mut u64) {
 
 /// Keeps the texts once; the hash, or 0 when they are not kept.
 #[inline(always)]
-#[allow(
-    clippy::needless_borrows_for_generic_args,
-    reason = "given by value it would be copied to the kernel's stack of 512 bytes"
-)]
 fn remember(key: &LabelsKey, labels: &Labels) -> u64 {
     const NOEXIST: u64 = 1;
     if LABELS.get_ptr(key).is_none() {
         // Another CPU may have inserted it meanwhile; either way it is there now, or the map is full.
-        let _ = LABELS.insert(key, &*labels, NOEXIST);
+        let _ = LABELS.insert(key, labels, NOEXIST);
     }
     match LABELS.get_ptr(key) {
         // SAFETY: a value of the map, never written after its insertion.

@@ -33,7 +33,7 @@ pub fn sample_alloc(ctx: ProbeContext) -> u32 {
     let key = ObjectKey { image: hit.image, _pad: 0, address };
     // SAFETY: a helper without arguments.
     let born = unsafe { bpf_ktime_get_ns() };
-    if OBJECTS.insert(&key, &ObjectValue { stack, born }, 0).is_err() {
+    if OBJECTS.insert(key, ObjectValue { stack, born }, 0).is_err() {
         count(Counter::ObjectsFull);
     }
     0
@@ -56,13 +56,13 @@ pub fn sample_free(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let key = ObjectKey { image: hit.image, _pad: 0, address: regs.arg1 };
-    let Some(object) = OBJECTS.get_ptr(&key) else {
+    let Some(object) = OBJECTS.get_ptr(key) else {
         count(Counter::FreedUnknown);
         return 0;
     };
     // SAFETY: a value of the map; nobody else frees this object.
     let object = unsafe { *object };
-    let _ = OBJECTS.remove(&key);
+    let _ = OBJECTS.remove(key);
     // SAFETY: a helper without arguments.
     let age = unsafe { bpf_ktime_get_ns() }.saturating_sub(object.born);
     let Some(freed) = freed_of(&object.stack) else {
@@ -86,6 +86,6 @@ fn freed_of(stack: &StackKey) -> Option<*mut FreedValue> {
     }
     const NOEXIST: u64 = 1;
     // Another CPU may have inserted it meanwhile; either way it is there now, or the map is full.
-    let _ = FREED.insert(stack, &FreedValue { by_age: [0; AGES] }, NOEXIST);
+    let _ = FREED.insert(stack, FreedValue { by_age: [0; AGES] }, NOEXIST);
     FREED.get_ptr_mut(stack)
 }
