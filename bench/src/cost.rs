@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use heaptap::{
     gobin::{GoBinary, sites},
-    probe::{self, AttachSite, Attachment, Kernel, Program, Scope},
+    probe::{self, AttachSite, Attachment, GroupId, Kernel, Program, Scope},
 };
 use tracer_common::{Cookie, ProcEntry, record::PROC_LIVE};
 
@@ -96,7 +96,7 @@ fn measure(options: &Options, release: &str) -> Result<Figures> {
         figures.none.push(ask(&mut target, PLAIN)?);
         let mut empty = attach_empty(&binary, target.pid())?;
         figures.empty.push(ask(&mut target, PROBED)?);
-        empty.detach();
+        empty.detach_all();
         let mut heaptap = heaptap(&options.heaptap, target.pid())?;
         figures.heaptap.push(ask(&mut target, PROBED)?);
         heaptap.stop()?;
@@ -135,7 +135,8 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
             cookie: Cookie { binary: 1, site: index as u16, min_size: alloc.min_size },
         })
         .collect();
-    kernel.attach(&Attachment { program: Program::Empty, file: &file, scope, sites: &sites })?;
+    let at = Attachment { program: Program::Empty, file: &file, scope, sites: &sites };
+    kernel.attach(GroupId::default(), &at)?;
     Ok(kernel)
 }
 

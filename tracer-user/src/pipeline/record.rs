@@ -270,7 +270,7 @@ impl Recording {
     /// Detaches, drains, names.
     fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
         // Only now is no program under way any more, and what is read below does not move.
-        self.kernel.detach();
+        self.kernel.detach_all();
         let ages = match self.source {
             Source::Sample => self.kernel.ages().map_err(failure)?,
             _ => HashMap::new(),

@@ -4,7 +4,7 @@
 //! everything that is needed to name their addresses after they are gone. Between looking at a
 //! process and selecting it anything may happen; so it is looked at again afterwards.
 
-use std::{collections::HashSet, fs::File, num::NonZeroU32, sync::Arc};
+use std::{fs::File, num::NonZeroU32, sync::Arc};
 
 use tracer_common::{
     Cookie, ProcEntry,
@@ -16,7 +16,7 @@ use crate::{
     exit::{self, Exit, Failure},
     gobin::{GoBinary, sites, sites::Site, types::Types},
     host::{self, Mapping},
-    probe::{self, AttachSite, Attachment, Kernel, Program, RawStack, Scope},
+    probe::{self, AttachSite, Attachment, GroupId, Kernel, Program, RawStack, Scope},
     profile::{Period, SPACE, Source},
     runtime::{self, Live, ProcessMemory},
 };
@@ -41,7 +41,8 @@ pub struct Tapped {
     records: Option<Arc<runtime::Program>>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
-    attached: HashSet<Option<u32>>,
+    /// What is attached, by the process that it is for or for everybody.
+    groups: Vec<(Option<u32>, GroupId)>,
 }
 
 /// A site and what is to be attached there.
@@ -99,6 +100,8 @@ pub struct Targets {
     pub binaries: Vec<Tapped>,
     /// Index + 1 is [`ProcEntry::image`].
     pub images: Vec<Image>,
+    /// How many groups there were.
+    groups: u32,
 }
 
 /// What else is wanted of a recording.
@@ -118,7 +121,7 @@ const LOOKS: u32 = 5;
 impl Targets {
     /// Nobody yet.
     pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
-        Self { opener, source, wanted, binaries: Vec::new(), images: Vec::new() }
+        Self { opener, source, wanted, binaries: Vec::new(), images: Vec::new(), groups: 0 }
     }
 
     /// How many processes are being counted.
@@ -320,7 +323,7 @@ impl Targets {
             ino: exe.ino,
             records,
             mallocgc,
-            attached: HashSet::new(),
+            groups: Vec::new(),
         })
     }
 
@@ -329,9 +332,12 @@ impl Targets {
         let whole_files = self.wanted.whole_files;
         let tapped = &mut self.binaries[binary];
         let who = (!whole_files).then_some(pid);
-        if !tapped.attached.insert(who) {
+        if tapped.groups.iter().any(|(of, _)| *of == who) {
             return Ok(());
         }
+        self.groups += 1;
+        let group = GroupId(self.groups);
+        tapped.groups.push((who, group));
         let scope = who.and_then(NonZeroU32::new).map_or(Scope::File, Scope::Process);
         let sites: Vec<(Program, AttachSite<'_>)> = tapped
             .sites
@@ -351,7 +357,8 @@ impl Targets {
         for same in sites.chunk_by(|(a, _), (b, _)| a == b) {
             let sites: Vec<AttachSite<'_>> = same.iter().map(|(_, site)| *site).collect();
             let (program, file) = (same[0].0, &tapped.file);
-            kernel.attach(&Attachment { program, file, scope, sites: &sites }).map_err(failure)?;
+            let at = Attachment { program, file, scope, sites: &sites };
+            kernel.attach(group, &at).map_err(failure)?;
         }
         Ok(())
     }

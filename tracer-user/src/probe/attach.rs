@@ -7,32 +7,20 @@ use std::{
     ffi::CString,
     fs::File,
     num::NonZeroU32,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::fs::FileExt as _,
-    },
-    thread,
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
 };
 
 use aya::{
     Ebpf,
     programs::{
         RawTracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
 };
 use tracer_common::Cookie;
 
-use super::{Error, Kernel, syscall::MultiSites};
+use super::{Error, GroupId, Kernel, groups::Link, syscall::MultiSites};
 use crate::address::FileOffset;
-
-/// What is attached as long as it is kept.
-pub(super) enum Link {
-    /// All sites of an attachment.
-    Multi(#[expect(dead_code, reason = "closed when it is dropped")] OwnedFd),
-    /// One site, through a perf event.
-    Perf(#[expect(dead_code, reason = "closed when it is dropped")] UProbeLink),
-}
 
 /// The uprobe programs of the kernel object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,29 +93,29 @@ pub struct AttachSite<'a> {
 }
 
 impl Kernel {
-    /// Attaches one program to all sites, in one link where the kernel has such links.
+    /// Attaches one program to all sites, in one link where the kernel has such links. The group may
+    /// have others.
     ///
     /// # Errors
     /// The first site that is not what was decoded or that the kernel refuses; sites before it may
     /// be attached then.
-    pub fn attach(&mut self, at: &Attachment<'_>) -> Result<(), Error> {
+    pub fn attach(&mut self, group: GroupId, at: &Attachment<'_>) -> Result<(), Error> {
         for site in at.sites {
             check_bytes(at.file, site)?;
         }
         // Not the file's path: it may name another file by now, or none.
         let path = format!("/proc/self/fd/{}", at.file.as_raw_fd());
-        if !self.attach_multi(at, &path) {
+        if !self.attach_multi(group, at, &path) {
             for site in at.sites {
-                self.attach_perf(at, site, &path)?;
+                self.attach_perf(group, at, site, &path)?;
             }
         }
-        self.attached += at.sites.len();
         Ok(())
     }
 
     /// Whether one link could be made. Where it can't, perf events are tried, and if those fail too,
     /// it is their error that is told.
-    fn attach_multi(&mut self, at: &Attachment<'_>, path: &str) -> bool {
+    fn attach_multi(&mut self, group: GroupId, at: &Attachment<'_>, path: &str) -> bool {
         let (Some(multi), Ok(path)) = (&mut self.multi, CString::new(path)) else { return false };
         let offsets: Vec<u64> = at.sites.iter().map(|site| site.offset.0).collect();
         let cookies: Vec<u64> = at.sites.iter().map(|site| site.cookie.pack()).collect();
@@ -138,7 +126,7 @@ impl Kernel {
         let sites = MultiSites { offsets: &offsets, cookies: &cookies, pid };
         match multi.attach(at.program, &path, &sites) {
             Ok(link) => {
-                self.links.push(Link::Multi(link));
+                self.groups.add(group, Link::Multi(link), at.sites.len());
                 true
             }
             Err(refused) => {
@@ -150,6 +138,7 @@ impl Kernel {
 
     fn attach_perf(
         &mut self,
+        group: GroupId,
         at: &Attachment<'_>,
         site: &AttachSite<'_>,
         path: &str,
@@ -174,25 +163,29 @@ impl Kernel {
         };
         let attach_error = |source| Error::Attach { program: name, offset: site.offset, source };
         let id = program.attach(point, path, scope).map_err(attach_error)?;
-        self.links.push(Link::Perf(program.take_link(id).map_err(attach_error)?));
+        let link = program.take_link(id).map_err(attach_error)?;
+        self.groups.add(group, Link::Perf(link), 1);
         Ok(())
     }
 
     /// How many sites are attached.
     pub fn attached(&self) -> usize {
-        self.attached
+        self.groups.sites()
+    }
+
+    /// Whether anything of a group is attached.
+    pub fn holds(&self, group: GroupId) -> bool {
+        self.groups.holds(group)
+    }
+
+    /// Takes a group off, without waiting for the kernel: its programs may still run for about 0.1 s.
+    pub fn detach(&mut self, group: GroupId) {
+        self.groups.remove(group);
     }
 
     /// Takes every uprobe off. When this returns no program is running any more.
-    ///
-    /// Each removal waits for the kernel's RCU (about 0.1 s), so they wait side by side.
-    pub fn detach(&mut self) {
-        self.attached = 0;
-        thread::scope(|scope| {
-            for link in self.links.drain(..) {
-                scope.spawn(move || drop(link));
-            }
-        });
+    pub fn detach_all(&mut self) {
+        self.groups.remove_all();
     }
 }
 

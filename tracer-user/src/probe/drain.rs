@@ -77,7 +77,7 @@ pub struct Notices(AsyncFd<RingBuf<MapData>>);
 pub struct KernelLog(AsyncFd<EbpfLogger<&'static dyn Log>>);
 
 impl Kernel {
-    /// All stacks. Exact once [`Kernel::detach`] has returned; a moving picture before.
+    /// All stacks. Exact once [`Kernel::detach_all`] has returned; a moving picture before.
     pub fn stacks(&self) -> Result<Vec<RawStack>, Error> {
         let name = "STACKS";
         let failed = |source| Error::Map { map: name, source };

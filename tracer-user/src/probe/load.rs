@@ -9,11 +9,7 @@ use aya::{
 use log::Level;
 use tracer_common::{ProcEntry, counter::COUNTERS};
 
-use super::{
-    Error, attach,
-    attach::{Link, Program},
-    multi::Multi,
-};
+use super::{Error, attach, attach::Program, groups::Groups, multi::Multi};
 
 /// Sizes and switches that must be known before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +50,7 @@ pub struct Kernel {
     pub(super) ebpf: Ebpf,
     /// Nothing where perf events are to be used.
     pub(super) multi: Option<Multi>,
-    pub(super) links: Vec<Link>,
-    /// Sites that the links attach to.
-    pub(super) attached: usize,
+    pub(super) groups: Groups,
     pub(super) loaded: HashSet<Program>,
     processes: HashMap<MapData, u32, ProcEntry>,
     options: Options,
@@ -89,8 +83,7 @@ impl Kernel {
         Ok(Self {
             ebpf,
             multi,
-            links: Vec::new(),
-            attached: 0,
+            groups: Groups::default(),
             loaded: HashSet::new(),
             processes,
             options: *options,

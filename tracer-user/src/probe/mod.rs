@@ -9,6 +9,7 @@ mod attach;
 mod drain;
 mod error;
 pub mod features;
+mod groups;
 mod load;
 mod multi;
 mod syscall;
@@ -17,6 +18,7 @@ pub mod trap;
 pub use attach::{AttachSite, Attachment, Program, Scope};
 pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;
+pub use groups::GroupId;
 pub use load::{Kernel, Options};
 
 /// The kernel programs, as built by `cargo xtask build`.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracer_common::Cookie;
 
-use super::{AttachSite, Attachment, Error, Kernel, Program, Scope};
+use super::{AttachSite, Attachment, Error, GroupId, Kernel, Program, Scope};
 use crate::address::FileOffset;
 
 /// A function made to be trapped, by what stands at its first byte.
@@ -122,18 +122,12 @@ pub fn cost(
     offset: FileOffset,
 ) -> Result<Duration, Error> {
     let without = median(function);
-    kernel.attach(&Attachment {
-        program: Program::Empty,
-        file,
-        scope: Scope::File,
-        sites: &[AttachSite {
-            offset,
-            expected: function.instruction(),
-            cookie: Cookie { binary: 0, site: 0, min_size: 0 },
-        }],
-    })?;
+    let cookie = Cookie { binary: 0, site: 0, min_size: 0 };
+    let sites = &[AttachSite { offset, expected: function.instruction(), cookie }];
+    let at = Attachment { program: Program::Empty, file, scope: Scope::File, sites };
+    kernel.attach(GroupId::default(), &at)?;
     let with = median(function);
-    kernel.detach();
+    kernel.detach_all();
     Ok(with.saturating_sub(without))
 }
 

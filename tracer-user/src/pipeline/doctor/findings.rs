@@ -11,7 +11,7 @@ use crate::host::{self, System};
 use crate::pipeline::{programs, sampler};
 use crate::probe::features::{self, Feature, Refused};
 use crate::probe::trap::{self, Trapped};
-use crate::probe::{AttachSite, Attachment, Kernel, Options, Program, Scope};
+use crate::probe::{AttachSite, Attachment, GroupId, Kernel, Options, Program, Scope};
 
 const OWN_FILE: &str = "/proc/self/exe";
 
@@ -136,19 +136,13 @@ fn own_kernel() -> Result<Kernel, Problem> {
 /// Attaches each program that recording attaches. They count nothing: no process is selected.
 fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
     let file = own_file()?;
+    let cookie = tracer_common::Cookie { binary: 0, site: 0, min_size: 0 };
+    let sites = &[AttachSite { offset, expected: &[], cookie }];
     for program in Program::RECORDING {
-        kernel.attach(&Attachment {
-            program,
-            file: &file,
-            scope: Scope::File,
-            sites: &[AttachSite {
-                offset,
-                expected: &[],
-                cookie: tracer_common::Cookie { binary: 0, site: 0, min_size: 0 },
-            }],
-        })?;
+        let at = Attachment { program, file: &file, scope: Scope::File, sites };
+        kernel.attach(GroupId::default(), &at)?;
     }
-    kernel.detach();
+    kernel.detach_all();
     Ok(())
 }
 
