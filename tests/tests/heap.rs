@@ -250,6 +250,43 @@ fn all_processes_and_some_that_have_none() -> Result<()> {
     heaptap::run(["heap", "-p", "4194304"])?.refused(4, "no process 4194304")
 }
 
+/// Processes by what they run and what they are called.
+#[test]
+fn processes_of_a_file_and_of_a_name() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("heap", "1.26", Variant::Pie)?;
+    let dir = tempfile::tempdir()?;
+    let copy = dir.path().join("by-its-name");
+    fs::copy(&fixture.program, &copy)?;
+    let start = || {
+        let mut command = Command::new(&copy);
+        command.env("HEAP_RATE", "1");
+        Ok::<_, anyhow::Error>(Heap {
+            program: Running::start(command)?,
+            dir: tempfile::tempdir()?,
+        })
+    };
+    let (mut one, mut other) = (start()?, start()?);
+    one.tell("work 3")?;
+    other.tell("work 3")?;
+    let (exe, json) = (copy.display().to_string(), dir.path().join("x.json"));
+    let out = json.display().to_string();
+    let expected = [one.program.pid(), other.program.pid()];
+    for which in [["--exe", &exe], ["--comm", "by-its-n*"]] {
+        heaptap::run([&["heap", "-o", &out], &which[..]].concat())?.expect(0)?;
+        let found = Profile::read(&json)?.pids();
+        ensure!(expected.iter().all(|pid| found.contains(pid)) && found.len() == 2, "{found:?}");
+        let ended = heaptap::run([&["stats", "--json"], &which[..]].concat())?;
+        let found = ended.expect(0)?.stdout.matches("\"pid\"").count();
+        ensure!(found == 2, "{}", ended.stdout);
+    }
+    for command in ["heap", "stats"] {
+        heaptap::run([command, "--exe", "/nowhere"])?.refused(4, "no process runs /nowhere")?;
+        heaptap::run([command, "--comm", "nobody-is"])?.refused(4, "no process is called")?;
+    }
+    Ok(())
+}
+
 /// A program whose file is gone.
 #[test]
 fn a_deleted_binary() -> Result<()> {

@@ -1,10 +1,8 @@
 //! Flags of `heaptap goroutines`, and the configuration they make.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 
-use super::record::{self, Color};
+use super::groups::{Outputs, Show};
 use super::{Refusal, value};
 use crate::output::goroutines;
 
@@ -14,19 +12,13 @@ pub struct Config {
     pub pid: u32,
     /// What goroutines are grouped by.
     pub by: goroutines::By,
-    /// Where to, in the order given, without duplicates. Empty: a table on standard output.
-    pub outputs: Vec<PathBuf>,
+    pub show: Show,
     /// The runtime's own goroutines too.
     pub system: bool,
     /// Frames of a stack.
     pub max_frames: usize,
     /// Bytes that goroutines may take in heaptap's memory.
     pub max_memory: usize,
-    /// Rows of the table.
-    pub top: usize,
-    /// No remarks on standard error.
-    pub quiet: bool,
-    pub color: Color,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -44,43 +36,29 @@ enum By {
 pub(super) struct Flags {
     /// Read this Go program
     #[arg(short, long, value_name = "PID", value_parser = value::pid)]
+    #[arg(help_heading = "Which processes")]
     pid: u32,
 
     /// What to group goroutines by, in the table, .svg and .folded
-    #[arg(long, value_enum, default_value_t = By::Creator)]
+    #[arg(long, value_enum, default_value_t = By::Creator, help_heading = "What to show")]
     by: By,
 
-    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
-    /// standard output; may be repeated [default: -]
-    #[arg(short, long = "output", value_name = "FILE")]
-    output: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Show the runtime's own goroutines too (.json has them always)
-    #[arg(long)]
+    #[arg(long, help_heading = "What to show")]
     system: bool,
 
-    /// Groups in the table
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-
     /// Frames that are read of a stack, inlined calls not counted
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "How to read")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_frames: u32,
 
     /// Memory that heaptap may take for goroutines; a million takes about 130 MiB
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_memory: u32,
-
-    /// No remarks: results and errors only
-    #[arg(short, long)]
-    quiet: bool,
-
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto)]
-    color: Color,
 }
 
 impl Flags {
@@ -94,13 +72,10 @@ impl Flags {
                 By::State => goroutines::By::State,
                 By::Stack => goroutines::By::Stack,
             },
-            outputs: record::outputs(self.output)?,
+            show: self.outputs.lower()?,
             system: self.system,
             max_frames: size(self.max_frames),
             max_memory: size(self.max_memory) << 20,
-            top: size(self.top),
-            quiet: self.quiet,
-            color: self.color,
         })
     }
 }
@@ -108,7 +83,7 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Command, parse};
+    use crate::cli::{Color, Command, parse};
     use crate::exit::Exit;
     use crate::runtime::goroutines::Limits;
 
@@ -125,13 +100,10 @@ mod tests {
         let expected = Config {
             pid: 7,
             by: goroutines::By::Creator,
-            outputs: vec![],
+            show: Show::default(),
             system: false,
             max_frames: limits.frames,
             max_memory: limits.memory,
-            top: 20,
-            quiet: false,
-            color: Color::Auto,
         };
         assert_eq!(config(&["-p", "7"]), expected);
     }
@@ -144,13 +116,15 @@ mod tests {
         let expected = Config {
             pid: 9,
             by: goroutines::By::State,
-            outputs: ["a.svg", "-"].map(PathBuf::from).to_vec(),
+            show: Show {
+                outputs: vec!["a.svg".into(), "-".into()],
+                top: 3,
+                quiet: true,
+                color: Color::Never,
+            },
             system: true,
             max_frames: 50,
             max_memory: 64 << 20,
-            top: 3,
-            quiet: true,
-            color: Color::Never,
         };
         assert_eq!(config(&flags), expected);
         assert_eq!(config(&["-p1", "--by", "stack"]).by, goroutines::By::Stack);

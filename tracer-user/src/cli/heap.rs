@@ -1,11 +1,10 @@
 //! Flags of `heaptap heap`, `block` and `mutex`, and the configuration that they make.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::record::{Color, outputs};
+use super::groups::{Outputs, Processes, Show};
 use super::{Refusal, value};
 use crate::host::Selection;
 use crate::runtime::sampler::MAX_RATE;
@@ -14,23 +13,17 @@ use crate::runtime::sampler::MAX_RATE;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub profile: Profile,
-    /// Pids or all.
+    /// Which processes.
     pub selection: Selection,
     /// Turn on samplers that are off, with this many bytes between samples.
     pub enable_sampler: Option<u64>,
     /// How long to let a sampler run that was turned on; nothing means until Ctrl-C.
     pub duration: Option<Duration>,
-    /// Where to, in the order given, without duplicates. Empty: a table on standard output.
-    pub outputs: Vec<PathBuf>,
+    pub show: Show,
     /// Keep the runtime's own allocation functions at the inner end of stacks.
     pub runtime_frames: bool,
     /// Most bytes of records that are held at once.
     pub max_memory: usize,
-    /// Rows of the table.
-    pub top: usize,
-    /// No remarks on standard error.
-    pub quiet: bool,
-    pub color: Color,
 }
 
 /// One of the runtime's profiles, and what of it is shown where only one value can be.
@@ -67,32 +60,11 @@ pub enum WaitType {
 /// What all three have.
 #[derive(Debug, Args)]
 struct Shared {
-    /// Read this Go program; may be repeated
-    #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
-    #[arg(conflicts_with = "all", help_heading = "Which processes")]
-    pid: Vec<u32>,
+    #[command(flatten)]
+    processes: Processes,
 
-    /// Read every Go process of this host
-    #[arg(long, help_heading = "Which processes")]
-    all: bool,
-
-    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
-    /// standard output; may be repeated [default: -]
-    #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
-    output: Vec<PathBuf>,
-
-    /// Rows of the table
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "What to show")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-
-    /// No remarks: results and errors only
-    #[arg(short, long, help_heading = "What to show")]
-    quiet: bool,
-
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto, help_heading = "What to show")]
-    color: Color,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Give up on a program whose records need more memory than this (a stack takes about half a KiB)
     #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
@@ -162,31 +134,14 @@ impl WaitFlags {
 
 impl Shared {
     fn lower(self, profile: Profile) -> Result<Config, Refusal> {
-        let selection = match (self.all, self.pid) {
-            (true, _) => Selection::All,
-            (false, mut pids) if !pids.is_empty() => {
-                pids.sort_unstable();
-                pids.dedup();
-                Selection::Pids(pids)
-            }
-            _ => {
-                return Err(Refusal::usage(
-                    "say which processes to read: -p PID or --all (heaptap ps lists the Go \
-                     programs of this host)",
-                ));
-            }
-        };
         Ok(Config {
             profile,
-            selection,
+            selection: self.processes.lower("read")?,
             enable_sampler: None,
             duration: None,
-            outputs: outputs(self.output)?,
+            show: self.outputs.lower()?,
             runtime_frames: false,
             max_memory: (self.max_memory as usize) << 20,
-            top: usize::try_from(self.top).unwrap_or(usize::MAX),
-            quiet: self.quiet,
-            color: self.color,
         })
     }
 }
@@ -194,7 +149,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Command, parse};
+    use crate::cli::{Color, Command, parse};
     use crate::exit::Exit;
 
     fn config(words: &[&str]) -> Config {
@@ -218,12 +173,9 @@ mod tests {
             selection: Selection::Pids(vec![7]),
             enable_sampler: None,
             duration: None,
-            outputs: vec![],
+            show: Show::default(),
             runtime_frames: false,
             max_memory: 512 << 20,
-            top: 20,
-            quiet: false,
-            color: Color::Auto,
         };
         assert_eq!(config(&["heap", "-p", "7"]), expected);
         let block = Config { profile: Profile::Block(WaitType::Delay), ..expected.clone() };
@@ -242,23 +194,28 @@ mod tests {
             selection: Selection::Pids(vec![7, 9]),
             enable_sampler: Some(4096),
             duration: Some(Duration::from_millis(1500)),
-            outputs: vec!["a.svg".into(), "-".into()],
+            show: Show {
+                outputs: vec!["a.svg".into(), "-".into()],
+                top: 3,
+                quiet: true,
+                color: Color::Never,
+            },
             runtime_frames: true,
             max_memory: 2 << 20,
-            top: 3,
-            quiet: true,
-            color: Color::Never,
         };
         assert_eq!(config(&words), expected);
         let all = config(&["heap", "--all", "--enable-sampler"]);
         assert_eq!((all.selection, all.enable_sampler), (Selection::All, Some(524_288)));
+        let name = config(&["block", "--comm", "api-*"]).selection;
+        assert_eq!(name, Selection::Comm("api-*".into()));
+        assert_eq!(config(&["heap", "--exe", "/a b"]).selection, Selection::Exe("/a b".into()));
         let block = config(&["mutex", "--all", "--type", "contentions"]);
         assert_eq!(block.profile, Profile::Mutex(WaitType::Contentions));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        assert!(refusal(&["heap"]).contains("-p PID or --all"));
+        assert!(refusal(&["heap"]).contains("-p PID, --exe PATH"));
         assert!(refusal(&["heap", "-p", "1", "--all"]).contains("cannot be used with"));
         assert!(refusal(&["heap", "--all", "-d", "1"]).contains("--enable-sampler"));
         assert!(refusal(&["heap", "--all", "--enable-sampler=0"]).contains("--enable-sampler"));

@@ -6,6 +6,7 @@
 //! span several flags. This module touches no file, no process and no environment.
 
 pub mod goroutines;
+mod groups;
 pub mod heap;
 pub mod record;
 mod refusal;
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use groups::{Color, Show};
 pub use refusal::Refusal;
 
 /// What was asked for.

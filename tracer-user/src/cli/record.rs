@@ -1,14 +1,12 @@
 //! Flags of `heaptap record`, and the configuration they make.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::groups::{Outputs, Processes, Show};
 use super::{Refusal, value};
 use crate::host::Selection;
-use crate::output::{self, Format};
 use crate::profile::Source;
 use crate::runtime::sampler::MAX_RATE;
 
@@ -21,8 +19,7 @@ pub struct Config {
     pub duration: Option<Duration>,
     /// By which way to see; nothing: the cheapest that sees every selected process.
     pub source: Option<Source>,
-    /// Where to, in the order given, without duplicates. Empty: a table on standard output.
-    pub outputs: Vec<PathBuf>,
+    pub show: Show,
     /// What is shown where only one value can be, and what stacks are ranked by.
     pub value: Value,
     /// What a leaf is.
@@ -39,15 +36,10 @@ pub struct Config {
     pub enable_sampler: Option<u64>,
     /// Only stacks that keep nothing of what they allocate.
     pub short_lived: bool,
-    /// Rows of the table.
-    pub top: usize,
-    /// No progress line and no remarks on standard error.
-    pub quiet: bool,
     /// Diagnostics of the kernel programs, off unless asked for.
     pub kernel_log: Option<log::Level>,
     /// Attach as on a kernel without links of many uprobes.
     pub perf_events: bool,
-    pub color: Color,
 }
 
 /// What stacks are weighed by.
@@ -66,15 +58,6 @@ pub enum By {
     Stack,
     /// The Go type that is allocated (mode exact only)
     Type,
-}
-
-/// Whether text for people is coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// When standard output is a terminal and NO_COLOR is not set
-    Auto,
-    Always,
-    Never,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -99,26 +82,11 @@ enum Level {
     Trace,
 }
 
-/// As typed. Processes are selected in exactly one of four ways.
+/// As typed.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Record this Go program; may be repeated
-    #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
-    #[arg(help_heading = "Which processes", conflicts_with_all = ["exe", "comm", "all"])]
-    pid: Vec<u32>,
-
-    /// Record every process that runs this file: the same file, or the same path inside a container
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["comm", "all"])]
-    #[arg(help_heading = "Which processes")]
-    exe: Option<PathBuf>,
-
-    /// Record every Go process whose command name (15 bytes at most) matches, such as 'api-*'
-    #[arg(long, value_name = "GLOB", conflicts_with = "all", help_heading = "Which processes")]
-    comm: Option<OsString>,
-
-    /// Record every Go process of this host
-    #[arg(long, help_heading = "Which processes")]
-    all: bool,
+    #[command(flatten)]
+    processes: Processes,
 
     /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
@@ -146,10 +114,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_RATE))]
     enable_sampler: Option<u64>,
 
-    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
-    /// standard output; may be repeated [default: -]
-    #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
-    output: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// What to weigh stacks by
     #[arg(long, value_enum, default_value_t = Value::Bytes, help_heading = "What to show")]
@@ -171,19 +137,6 @@ pub(super) struct Flags {
     #[arg(long, help_heading = "What to show")]
     runtime_frames: bool,
 
-    /// Rows of the table
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "What to show")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-
-    /// No progress line, no remarks: results and errors only
-    #[arg(short, long, help_heading = "What to show")]
-    quiet: bool,
-
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto, help_heading = "What to show")]
-    color: Color,
-
     /// Print diagnostics of the kernel programs (slow)
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true)]
     #[arg(help_heading = "Diagnosis")]
@@ -197,26 +150,6 @@ pub(super) struct Flags {
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
-        let selection = match (self.exe, self.comm) {
-            (Some(exe), _) => Selection::Exe(exe),
-            (_, Some(comm)) if comm.is_empty() => {
-                return Err(Refusal::usage("--comm needs a name; heaptap ps --json shows them"));
-            }
-            (_, Some(comm)) => Selection::Comm(comm),
-            _ if self.all => Selection::All,
-            _ if !self.pid.is_empty() => {
-                let mut pids = self.pid;
-                pids.sort_unstable();
-                pids.dedup();
-                Selection::Pids(pids)
-            }
-            _ => {
-                return Err(Refusal::usage(
-                    "say which processes to record: -p PID, --exe PATH, --comm GLOB or --all \
-                     (heaptap ps lists the Go programs of this host)",
-                ));
-            }
-        };
         let source = match self.mode {
             Mode::Exact => Some(Source::Exact),
             Mode::Span => Some(Source::Span),
@@ -242,10 +175,10 @@ impl Flags {
             ));
         }
         Ok(Config {
-            selection,
+            selection: self.processes.lower("record")?,
             duration: self.duration,
             source,
-            outputs: outputs(self.output)?,
+            show: self.outputs.lower()?,
             value: self.value,
             by: self.by,
             labels: self.labels,
@@ -254,8 +187,6 @@ impl Flags {
             max_objects: self.max_objects,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
-            top: usize::try_from(self.top).unwrap_or(usize::MAX),
-            quiet: self.quiet,
             perf_events: self.perf_events,
             kernel_log: self.kernel_log.map(|level| match level {
                 Level::Error => log::Level::Error,
@@ -264,27 +195,16 @@ impl Flags {
                 Level::Debug => log::Level::Debug,
                 Level::Trace => log::Level::Trace,
             }),
-            color: self.color,
         })
     }
 }
 
-/// Refuses a name that says no format, and one that is given twice.
-pub(super) fn outputs(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Refusal> {
-    for (index, path) in paths.iter().enumerate() {
-        Format::from_path(path).map_err(|err| Refusal::usage(format!("-o {err}")))?;
-        if paths[..index].contains(path) {
-            let err = output::Error::Twice { path: path.clone() };
-            return Err(Refusal::usage(format!("-o {err}")));
-        }
-    }
-    Ok(paths)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::cli::{Command, parse};
+    use crate::cli::{Color, Command, parse};
     use crate::exit::Exit;
 
     fn config(flags: &[&str]) -> Config {
@@ -311,7 +231,7 @@ mod tests {
                 selection: Selection::All,
                 duration: None,
                 source: None,
-                outputs: vec![],
+                show: Show::default(),
                 value: Value::Bytes,
                 by: By::Stack,
                 labels: false,
@@ -320,11 +240,8 @@ mod tests {
                 max_objects: 65536,
                 enable_sampler: None,
                 short_lived: false,
-                top: 20,
-                quiet: false,
                 kernel_log: None,
                 perf_events: false,
-                color: Color::Auto,
             }
         );
     }
@@ -341,7 +258,12 @@ mod tests {
                 selection: Selection::Pids(vec![5, 7]),
                 duration: Some(Duration::from_millis(1500)),
                 source: Some(Source::Span),
-                outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
+                show: Show {
+                    outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
+                    top: 3,
+                    quiet: true,
+                    color: Color::Never,
+                },
                 value: Value::Objects,
                 by: By::Stack,
                 labels: true,
@@ -350,11 +272,8 @@ mod tests {
                 max_objects: 9,
                 enable_sampler: None,
                 short_lived: false,
-                top: 3,
-                quiet: true,
                 kernel_log: Some(log::Level::Debug),
                 perf_events: true,
-                color: Color::Never,
             }
         );
         assert_eq!(config(&["--all", "--by", "type"]).by, By::Type);
@@ -391,7 +310,7 @@ mod tests {
         assert!(text.starts_with("-o heap.txt: ") && text.contains(".pb.gz"), "{text}");
         assert!(refusal(&["--all", "-o", "a\nb"]).contains(r"a\nb"));
         assert!(refusal(&["--all", "-o", "a.svg", "-o", "a.svg"]).contains("given twice"));
-        assert_eq!(config(&["--all", "-o", "-"]).outputs, [PathBuf::from("-")]);
+        assert_eq!(config(&["--all", "-o", "-"]).show.outputs, [PathBuf::from("-")]);
     }
 
     #[test]

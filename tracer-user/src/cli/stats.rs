@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Refusal, value};
+use super::Refusal;
+use super::groups::{Again, Processes};
 use crate::host::Selection;
 
 /// What to read and how to show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Pids or all.
+    /// Which processes.
     pub selection: Selection,
     /// Read again after this long, until Ctrl-C; nothing: once.
     pub watch: Option<Duration>,
@@ -21,43 +22,22 @@ pub struct Config {
 /// As typed.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// Read this Go program; may be repeated
-    #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
-    #[arg(conflicts_with = "all")]
-    pid: Vec<u32>,
+    #[command(flatten)]
+    processes: Processes,
 
-    /// Read every Go process of this host
-    #[arg(long)]
-    all: bool,
-
-    /// Read again after this long, until Ctrl-C: 1, 0.5, 500ms, 1m
-    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
-    #[arg(allow_hyphen_values = true)]
-    watch: Option<Duration>,
+    #[command(flatten)]
+    again: Again,
 
     /// Print JSON instead of text for people: one document, with --watch one in each line
-    #[arg(long)]
+    #[arg(long, help_heading = "What to show")]
     json: bool,
 }
 
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
-        let selection = match (self.all, self.pid) {
-            (true, _) => Selection::All,
-            (false, mut pids) if !pids.is_empty() => {
-                pids.sort_unstable();
-                pids.dedup();
-                Selection::Pids(pids)
-            }
-            _ => {
-                return Err(Refusal::usage(
-                    "say which processes to read: -p PID or --all (heaptap ps lists the Go \
-                     programs of this host)",
-                ));
-            }
-        };
-        Ok(Config { selection, watch: self.watch, json: self.json })
+        let selection = self.processes.lower("read")?;
+        Ok(Config { selection, watch: self.again.watch, json: self.json })
     }
 }
 

@@ -34,7 +34,7 @@ const BROKEN: &str = "[stack not readable beyond]";
 /// # Errors
 /// What kept it from reading, or the first output that could not be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.outputs)?;
+    let sinks = outputs::open(&config.show.outputs)?;
     let process = Opener::default().open(config.pid)?;
     let pid = config.pid;
     let refused =
@@ -52,19 +52,21 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let mut goroutines = named.goroutines(&snapshot, &reasons, now);
     goroutines.read = read;
     let table = Options {
-        style: outputs::style(config.color),
+        style: outputs::style(config.show.color),
         by: config.by,
-        top: config.top,
+        top: config.show.top,
         system: config.system,
     };
     let flat = goroutines.profile(config.system, None);
     let grouped = goroutines.profile(config.system, Some(config.by));
     let options = output::Options::default();
-    outputs::write_with(config.quiet, &output::summary(&flat), sinks, &|format, out| match format {
-        Format::Table => goroutines.write_table(&table, out),
-        Format::Json => goroutines.write_json(out),
-        Format::Pprof => output::render(&flat, format, &options, out),
-        Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
+    outputs::write_with(config.show.quiet, &output::summary(&flat), sinks, &|format, out| {
+        match format {
+            Format::Table => goroutines.write_table(&table, out),
+            Format::Json => goroutines.write_json(out),
+            Format::Pprof => output::render(&flat, format, &options, out),
+            Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
+        }
     })
 }
 

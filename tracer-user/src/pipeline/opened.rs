@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use super::counted;
 use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
-use crate::host::{self, ExeFile, Segment};
+use crate::host::{self, ExeFile, Segment, Selection};
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
 /// A live process and its memory.
@@ -149,4 +150,22 @@ impl Place {
 /// Why something about a process can't be told, as the command's failure.
 pub fn not_readable(err: host::Error) -> Failure {
     Failure::new(err.exit(), err.to_string())
+}
+
+/// Why there is nobody to look at, of `found` processes that were meant.
+pub fn nobody(selection: &Selection, found: usize) -> Failure {
+    let what = match (selection, found) {
+        (Selection::Exe(path), 0) => {
+            let there = if path.exists() { "" } else { ", and there is no such file" };
+            format!("no process runs {}{there}", path.display())
+        }
+        (Selection::Exe(path), _) => format!("{} is no Go program", path.display()),
+        (Selection::Comm(glob), 0) => format!("no process is called {}", glob.display()),
+        (Selection::Comm(glob), _) => {
+            let processes = counted(found, "process");
+            format!("{processes} called {}, no Go program among them", glob.display())
+        }
+        (Selection::All | Selection::Pids(_), _) => "no Go program runs here".to_owned(),
+    };
+    Failure::new(Exit::Target, format!("{what}; heaptap ps lists the Go programs of this host"))
 }

@@ -6,20 +6,10 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use super::terminal;
-use crate::cli::record::Color;
+use crate::cli::{Color, Show};
 use crate::exit::Failure;
 use crate::output::{self, Render, Sink, Style, TableOptions};
 use crate::profile::Profile;
-
-/// What the user chose.
-pub struct Options {
-    /// Rows of the table.
-    pub top: usize,
-    /// Types instead of stacks in the table.
-    pub by_type: bool,
-    pub color: Color,
-    pub quiet: bool,
-}
 
 /// Opens all outputs, before there is anything to write; standard output when there are none.
 ///
@@ -44,21 +34,26 @@ pub fn style(color: Color) -> Style {
     Style { color, width: terminal::width().unwrap_or(100) }
 }
 
-/// Writes a profile everywhere.
+/// Writes a profile everywhere; `by_type` for types instead of stacks in the table.
 ///
 /// # Errors
 /// The first output that could not be written; the others were.
-pub fn write(options: &Options, profile: &Profile, sinks: Vec<Sink>) -> Result<(), Failure> {
+pub fn write(
+    show: &Show,
+    by_type: bool,
+    profile: &Profile,
+    sinks: Vec<Sink>,
+) -> Result<(), Failure> {
     let rendered = output::Options {
         value: None,
         table: TableOptions {
-            style: style(options.color),
-            top: options.top,
-            by_type: options.by_type,
+            style: style(show.color),
+            top: show.top,
+            by_type,
             ..TableOptions::default()
         },
     };
-    write_with(options.quiet, &output::summary(profile), sinks, &|format, out| {
+    write_with(show.quiet, &output::summary(profile), sinks, &|format, out| {
         output::render(profile, format, &rendered, out)
     })
 }

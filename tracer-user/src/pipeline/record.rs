@@ -22,7 +22,7 @@ use super::{
     counted,
     estimates::Drained,
     mode,
-    opened::Opener,
+    opened::{Opener, nobody},
     outputs, sampler,
     targets::{Targets, Wanted, failure},
 };
@@ -47,7 +47,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// # Errors
 /// What kept it from recording, or the first output that could not be written.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.outputs)?;
+    let sinks = outputs::open(&config.show.outputs)?;
     check_host(&host::system())?;
     if let Some(level) = config.kernel_log {
         // The kernel programs log under their own crate's name.
@@ -81,13 +81,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     recording.announce(&config);
     recording.follow(&config, signals).await?;
     let profile = recording.finish(&config)?;
-    let options = outputs::Options {
-        top: config.top,
-        by_type: config.by == By::Type,
-        color: config.color,
-        quiet: config.quiet,
-    };
-    outputs::write(&options, &profile, sinks)
+    outputs::write(&config.show, config.by == By::Type, &profile, sinks)
 }
 
 /// A recording under way.
@@ -172,7 +166,7 @@ impl Recording {
             "heaptap: recording {processes} at {sites}, mode {}, {until}",
             self.source.word()
         );
-        if !config.quiet {
+        if !config.show.quiet {
             for note in &self.notes {
                 eprintln!("heaptap: {}", output::text::printable(note));
             }
@@ -189,7 +183,7 @@ impl Recording {
             (interrupt.map_err(no_signals)?, terminate.map_err(no_signals)?);
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
-        let progress = !config.quiet && io::stderr().is_terminal();
+        let progress = !config.show.quiet && io::stderr().is_terminal();
         let mut ticks = interval(PROGRESS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A century stands for no end: sleeping must not overflow the clock.
@@ -331,24 +325,6 @@ impl Recording {
         }
         Ok(profile)
     }
-}
-
-/// Why there is nobody to record, of `found` processes that were meant.
-fn nobody(selection: &Selection, found: usize) -> Failure {
-    let what = match (selection, found) {
-        (Selection::Exe(path), 0) => {
-            let there = if path.exists() { "" } else { ", and there is no such file" };
-            format!("no process runs {}{there}", path.display())
-        }
-        (Selection::Exe(path), _) => format!("{} is no Go program", path.display()),
-        (Selection::Comm(glob), 0) => format!("no process is called {}", glob.display()),
-        (Selection::Comm(glob), _) => {
-            let processes = counted(found, "process");
-            format!("{processes} called {}, no Go program among them", glob.display())
-        }
-        (Selection::All | Selection::Pids(_), _) => "no Go program runs here".to_owned(),
-    };
-    Failure::new(Exit::Target, format!("{what}; heaptap ps lists the Go programs of this host"))
 }
 
 /// Turns on the samplers that are off, when that is asked for. Of processes that were not named, one

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 
-use super::opened::{LiveProcess, Opener, not_readable};
+use super::opened::{self, LiveProcess, Opener, not_readable};
 use super::{counted, outputs, sampler};
 use crate::cli::heap::{Config, Profile};
 use crate::exit::{Exit, Failure};
@@ -61,8 +61,8 @@ struct Sampled {
 /// No process has such a profile; one that was asked for by pid has none (the others are written
 /// first); an output can't be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.outputs)?;
-    let mut opened = open(&config.selection)?;
+    let sinks = outputs::open(&config.show.outputs)?;
+    let (meant, mut opened) = open(&config.selection)?;
     let mut sampled = None;
     let found = match config.enable_sampler {
         None => read_all(config, std::mem::take(&mut opened.there)),
@@ -74,15 +74,17 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     };
     let mut refused = opened.refused;
     refused.extend(found.refused);
-    // Of all processes those that are no Go programs were not meant.
-    let named = config.selection != Selection::All;
+    // Of processes that were not named those that are no Go programs were not meant.
+    let named = matches!(config.selection, Selection::Pids(_));
     if !named {
         refused.retain(|failure| failure.exit != Exit::Target);
     }
     if found.there.is_empty() {
-        let nobody = || Failure::new(Exit::Target, "no Go program runs here");
         let many = refused.len();
-        let first = if many == 0 { nobody() } else { refused.swap_remove(0) };
+        let first = match many {
+            0 => opened::nobody(&config.selection, meant),
+            _ => refused.swap_remove(0),
+        };
         return Err(match many {
             0 | 1 => first,
             _ => Failure::new(first.exit, format!("{first} (and {} more)", many - 1)),
@@ -90,22 +92,17 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     let mut profile = Assembled::new(config, sampled).profile(found.there);
     profile.meta.notes.extend(refused.iter().map(|failure| format!("not read: {failure}")));
-    let options = outputs::Options {
-        top: config.top,
-        by_type: false,
-        color: config.color,
-        quiet: config.quiet,
-    };
-    outputs::write(&options, &profile, sinks)?;
+    outputs::write(&config.show, false, &profile, sinks)?;
     match refused.into_iter().next().filter(|_| named) {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
 }
 
-/// Opens the processes that are meant.
-fn open(selection: &Selection) -> Result<Found<LiveProcess>, Failure> {
+/// Opens the processes that are meant; how many that are.
+fn open(selection: &Selection) -> Result<(usize, Found<LiveProcess>), Failure> {
     let selected = host::select(selection).map_err(not_readable)?;
+    let meant = selected.processes.len();
     let mut opener = Opener::default();
     let mut found = Found::nothing();
     found.refused.extend(selected.refused.into_iter().map(not_readable));
@@ -116,7 +113,7 @@ fn open(selection: &Selection) -> Result<Found<LiveProcess>, Failure> {
             Err(failure) => found.refused.push(failure),
         }
     }
-    Ok(found)
+    Ok((meant, found))
 }
 
 fn read_all(config: &Config, targets: Vec<LiveProcess>) -> Found<Read> {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::opened::{LiveProcess, Opener, not_readable};
+use super::opened::{self, LiveProcess, Opener, not_readable};
 use super::print;
 use crate::cli::stats::Config;
 use crate::exit::{Exit, Failure};
@@ -47,9 +47,20 @@ struct Goroutines {
 /// What one look at all processes told.
 struct Round {
     time: SystemTime,
+    /// How many processes were meant, Go programs or not.
+    meant: usize,
     snapshots: Vec<Snapshot>,
     /// Processes that could not be read, and why.
     unseen: Vec<Unseen>,
+}
+
+impl Round {
+    /// Fails when a file or a name was asked for and nothing runs it.
+    fn somebody(&self, selection: &Selection) -> Result<(), Failure> {
+        let found = matches!(selection, Selection::All | Selection::Pids(_))
+            || !(self.snapshots.is_empty() && self.unseen.is_empty());
+        if found { Ok(()) } else { Err(opened::nobody(selection, self.meant)) }
+    }
 }
 
 struct Unseen {
@@ -66,6 +77,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let mut reader = Reader::default();
     let Some(period) = config.watch else {
         let round = reader.round(&config.selection)?;
+        round.somebody(&config.selection)?;
         let text = match config.json {
             true => json::document(&round, true)?,
             false => text::once(&round, config.selection == Selection::All),
@@ -94,8 +106,9 @@ async fn watch(config: &Config, period: Duration, reader: &mut Reader) -> Result
             _ = ticks.tick() => {}
         }
         let round = reader.round(&config.selection)?;
-        let named = config.selection != Selection::All;
-        if named && round.snapshots.is_empty() && !first {
+        if first {
+            round.somebody(&config.selection)?;
+        } else if is_named(&config.selection) && round.snapshots.is_empty() {
             // They were there and have ended: what there was to see was shown.
             return Ok(());
         }
@@ -109,7 +122,7 @@ async fn watch(config: &Config, period: Duration, reader: &mut Reader) -> Result
 
 /// Says what is missing: as the command's failure when it was asked for by pid.
 fn finish(mut round: Round, config: &Config) -> Result<(), Failure> {
-    if config.selection != Selection::All {
+    if is_named(&config.selection) {
         return match round.unseen.is_empty() {
             true => Ok(()),
             false => Err(round.unseen.swap_remove(0).failure),
@@ -146,15 +159,16 @@ impl Reader {
     /// /proc can't be listed.
     fn round(&mut self, selection: &Selection) -> Result<Round, Failure> {
         let selected = host::select(selection).map_err(not_readable)?;
-        let mut round =
-            Round { time: SystemTime::now(), snapshots: Vec::new(), unseen: Vec::new() };
+        let (meant, named) = (selected.processes.len(), is_named(selection));
+        let (snapshots, unseen) = Default::default();
+        let mut round = Round { time: SystemTime::now(), meant, snapshots, unseen };
         let mut open = std::mem::take(&mut self.open);
         for process in selected.processes {
             let id = process.id;
             let looked = match open.remove(&id).map(|process| (snapshot(&process), process)) {
                 // An exec of the same process: what was opened is gone, another look opens it.
                 Some((Ok(snapshot), process)) => Some((Ok(snapshot), Some(process))),
-                _ if selection == &Selection::All && !is_go(id.pid) => None,
+                _ if !named && !is_go(id.pid) => None,
                 _ => Some(match self.opener.open(id.pid) {
                     Ok(process) => (snapshot(&process), Some(process)),
                     Err(failure) => (Err(failure), None),
@@ -167,7 +181,7 @@ impl Reader {
                     self.open.extend(process.map(|process| (id, process)));
                 }
                 // It ended meanwhile: not there to be listed.
-                Some((Err(_), _)) if selection == &Selection::All && !id.is_alive() => {}
+                Some((Err(_), _)) if !named && !id.is_alive() => {}
                 Some((Err(failure), _)) => {
                     let comm = process.comm.to_string_lossy().into_owned();
                     round.unseen.push(Unseen { pid: id.pid, comm, failure });
@@ -181,6 +195,12 @@ impl Reader {
         }
         Ok(round)
     }
+}
+
+/// Whether each process was asked for by its number; of others found, those that are no Go programs
+/// were not meant.
+fn is_named(selection: &Selection) -> bool {
+    matches!(selection, Selection::Pids(_))
 }
 
 /// Whether a process runs a Go program, or one that can't be told from it.
@@ -324,7 +344,7 @@ mod tests {
             comm: "old".into(),
             failure: Failure::new(Exit::Unsupported, "process 7: too old"),
         };
-        Round { time, snapshots: vec![made()], unseen: vec![unseen] }
+        Round { time, meant: 2, snapshots: vec![made()], unseen: vec![unseen] }
     }
 
     #[test]
