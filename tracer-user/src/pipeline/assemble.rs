@@ -1,20 +1,21 @@
 //! Raw stacks to a profile: names addresses, applies the rules of Go stacks, merges, estimates.
 //!
-//! In: what the kernel kept, and the targets it speaks of. Out: a [`Profile`] with everything in it
+//! In: the targets and what was counted for them. Out: a [`Profile`] with everything in it
 //! that was recorded, unfolded. Addresses are named once per binary, however many processes ran it.
 
 use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
-    estimates::{Drained, Estimates},
+    estimates::Estimates,
     naming::{self, Namer, Natives},
-    targets::{Image, Tapped, Targets},
+    targets::{Counts, StackId, Tapped, Targets},
 };
 use crate::{
-    address::{RuntimeAddr, VAddr},
-    probe::{RawStack, Text},
+    address::{LoadBias, RuntimeAddr, VAddr},
+    probe::Text,
     profile::{
-        BinaryId, FrameKind, Label, LabelValue, LocationId, Meta, Name, ProcessId, Profile, Sample,
+        BinaryId, FrameKind, Label, LabelValue, LocationId, Meta, Name, Process, ProcessId,
+        Profile, Sample,
     },
 };
 
@@ -22,48 +23,48 @@ use crate::{
 const UNSEEN: &str = "[no span used up: who allocated it was not seen]";
 
 /// Makes the profile. `by_type` says that a raw stack's class is a type.
-pub fn assemble(drained: &Drained, targets: &Targets, meta: Meta, by_type: bool) -> Profile {
+pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
     let mut profile = Profile::new(meta);
     add_processes(&mut profile, targets);
-    let estimates = Estimates::new(profile.meta.source, drained, targets);
-    let raw = &drained.stacks[..];
+    let estimates = Estimates::new(profile.meta.source, targets);
+    let raw: Vec<(&StackId, &Counts)> = targets.held.stacks.iter().collect();
     let mut namers: Vec<Namer> = (targets.binaries.iter().enumerate())
         .map(|(i, tapped)| Namer::new(tapped.go.clone(), BinaryId(i as u32)))
         .collect();
-    let calls = calls(raw, targets, &namers);
-    for (namer, stacks) in namers.iter_mut().zip(addresses_by_binary(raw, targets, &calls)) {
+    let calls = calls(&raw, targets, &namers);
+    for (namer, stacks) in namers.iter_mut().zip(addresses_by_binary(&raw, targets, &calls)) {
         namer.name_all(&stacks);
     }
     let mut natives = Natives::default();
     let mut broken = 0;
-    for (raw, calls) in raw.iter().zip(&calls) {
-        let Some(image) = targets.image(raw.key.image) else { continue };
-        let Some(worth) = estimates.worth(raw) else { continue };
-        let (tapped, namer) = (&targets.binaries[image.binary], &mut namers[image.binary]);
+    for ((id, counts), calls) in raw.iter().zip(&calls) {
+        let Some(entry) = targets.entries.get(id.entry) else { continue };
+        let Some(worth) = estimates.worth(id, counts) else { continue };
+        let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
-        let site = tapped.sites.get(raw.key.site as usize);
+        let site = tapped.sites.get(id.site as usize);
         let mut stack: Vec<LocationId> =
             site.and_then(|s| namer.place(&mut profile, s.site.vaddr)).into_iter().collect();
         let mut callee = 0;
         for call in calls {
-            let go = image.bias.to_vaddr(*call);
+            let go = VAddr(call.0);
             let location = if namer.holds(go) {
                 namer.location(&mut profile, go, &mut callee)
             } else {
                 callee = 0;
-                natives.location(&mut profile, image.library(*call), *call)
+                natives.location(&mut profile, tapped.libraries.at(*call), *call)
             };
             stack.extend(location);
         }
-        if raw.flags & STACK_TRUNCATED != 0 {
+        if id.flags & STACK_TRUNCATED != 0 {
             stack.push(profile.truncated());
         }
-        broken += if raw.flags & STACK_BROKEN != 0 { raw.hits } else { 0 };
-        let go_type = by_type.then(|| type_name(&mut profile, tapped, image, raw.key.class));
-        let labels = drained.labels.get(&(raw.key.image, raw.labels));
+        broken += if id.flags & STACK_BROKEN != 0 { counts.hits } else { 0 };
+        let go_type = by_type.then(|| type_name(&mut profile, tapped, id.class));
+        let labels = targets.held.labels.get(&(id.entry, id.labels));
         let labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
         profile.samples.push(Sample {
-            process: ProcessId(raw.key.image - 1),
+            process: ProcessId(id.entry),
             stack,
             values: worth.values,
             error: worth.error,
@@ -72,9 +73,9 @@ pub fn assemble(drained: &Drained, targets: &Targets, meta: Meta, by_type: bool)
             ages: worth.ages,
         });
     }
-    for (image, values) in estimates.unseen() {
+    for (entry, values) in estimates.unseen() {
         let stack = vec![profile.made_up(UNSEEN, FrameKind::Marker)];
-        let (process, error) = (ProcessId(image - 1), vec![0.0; values.len()]);
+        let (process, error) = (ProcessId(entry), vec![0.0; values.len()]);
         profile.samples.push(Sample {
             process,
             stack,
@@ -97,21 +98,29 @@ pub fn assemble(drained: &Drained, targets: &Targets, meta: Meta, by_type: bool)
 fn add_processes(profile: &mut Profile, targets: &Targets) {
     let binaries = targets.binaries.iter().map(|tapped| naming::binary(&tapped.go, &tapped.path));
     profile.binaries.extend(binaries);
-    for image in &targets.images {
-        let binary = BinaryId(image.binary as u32);
-        let go = &targets.binaries[image.binary].go;
-        profile.processes.push(naming::process(&image.process, go, binary));
+    for entry in targets.entries.iter() {
+        let binary = BinaryId(entry.binary as u32);
+        let go = &targets.binaries[entry.binary].go;
+        let processes = entry.processes;
+        profile
+            .processes
+            .push(Process { processes, ..naming::process(&entry.process, go, binary) });
     }
 }
 
 /// Addresses of calls of each stack, after the rules of Go stacks.
-fn calls(raw: &[RawStack], targets: &Targets, namers: &[Namer]) -> Vec<Vec<RuntimeAddr>> {
+fn calls(
+    raw: &[(&StackId, &Counts)],
+    targets: &Targets,
+    namers: &[Namer],
+) -> Vec<Vec<RuntimeAddr>> {
     raw.iter()
-        .map(|raw| {
-            let Some(image) = targets.image(raw.key.image) else { return Vec::new() };
-            let namer = &namers[image.binary];
-            namer.rules.calls(&raw.pcs, image.bias, |call| {
-                namer.holds(image.bias.to_vaddr(call)) || image.library(call).is_some()
+        .map(|(id, _)| {
+            let Some(entry) = targets.entries.get(id.entry) else { return Vec::new() };
+            let (namer, tapped) = (&namers[entry.binary], &targets.binaries[entry.binary]);
+            // Stacks are kept by the binary's own addresses.
+            namer.rules.calls(&id.pcs, LoadBias(0), |call| {
+                namer.holds(VAddr(call.0)) || tapped.libraries.at(call).is_some()
             })
         })
         .collect()
@@ -119,14 +128,14 @@ fn calls(raw: &[RawStack], targets: &Targets, namers: &[Namer]) -> Vec<Vec<Runti
 
 /// Link-time addresses of Go code, for each binary.
 fn addresses_by_binary(
-    raw: &[RawStack],
+    raw: &[(&StackId, &Counts)],
     targets: &Targets,
     calls: &[Vec<RuntimeAddr>],
 ) -> Vec<Vec<VAddr>> {
     let mut addresses = vec![Vec::new(); targets.binaries.len()];
-    for (raw, calls) in raw.iter().zip(calls) {
-        if let Some(image) = targets.image(raw.key.image) {
-            addresses[image.binary].extend(calls.iter().map(|call| image.bias.to_vaddr(*call)));
+    for ((id, _), calls) in raw.iter().zip(calls) {
+        if let Some(entry) = targets.entries.get(id.entry) {
+            addresses[entry.binary].extend(calls.iter().map(|call| VAddr(call.0)));
         }
     }
     for list in &mut addresses {
@@ -151,13 +160,12 @@ fn label_all(profile: &mut Profile, texts: &[[Text; 2]]) -> Vec<Label> {
 }
 
 /// What was allocated, from the type word at the site.
-fn type_name(profile: &mut Profile, tapped: &Tapped, image: &Image, word: u64) -> Name {
+fn type_name(profile: &mut Profile, tapped: &Tapped, word: u64) -> Name {
     let text = match word {
         // runtime/string.go, runtime/slice.go: rawstring, rawbyteslice and the like pass no type.
         0 => "[no type: string or byte buffer]".to_string(),
         word => {
-            let at = image.bias.to_vaddr(RuntimeAddr(word));
-            let named = tapped.types.as_ref().and_then(|types| types.get(at));
+            let named = tapped.types.as_ref().and_then(|types| types.get(VAddr(word)));
             named.map_or_else(
                 || "[unknown type: made at run time, or damaged]".to_string(),
                 |named| named.name.to_string(),

@@ -5,9 +5,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::targets::Library;
+use super::targets::{Library, file_offset, nowhere};
 use crate::{
-    address::{FileOffset, RuntimeAddr, VAddr},
+    address::{RuntimeAddr, VAddr},
     gobin::GoBinary,
     host,
     profile::{Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile},
@@ -38,6 +38,7 @@ pub fn process(process: &host::Process, go: &GoBinary, binary: BinaryId) -> Proc
         comm: process.comm.to_string_lossy().into_owned(),
         container,
         binary,
+        processes: 1,
         go_version: go.facts().version_text.clone(),
     }
 }
@@ -173,7 +174,7 @@ impl Natives {
     ) -> Option<LocationId> {
         let Some(library) = library else {
             let frame = unknown_frame(profile, Unknown::NotInFile);
-            return add_location(profile, None, VAddr(call.0), vec![frame]);
+            return add_location(profile, None, VAddr(nowhere(call).0), vec![frame]);
         };
         let mapping = &library.mapping;
         let (binary, native) =
@@ -193,7 +194,7 @@ impl Natives {
                 });
                 (BinaryId(profile.binaries.len() as u32 - 1), native)
             });
-        let offset = FileOffset(call.0 - mapping.start.0 + mapping.offset.0);
+        let offset = file_offset(mapping, call);
         let at = native.as_ref().ok().and_then(|n| n.vaddr(offset)).unwrap_or(VAddr(offset.0));
         if let Some(location) = self.locations.get(&(*binary, at)) {
             return *location;

@@ -5,7 +5,6 @@
 //! else happens.
 
 use std::{
-    collections::HashMap,
     io::{self, IsTerminal as _, Write as _},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,9 +18,7 @@ use tracer_common::Counter;
 
 use super::{
     assemble::assemble,
-    counted,
-    estimates::Drained,
-    mode,
+    counted, mode,
     opened::{Opener, nobody},
     outputs, sampler,
     targets::{Targets, Wanted, failure},
@@ -38,6 +35,10 @@ use crate::{
     },
     runtime::sampler::Sampler,
 };
+
+/// Counters of losses outside of the kernel.
+const LOST_ENDED: &str = "lost_ended_full";
+const LOST_STRAYS: &str = "lost_strays";
 
 /// How often the progress line is written anew.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -104,6 +105,8 @@ impl Recording {
             types: config.by == By::Type,
             labels: config.labels,
             whole_files: matches!(config.selection, Selection::All | Selection::Exe(_)),
+            max_processes: kernel.options().max_processes as usize,
+            max_ended_stacks: 65_536,
         };
         Self {
             source,
@@ -190,6 +193,7 @@ impl Recording {
         let longest = Duration::from_secs(100 * 365 * 86_400);
         let end = self.began + config.duration.unwrap_or(longest).min(longest);
         loop {
+            let due = self.targets.images.due();
             tokio::select! {
                 () = sleep_until(end.into()) => break,
                 _ = interrupt.recv() => break,
@@ -201,6 +205,9 @@ impl Recording {
                     if self.targets.live() == 0 {
                         break;
                     }
+                }
+                () = sleep_until(due.unwrap_or(end).into()), if due.is_some() => {
+                    self.targets.collect(&mut self.kernel)?;
                 }
                 _ = ticks.tick(), if progress => self.progress(),
                 _ = pump(log.as_mut()), if log.is_some() => {}
@@ -230,9 +237,9 @@ impl Recording {
     /// A traced process has exec'd or ended.
     fn notice(&mut self, notice: Notice, config: &Config) {
         match notice {
-            Notice::Exit { image, .. } => self.targets.ended(image),
+            Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
             Notice::Exec { pid, image } => {
-                self.targets.ended(image);
+                self.targets.ended(&mut self.kernel, image);
                 // It may run the same program again, another Go program, or something else.
                 let selector = Selector::new(&config.selection);
                 if !host::process(pid).is_ok_and(|process| selector.wants(&process)) {
@@ -265,15 +272,7 @@ impl Recording {
     fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
         // Only now is no program under way any more, and what is read below does not move.
         self.kernel.detach_all();
-        let ages = match self.source {
-            Source::Sample => self.kernel.ages().map_err(failure)?,
-            _ => HashMap::new(),
-        };
-        let labels = match config.labels {
-            true => self.kernel.labels().map_err(failure)?,
-            false => HashMap::new(),
-        };
-        let drained = Drained { stacks: self.kernel.stacks().map_err(failure)?, ages, labels };
+        self.targets.collect_all(&self.kernel)?;
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
         if self.source == Source::Span {
@@ -284,6 +283,16 @@ impl Recording {
             );
         }
         self.notes.extend(self.targets.changed_rates());
+        let held = [
+            (
+                LOST_ENDED,
+                "events of ended processes for whose stacks there was no room",
+                self.targets.held.lost,
+            ),
+            (LOST_STRAYS, "events that came after their process's end", self.targets.held.strays),
+        ];
+        let held =
+            held.map(|(name, help, count)| CounterValue { name, help, is_loss: true, count });
         let mut value_types = vec![ALLOC_OBJECTS, ALLOC_SPACE];
         if self.source == Source::Sample {
             value_types.extend([INUSE_OBJECTS, INUSE_SPACE]);
@@ -308,11 +317,12 @@ impl Recording {
                     is_loss: counter.is_loss(),
                     count,
                 })
+                .chain(held.into_iter().filter(|counter| counter.count > 0))
                 .collect(),
             notes: self.notes,
         };
         let by_type = config.by == By::Type;
-        let mut profile = assemble(&drained, &self.targets, meta, by_type);
+        let mut profile = assemble(&self.targets, meta, by_type);
         if !config.runtime_frames {
             fold::fold_runtime(&mut profile);
         }

@@ -96,13 +96,11 @@ impl Kernel {
             let (stack, freed) = entry.map_err(|source| Error::Map { map: "FREED", source })?;
             ages.entry(stack).or_default().freed = freed.by_age;
         }
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Error::Ring(err.into()))?;
-        let now = Duration::from(now).as_nanos() as u64;
+        let clock = Clock::now()?;
         let objects: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, "OBJECTS")?;
         for entry in objects.iter() {
             let (_, object) = entry.map_err(|source| Error::Map { map: "OBJECTS", source })?;
-            let class = age_class(now.saturating_sub(object.born));
-            ages.entry(object.stack).or_default().live[class] += 1;
+            ages.entry(object.stack).or_default().live[clock.class(&object)] += 1;
         }
         Ok(ages)
     }
@@ -203,7 +201,22 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     }
 }
 
-fn texts(labels: &Labels) -> Vec<[Text; 2]> {
+/// The time that objects' ages are told by.
+pub(super) struct Clock(u64);
+
+impl Clock {
+    pub fn now() -> Result<Self, Error> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Error::Ring(err.into()))?;
+        Ok(Self(Duration::from(now).as_nanos() as u64))
+    }
+
+    /// The class of an object's age.
+    pub fn class(&self, object: &ObjectValue) -> usize {
+        age_class(self.0.saturating_sub(object.born))
+    }
+}
+
+pub(super) fn texts(labels: &Labels) -> Vec<[Text; 2]> {
     let count = (labels.count as usize).min(MAX_LABELS);
     let pairs = labels.lengths.iter().zip(labels.texts.chunks_exact(2));
     let pair = |(lengths, texts): (&[u32; 2], &[[u64; LABEL_TEXT / 8]])| {
@@ -217,7 +230,7 @@ fn texts(labels: &Labels) -> Vec<[Text; 2]> {
     pairs.take(count).map(pair).collect()
 }
 
-fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
+pub(super) fn raw_stack(key: StackKey, value: &StackValue) -> RawStack {
     let depth = (value.depth as usize).min(MAX_DEPTH);
     RawStack {
         key,

@@ -31,6 +31,8 @@ pub enum Error {
     OtherSources { has: u32, needs: u32 },
     #[error("kernel map {map}: {source}")]
     Map { map: &'static str, source: aya::maps::MapError },
+    #[error("kernel map {map}: {source}")]
+    Batch { map: &'static str, source: super::syscall::Refused },
     #[error("kernel log: {0}")]
     Log(#[from] aya_log::Error),
     #[error("ring buffer: {0}")]

@@ -13,6 +13,7 @@ mod groups;
 mod load;
 mod multi;
 mod syscall;
+mod take;
 pub mod trap;
 
 pub use attach::{AttachSite, Attachment, Program, Scope};
@@ -20,6 +21,7 @@ pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;
 pub use groups::GroupId;
 pub use load::{Kernel, Options};
+pub use take::Taken;
 
 /// The kernel programs, as built by `cargo xtask build`.
 pub fn object() -> &'static [u8] {

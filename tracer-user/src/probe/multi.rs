@@ -81,7 +81,7 @@ fn raw(instruction: &bpf_insn) -> u64 {
 }
 
 /// A map's descriptor, for the kinds that heaptap has.
-fn data(map: &Map) -> Option<&MapData> {
+pub(super) fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
             Some(data)

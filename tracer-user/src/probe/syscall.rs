@@ -1,15 +1,18 @@
-//! bpf(2) and perf_event_open(2) without aya: for what aya can't do (links of many uprobes) and for
+//! bpf(2) and perf_event_open(2) without aya: for what aya can't do (links of many uprobes, copies of
+//! tables in batches) and for
 //! finding out what the kernel says (aya's errors do not tell which of several calls failed).
 //!
-//! In: integers, instructions, paths. Out: descriptors, or the call that was refused and why.
+//! In: integers, instructions, paths. Out: descriptors, entries of tables, or the call that was
+//! refused and why.
 
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::mem::{size_of, size_of_val};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use aya::Pod;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -33,6 +36,7 @@ impl Refused {
 // Numbers of include/uapi/linux/bpf.h.
 const CMD_MAP_CREATE: libc::c_long = 0;
 const CMD_PROG_LOAD: libc::c_long = 5;
+const CMD_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const CMD_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const CMD_LINK_CREATE: libc::c_long = 28;
 
@@ -117,6 +121,61 @@ struct LinkUprobeMulti {
     multi_flags: u32,
     pid: u32,
     pad: u32,
+}
+
+#[repr(C)]
+struct MapBatch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Where in a table the next batch begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor(Option<u32>);
+
+/// Copies the next entries of a hash table, at most `room`; says whether they are the last.
+pub fn lookup_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    room: usize,
+    keys: &mut Vec<K>,
+    values: &mut Vec<V>,
+) -> Result<bool, Refused> {
+    (*keys, *values) = (Vec::with_capacity(room), Vec::with_capacity(room));
+    let mut next = 0u32;
+    let mut attr = MapBatch {
+        from: cursor.0.as_ref().map_or(0, |from| from as *const u32 as u64),
+        next: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: room as u32,
+        map: map.as_raw_fd().unsigned_abs(),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: both buffers have room for `count` elements of the table's own sizes, which aya has
+    // compared with K and V; `from` and `next` are words that live until the call returns.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, CMD_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<MapBatch>())
+    };
+    let last = result < 0;
+    if last && Errno::last() != Errno::ENOENT {
+        return Err(Refused { call: "bpf(BPF_MAP_LOOKUP_BATCH)", errno: Errno::last() });
+    }
+    let count = (attr.count as usize).min(room);
+    // SAFETY: the kernel has written `count` elements of plain data.
+    unsafe {
+        keys.set_len(count);
+        values.set_len(count);
+    }
+    cursor.0 = Some(next);
+    Ok(last)
 }
 
 /// Creates a map.

@@ -52,6 +52,7 @@ impl Build {
             comm: comm.to_owned(),
             container: None,
             binary,
+            processes: 1,
             go_version: Some(go_version.to_owned()).filter(|v| !v.is_empty()),
         });
         ProcessId(self.profile.processes.len() as u32 - 1)

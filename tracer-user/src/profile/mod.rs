@@ -162,6 +162,9 @@ pub struct Process {
     pub container: Option<String>,
     /// The binary it runs.
     pub binary: BinaryId,
+    /// How many it stands for: more than 1 for ended ones that are not told apart, of which `pid` is
+    /// the first.
+    pub processes: u64,
     /// `go1.26.6`, or nothing when the binary does not tell.
     pub go_version: Option<String>,
 }

@@ -1,0 +1,165 @@
+//! Binaries that are traced: their sites, planned once, and what names their addresses.
+//!
+//! In: opened executables. Out: a [`Tapped`] for each file, however many processes run it.
+
+use std::{fs::File, sync::Arc};
+
+use tracer_common::{
+    Cookie, ProcEntry,
+    record::{LABELS_LIST, LABELS_MAP, PROC_LIVE},
+};
+
+use super::{Wanted, groups::Group, libraries::Libraries};
+use crate::{
+    address::{LoadBias, VAddr},
+    exit::{Exit, Failure},
+    gobin::{GoBinary, sites, sites::Site, types::Types},
+    host,
+    pipeline::opened::Opener,
+    probe::{AttachSite, Program},
+    profile::Source,
+    runtime,
+};
+
+/// A binary whose sites are known.
+pub struct Tapped {
+    pub go: Arc<GoBinary>,
+    /// As the first process that ran it saw it.
+    pub path: String,
+    /// In the order of [`Cookie::site`].
+    pub sites: Vec<PlannedSite>,
+    /// Why what is recorded of it can't be called complete.
+    pub incomplete: Option<String>,
+    /// Type data, when types will be named.
+    pub types: Option<Types>,
+    /// Where its C code can lie.
+    pub libraries: Libraries,
+    pub(super) file: File,
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    /// Where the runtime's records are, for sources that read them.
+    pub(super) records: Option<Arc<runtime::Program>>,
+    /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
+    mallocgc: Option<(VAddr, VAddr)>,
+    pub(super) groups: Vec<Group>,
+}
+
+/// A site and what is to be attached there.
+pub struct PlannedSite {
+    pub site: Site,
+    pub program: Program,
+    min_size: u16,
+}
+
+impl Tapped {
+    /// Plans the sites of what a process runs.
+    ///
+    /// # Errors
+    /// It is no Go program, or none that the source can see.
+    pub(super) fn resolve(
+        exe: &host::ExeFile,
+        opener: &mut Opener,
+        source: Source,
+        wanted: Wanted,
+    ) -> Result<Self, Failure> {
+        let path = exe.path.to_string_lossy().into_owned();
+        let unsupported = |why: String| Failure::new(Exit::Unsupported, format!("{path}: {why}"));
+        let go = opener.go(exe)?;
+        if go.facts().loads_plugins {
+            return Err(unsupported(
+                "it can load plugins, whose code heaptap can't see; that is not supported".into(),
+            ));
+        }
+        let site_error = |err: sites::SiteError| unsupported(err.to_string());
+        let needs_records = |f: Failure| Failure::new(f.exit, format!("{f}; use --mode exact"));
+        let plan = |site, program| PlannedSite { site, program, min_size: 0 };
+        let (planned, incomplete, records, mallocgc) = match source {
+            Source::Exact => {
+                let found = sites::alloc_sites(&go).map_err(site_error)?;
+                let sites = found.sites.into_iter().map(|alloc| PlannedSite {
+                    site: alloc.site,
+                    program: Program::Alloc,
+                    min_size: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
+                });
+                (sites.collect(), found.incomplete, None, found.mallocgc)
+            }
+            Source::Span => {
+                let records = opener.program(exe).map_err(needs_records)?;
+                let found = sites::span_sites(&go).map_err(site_error)?;
+                let sites = vec![
+                    plan(found.refill, Program::SpanRefill),
+                    plan(found.release, Program::SpanRelease),
+                    plan(found.large, Program::SpanLarge),
+                ];
+                (sites, None, Some(records), None)
+            }
+            Source::Sample => {
+                let records = opener.program(exe).map_err(needs_records)?;
+                let found = sites::sample_sites(&go).map_err(site_error)?;
+                let sites = vec![
+                    plan(found.alloc, Program::SampleAlloc),
+                    plan(found.free, Program::SampleFree),
+                ];
+                (sites, None, Some(records), None)
+            }
+            Source::Records => return Err(unsupported("records are read, not recorded".into())),
+        };
+        let records = match records {
+            None if wanted.labels => Some(opener.program(exe)?),
+            records => records,
+        };
+        let types = if wanted.types {
+            Some(Types::load(&go).map_err(|err| unsupported(err.to_string()))?)
+        } else {
+            None
+        };
+        let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
+        Ok(Self {
+            go,
+            path,
+            sites: planned,
+            incomplete,
+            types,
+            libraries: Libraries::default(),
+            file,
+            dev: exe.dev,
+            ino: exe.ino,
+            records,
+            mallocgc,
+            groups: Vec::new(),
+        })
+    }
+
+    /// What the kernel programs must know of an image of it; `number` is this binary's.
+    pub(super) fn entry(&self, image: u32, number: u32, bias: LoadBias) -> ProcEntry {
+        let layout = self.records.as_ref().map(|records| records.layout);
+        ProcEntry {
+            image,
+            binary: number,
+            state: PROC_LIVE,
+            mcache_alloc: layout.map_or(0, |l| l.mcache.alloc),
+            span_alloc_count: layout.map_or(0, |l| l.mspan.alloc_count),
+            span_alloc_count_before: layout.map_or(0, |l| l.mspan.alloc_count_before_cache),
+            span_elemsize: layout.map_or(0, |l| l.mspan.elemsize),
+            special_kind: layout.map_or(0, |l| l.special.kind),
+            special_is_profile: layout.map_or(0, |l| l.special.kind_profile),
+            g_labels: layout.map_or(0, |l| l.g.labels),
+            labels_are: layout.map_or(0, |l| if l.minor < 24 { LABELS_MAP } else { LABELS_LIST }),
+            _pad: 0,
+            mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
+            mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
+        }
+    }
+
+    /// What is attached at its sites, with the program; neighbours have the same program.
+    pub(super) fn attach_sites(&self, number: u32) -> Vec<(Program, AttachSite<'_>)> {
+        (0..)
+            .zip(&self.sites)
+            .map(|(index, planned)| {
+                let cookie = Cookie { binary: number, site: index, min_size: planned.min_size };
+                let (offset, expected) = (planned.site.offset, &planned.site.bytes[..]);
+                (planned.program, AttachSite { offset, expected, cookie })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,228 @@
+//! Who is traced: inspects processes, resolves their binaries, attaches, follows execs and exits.
+//!
+//! In: pids. Out: images (one exec of one process each) that the kernel programs count for, and
+//! everything that is needed to name their addresses after they are gone. Between looking at a
+//! process and selecting it anything may happen; so it is looked at again afterwards.
+
+mod binaries;
+mod entries;
+mod groups;
+mod held;
+mod images;
+mod libraries;
+
+use std::sync::Arc;
+
+use crate::{
+    address::LoadBias,
+    exit::{self, Exit, Failure},
+    host,
+    probe::{self, Kernel, Program},
+    profile::{Period, SPACE, Source},
+    runtime::{Live, ProcessMemory},
+};
+
+use super::opened::{Opener, live, load_bias, not_readable};
+pub use binaries::Tapped;
+pub use entries::{Entries, Entry};
+pub use held::{Counts, Held, StackId};
+pub use images::{Image, Images};
+pub use libraries::{Library, file_offset, nowhere};
+
+/// Everything that is or was traced.
+pub struct Targets {
+    opener: Opener,
+    source: Source,
+    wanted: Wanted,
+    pub binaries: Vec<Tapped>,
+    pub images: Images,
+    /// Who appears in the profile.
+    pub entries: Entries,
+    /// What was counted, once it is out of the kernel's tables.
+    pub held: Held,
+    /// How many groups there were.
+    groups: u32,
+}
+
+/// What else is wanted of a recording.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Types will be named.
+    pub types: bool,
+    /// Stacks are told apart by profiler labels.
+    pub labels: bool,
+    /// Attach to the file for everybody, because every process of it is selected.
+    pub whole_files: bool,
+    /// Ended processes that have an entry of their own.
+    pub max_processes: usize,
+    /// Stacks of ended processes that are kept.
+    pub max_ended_stacks: usize,
+}
+
+/// A process that execs faster than it can be looked at is given up after this many looks.
+const LOOKS: u32 = 5;
+
+impl Targets {
+    /// Nobody yet.
+    pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
+        Self {
+            opener,
+            source,
+            wanted,
+            binaries: Vec::new(),
+            images: Images::default(),
+            entries: Entries::new(wanted.max_processes),
+            held: Held::new(wanted.max_ended_stacks),
+            groups: 0,
+        }
+    }
+
+    /// How many processes are being counted.
+    pub fn live(&self) -> usize {
+        self.images.live()
+    }
+
+    /// How far apart samples are, where the runtime's sampler makes them and all processes agree.
+    pub fn period(&self) -> Option<Period> {
+        let mut rates = self.entries.iter().map(|entry| entry.sampler_rate);
+        let length = rates.next().filter(|rate| *rate > 0)?;
+        rates.all(|rate| rate == length).then_some(Period { of: SPACE, length })
+    }
+
+    /// Processes whose sampler had another rate at the end than at the start, in sentences.
+    pub fn changed_rates(&self) -> Vec<String> {
+        let changed = |entry: &Entry| {
+            let (pid, before, now) = (entry.process.id.pid, entry.sampler_rate, entry.other_rate?);
+            Some(format!(
+                "process {pid} set its sampler from {before} to {now} while it was recorded; its \
+                 values are those of {before} throughout"
+            ))
+        };
+        self.entries.iter().filter_map(changed).collect()
+    }
+
+    /// The program of the site that a stack was seen at.
+    pub fn program(&self, stack: &StackId) -> Option<Program> {
+        let tapped = &self.binaries[self.entries.get(stack.entry)?.binary];
+        Some(tapped.sites.get(stack.site as usize)?.program)
+    }
+
+    /// Starts counting a process.
+    pub fn add(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), Failure> {
+        for _ in 0..LOOKS {
+            let process = host::process(pid).map_err(not_readable)?;
+            let exe = host::open_exe(pid).map_err(not_readable)?;
+            let binary = self.binary(&exe)?;
+            let bias = load_bias(&exe, &self.binaries[binary].go)?;
+            let group = self.join(kernel, binary, pid).map_err(|failure| {
+                // The kernel's word for a process that is gone says nothing to anybody.
+                host::process(pid).map_err(not_readable).err().unwrap_or(failure)
+            })?;
+            match self.select(kernel, process, &exe, binary, bias, group) {
+                Ok(true) => return Ok(()),
+                Ok(false) => self.leave(kernel, binary, group),
+                Err(failure) => {
+                    self.leave(kernel, binary, group);
+                    return Err(failure);
+                }
+            }
+        }
+        Err(Failure::new(
+            Exit::Target,
+            format!("process {pid} starts one program after the other; record it by --exe instead"),
+        ))
+    }
+
+    /// Counts a process that was looked at; says whether it still is what was looked at.
+    fn select(
+        &mut self,
+        kernel: &mut Kernel,
+        process: host::Process,
+        exe: &host::ExeFile,
+        binary: usize,
+        bias: LoadBias,
+        group: probe::GroupId,
+    ) -> Result<bool, Failure> {
+        let pid = process.id.pid;
+        let records = self.records(exe, binary, bias)?;
+        let sampler_rate = match self.source {
+            Source::Sample => rate_that_is_on(pid, records.as_ref())?,
+            _ => 0,
+        };
+        let number = self.images.number();
+        let tapped = &mut self.binaries[binary];
+        kernel.select(pid, &tapped.entry(number, binary as u32 + 1, bias)).map_err(failure)?;
+        // From here on an exec is seen by the kernel program; was there one before? One of the
+        // same file moves a position-independent program, and changes nothing for others.
+        let still = exe.process == process.id && exe.still_runs();
+        if !still || !load_bias(exe, &tapped.go).is_ok_and(|now| now == bias) {
+            kernel.deselect(pid).map_err(failure)?;
+            return Ok(false);
+        }
+        let at_start = if self.source == Source::Span { images::in_caches(&records) } else { None };
+        // While the process is there to ask.
+        let libraries = if tapped.go.facts().cgo {
+            tapped.libraries.places(pid, host::mappings(pid).unwrap_or_default())
+        } else {
+            Vec::new()
+        };
+        let places = libraries::Places::new(bias, tapped.go.text_range(), libraries);
+        let image = Image { process, binary, group, places, records, at_start, sampler_rate };
+        self.images.insert(number, image);
+        Ok(true)
+    }
+
+    /// The memory of a process, for sources that read the runtime's records.
+    fn records(
+        &self,
+        exe: &host::ExeFile,
+        binary: usize,
+        bias: LoadBias,
+    ) -> Result<Option<Live<ProcessMemory>>, Failure> {
+        let Some(program) = &self.binaries[binary].records else { return Ok(None) };
+        live(exe, Arc::clone(program), bias).map(Some)
+    }
+
+    /// Which binary a process runs: index in [`Targets::binaries`], resolved if it is new.
+    fn binary(&mut self, exe: &host::ExeFile) -> Result<usize, Failure> {
+        // A file that is held open keeps its inode number to itself.
+        let same = |tapped: &Tapped| (tapped.dev, tapped.ino) == (exe.dev, exe.ino);
+        if let Some(binary) = self.binaries.iter().position(same) {
+            return Ok(binary);
+        }
+        let pid = exe.process.pid;
+        let named =
+            |failure: Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
+        let tapped =
+            Tapped::resolve(exe, &mut self.opener, self.source, self.wanted).map_err(named)?;
+        self.binaries.push(tapped);
+        Ok(self.binaries.len() - 1)
+    }
+}
+
+/// The rate of a process's sampler.
+///
+/// # Errors
+/// It is off: there is nothing to see.
+fn rate_that_is_on(pid: u32, records: Option<&Live<ProcessMemory>>) -> Result<u64, Failure> {
+    let Some(live) = records else { return Ok(0) };
+    let rate = live
+        .sampler_rate()
+        .map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
+    if rate == 0 {
+        return Err(Failure::new(
+            Exit::Unsupported,
+            format!(
+                "process {pid}: its runtime's sampler is off, as in every program that never reads \
+                 a heap profile; --enable-sampler turns it on, --mode span needs none"
+            ),
+        ));
+    }
+    Ok(rate)
+}
+
+/// The kernel's refusals as the user sees them.
+pub fn failure(err: probe::Error) -> Failure {
+    let exit = if err.is_permission() { Exit::Permission } else { Exit::Unsupported };
+    Failure::new(exit, exit::one_line(&err))
+}

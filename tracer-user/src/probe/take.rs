@@ -1,0 +1,132 @@
+//! Takes what was counted for images that have ended out of the kernel's tables, while others count on.
+//!
+//! In: images whose last event is long over. Out: their stacks, ages and labels; their entries are
+//! free again. The kernel copies a table in batches of whole buckets, so that entries that come and
+//! go meanwhile do not disturb the rest.
+
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use aya::{
+    Pod,
+    maps::{HashMap as KernelMap, MapData, MapError},
+};
+use nix::errno::Errno;
+use tracer_common::{
+    StackKey, StackValue,
+    record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue},
+};
+
+use super::{
+    Ages, Error, Kernel, LabelTexts, RawStack,
+    drain::{Clock, raw_stack, texts},
+    load::map,
+    multi::data,
+    syscall::{Cursor, lookup_batch},
+};
+
+/// What was counted for some images.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub stacks: Vec<RawStack>,
+    /// What became of sampled objects (mode sample).
+    pub ages: HashMap<StackKey, Ages>,
+    /// Profiler labels, where they are wanted.
+    pub labels: LabelTexts,
+}
+
+/// Entries copied at once; a table of stacks has a KiB each.
+const BATCH: u32 = 512;
+
+impl Kernel {
+    /// What was counted for these images, which must have ended so long ago that no program is under
+    /// way for them; it is removed.
+    pub fn take(&mut self, images: &HashSet<u32>) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        let stacks: Vec<(StackKey, StackValue)> =
+            self.take_from("STACKS", |key: &StackKey| images.contains(&key.image))?;
+        taken.stacks = stacks.iter().map(|(key, value)| raw_stack(*key, value)).collect();
+        if self.options().max_objects > 0 {
+            let clock = Clock::now()?;
+            let freed = self.take_from("FREED", |key: &StackKey| images.contains(&key.image))?;
+            let objects =
+                self.take_from("OBJECTS", |key: &ObjectKey| images.contains(&key.image))?;
+            for (stack, freed) in freed {
+                let freed: FreedValue = freed;
+                taken.ages.entry(stack).or_default().freed = freed.by_age;
+            }
+            for (_, object) in objects {
+                let object: ObjectValue = object;
+                taken.ages.entry(object.stack).or_default().live[clock.class(&object)] += 1;
+            }
+        }
+        if self.options().by_labels {
+            let labels = self.take_from("LABELS", |key: &LabelsKey| images.contains(&key.image))?;
+            let text = |(key, labels): (LabelsKey, Labels)| ((key.image, key.hash), texts(&labels));
+            taken.labels = labels.into_iter().map(text).collect();
+        }
+        Ok(taken)
+    }
+
+    /// Everything that was counted. Exact once [`Kernel::detach_all`] has returned.
+    pub fn everything(&self) -> Result<Taken, Error> {
+        let ages = if self.options().max_objects > 0 { self.ages()? } else { HashMap::new() };
+        let labels = if self.options().by_labels { self.labels()? } else { HashMap::new() };
+        Ok(Taken { stacks: self.stacks()?, ages, labels })
+    }
+
+    /// Removes the entries of a table that are wanted, and returns them.
+    fn take_from<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+        wanted: impl Fn(&K) -> bool,
+    ) -> Result<Vec<(K, V)>, Error> {
+        // This also compares the sizes of K and V with the table's.
+        let _: KernelMap<&MapData, K, V> = map(&self.ebpf, name)?;
+        let table = self.ebpf.map(name).and_then(data).ok_or(Error::Missing(name))?;
+        let mut taken = Vec::new();
+        for_each(table.fd().as_fd(), name, |key: &K, value: &V| {
+            if wanted(key) {
+                taken.push((*key, *value));
+            }
+        })?;
+        let failed = |source| Error::Map { map: name, source };
+        let table = self.ebpf.map_mut(name).ok_or(Error::Missing(name))?;
+        let mut table: KernelMap<&mut MapData, K, V> = table.try_into().map_err(failed)?;
+        for (key, _) in &taken {
+            match table.remove(key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(MapError::SyscallError(err))
+                    if err.io_error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// Looks at every entry of a table; what comes while it looks may be left out.
+fn for_each<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    mut each: impl FnMut(&K, &V),
+) -> Result<(), Error> {
+    let mut room = BATCH as usize;
+    let mut cursor = Cursor::default();
+    loop {
+        let (mut keys, mut values) = (Vec::<K>::new(), Vec::<V>::new());
+        match lookup_batch(map, &mut cursor, room, &mut keys, &mut values) {
+            Ok(last) => {
+                keys.iter().zip(&values).for_each(|(key, value)| each(key, value));
+                if last {
+                    return Ok(());
+                }
+            }
+            // A bucket that is larger than the room.
+            Err(refused) if refused.errno == Errno::ENOSPC => room *= 2,
+            Err(refused) => return Err(Error::Batch { map: name, source: refused }),
+        }
+    }
+}
