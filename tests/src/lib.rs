@@ -7,7 +7,7 @@ pub mod catalog;
 pub mod check;
 pub mod fixture;
 pub mod heaptap;
-mod lines;
+pub mod lines;
 pub mod own_profile;
 pub mod patch;
 pub mod pprof;

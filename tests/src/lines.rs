@@ -43,6 +43,11 @@ impl Lines {
         }
     }
 
+    /// Drops what has arrived until now.
+    pub fn skip(&self) {
+        while self.arrived.try_recv().is_ok() {}
+    }
+
     /// All lines until the pipe is closed.
     pub fn rest(&self) -> Result<String> {
         let mut text = String::new();

@@ -53,7 +53,7 @@ impl Exit {
 }
 
 /// A failure with its exit code: one line that says what happened and what can be done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     pub exit: Exit,

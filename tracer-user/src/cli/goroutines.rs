@@ -1,8 +1,10 @@
 //! Flags of `heaptap goroutines`, and the configuration they make.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Show};
+use super::groups::{Again, Outputs, Show};
 use super::{Refusal, value};
 use crate::output::goroutines;
 
@@ -12,6 +14,8 @@ pub struct Config {
     pub pid: u32,
     /// What goroutines are grouped by.
     pub by: goroutines::By,
+    /// Read again after this long, until Ctrl-C; nothing: once.
+    pub watch: Option<Duration>,
     pub show: Show,
     /// The runtime's own goroutines too.
     pub system: bool,
@@ -46,6 +50,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: Outputs,
 
+    #[command(flatten)]
+    again: Again,
+
     /// Show the runtime's own goroutines too (.json has them always)
     #[arg(long, help_heading = "What to show")]
     system: bool,
@@ -72,6 +79,7 @@ impl Flags {
                 By::State => goroutines::By::State,
                 By::Stack => goroutines::By::Stack,
             },
+            watch: self.again.watch,
             show: self.outputs.lower()?,
             system: self.system,
             max_frames: size(self.max_frames),
@@ -100,6 +108,7 @@ mod tests {
         let expected = Config {
             pid: 7,
             by: goroutines::By::Creator,
+            watch: None,
             show: Show::default(),
             system: false,
             max_frames: limits.frames,
@@ -111,11 +120,12 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "--pid 9 --by state -o a.svg -o - --system --top 3 --max-frames 50 \
-                     --max-memory 64 -q --color never";
+                     --max-memory 64 --watch 2 -q --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         let expected = Config {
             pid: 9,
             by: goroutines::By::State,
+            watch: Some(Duration::from_secs(2)),
             show: Show {
                 outputs: vec!["a.svg".into(), "-".into()],
                 top: 3,

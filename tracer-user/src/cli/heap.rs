@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Processes, Show};
+use super::groups::{Again, Outputs, Processes, Show};
 use super::{Refusal, value};
 use crate::host::Selection;
 use crate::runtime::sampler::MAX_RATE;
@@ -19,6 +19,8 @@ pub struct Config {
     pub enable_sampler: Option<u64>,
     /// How long to let a sampler run that was turned on; nothing means until Ctrl-C.
     pub duration: Option<Duration>,
+    /// Read again after this long, until Ctrl-C; nothing: once.
+    pub watch: Option<Duration>,
     pub show: Show,
     /// Keep the runtime's own allocation functions at the inner end of stacks.
     pub runtime_frames: bool,
@@ -65,6 +67,9 @@ struct Shared {
 
     #[command(flatten)]
     outputs: Outputs,
+
+    #[command(flatten)]
+    again: Again,
 
     /// Give up on a program whose records need more memory than this (a stack takes about half a KiB)
     #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
@@ -139,6 +144,7 @@ impl Shared {
             selection: self.processes.lower("read")?,
             enable_sampler: None,
             duration: None,
+            watch: self.again.watch,
             show: self.outputs.lower()?,
             runtime_frames: false,
             max_memory: (self.max_memory as usize) << 20,
@@ -173,6 +179,7 @@ mod tests {
             selection: Selection::Pids(vec![7]),
             enable_sampler: None,
             duration: None,
+            watch: None,
             show: Show::default(),
             runtime_frames: false,
             max_memory: 512 << 20,
@@ -187,13 +194,14 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "heap -p 9 --pid 7 -p9 --type alloc_objects -o a.svg -o - --runtime-frames \
-                     --enable-sampler=4096 -d 1.5 --max-memory 2 --top 3 -q --color never";
+                     --enable-sampler=4096 -d 1.5 --max-memory 2 -w 0.5 --top 3 -q --color never";
         let words: Vec<_> = words.split_whitespace().collect();
         let expected = Config {
             profile: Profile::Heap(HeapType::AllocObjects),
             selection: Selection::Pids(vec![7, 9]),
             enable_sampler: Some(4096),
             duration: Some(Duration::from_millis(1500)),
+            watch: Some(Duration::from_millis(500)),
             show: Show {
                 outputs: vec!["a.svg".into(), "-".into()],
                 top: 3,

@@ -192,7 +192,7 @@ const GOROUTINES_EPILOGUE: &str = concat!(
 
 Examples:
   sudo heaptap goroutines -p 4242                  who made them, what they wait for, where
-  sudo heaptap goroutines -p 4242 --by state
+  sudo heaptap goroutines -p 4242 --by state --watch 1
   sudo heaptap goroutines -p 4242 -o stuck.svg     flame graph with the creators at the bottom
   sudo heaptap goroutines -p 4242 -o all.pb.gz     as the program's own goroutine profile
   sudo heaptap goroutines -p 4242 -o all.json      each goroutine
@@ -210,6 +210,8 @@ Examples:
   sudo heaptap heap -p 4242 -o heap.svg -o heap.pb.gz
   sudo heaptap heap -p 4242 --type alloc_space     allocated since the program began
   sudo heaptap heap --all -o host.svg              every Go program that has a heap profile
+  sudo heaptap heap -p 4242 --watch 2              the table anew every two seconds
+  sudo heaptap heap -p 4242 --watch 60 -o now.svg  a file that is replaced every minute
   sudo heaptap heap -p 4242 --enable-sampler -d 30
 
 ",

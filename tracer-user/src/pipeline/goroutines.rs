@@ -3,24 +3,29 @@
 //! In: the configuration. Out: files, or a table on standard output. Nothing is attached, and the
 //! program is not stopped: goroutines run on while they are read, and those that do have no stack.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::naming::{self, Namer, Natives};
-use super::opened::{LiveProcess, Opener};
-use super::outputs;
+use super::opened::LiveProcess;
+use super::outputs::{self, Rounds};
+use super::roster::Roster;
+use super::watch;
 use crate::address::{RuntimeAddr, VAddr};
 use crate::cli::goroutines::Config;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::gobin::GoBinary;
-use crate::host;
+use crate::host::{self, Selection};
 use crate::output::goroutines::{Goroutine, Goroutines, Options};
 use crate::output::{self, Format};
 use crate::profile::{
     BinaryId, CounterValue, FrameKind, GOROUTINE, LocationId, Meta, Name, Period, Profile, Source,
 };
 use crate::runtime::g;
-use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot};
+use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot, Stack};
 
 /// A goroutine's frames, where there are none to read.
 const RUNNING: &str = "[running: not readable from outside]";
@@ -29,13 +34,48 @@ const UNREADABLE: &str = "[stack not readable]";
 /// Outermost frame of a stack that ends where none should.
 const BROKEN: &str = "[stack not readable beyond]";
 
-/// Reads and writes.
+/// Reads and writes, once or again and again.
 ///
 /// # Errors
 /// What kept it from reading, or the first output that could not be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.show.outputs)?;
-    let process = Opener::default().open(config.pid)?;
+    let mut roster = Roster::new(&Selection::Pids(vec![config.pid]));
+    let mut outputs = Rounds::new(&config.show, config.watch.is_some())?;
+    let mut named: Option<Named> = None;
+    let mut first = true;
+    let mut round = || {
+        let looked = roster.look(|process| read(config, process))?;
+        let is_first = std::mem::take(&mut first);
+        let Some((process, found)) = looked.seen.first() else {
+            let failure = roster.nobody(&looked);
+            // It was there and has ended: what there was to see was shown.
+            let ended = !is_first && failure.exit == Exit::Target;
+            return if ended { Ok(ControlFlow::Break(())) } else { Err(failure) };
+        };
+        let named = match named.take().filter(|named| Rc::ptr_eq(&named.process, process)) {
+            Some(known) => named.insert(known),
+            None => named.insert(Named::new(process)),
+        };
+        named.update(found);
+        write(config, &named.goroutines, &mut outputs)
+    };
+    match config.watch {
+        Some(period) => watch::every(period, None, round),
+        None => round().map(|_| ()),
+    }
+}
+
+/// What one look told.
+struct Read {
+    snapshot: Snapshot,
+    reasons: Vec<String>,
+    started: SystemTime,
+    /// What the process's runtime counts time by; nothing when that is not known.
+    now: Option<u64>,
+    took: Duration,
+}
+
+fn read(config: &Config, process: &LiveProcess) -> Result<Read, Failure> {
     let pid = config.pid;
     let refused =
         |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
@@ -44,29 +84,33 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let (started, clock) = (SystemTime::now(), Instant::now());
     let now = nanotime();
     let snapshot = process.live.snapshot(limits).map_err(refused)?;
-    let read = clock.elapsed();
+    let took = clock.elapsed();
     let reasons = process.live.wait_reasons().map_err(refused)?;
     // `nanotime` of a process in a time namespace of its own is not ours.
     let now = now.filter(|_| host::same_clock(pid));
-    let named = Named::new(&process, started);
-    let mut goroutines = named.goroutines(&snapshot, &reasons, now);
-    goroutines.read = read;
+    Ok(Read { snapshot, reasons, started, now, took })
+}
+
+fn write(
+    config: &Config,
+    goroutines: &Goroutines,
+    outputs: &mut Rounds<'_>,
+) -> Result<ControlFlow<()>, Failure> {
     let table = Options {
         style: outputs::style(config.show.color),
         by: config.by,
         top: config.show.top,
         system: config.system,
     };
-    let flat = goroutines.profile(config.system, None);
-    let grouped = goroutines.profile(config.system, Some(config.by));
     let options = output::Options::default();
-    outputs::write_with(config.show.quiet, &output::summary(&flat), sinks, &|format, out| {
-        match format {
-            Format::Table => goroutines.write_table(&table, out),
-            Format::Json => goroutines.write_json(out),
-            Format::Pprof => output::render(&flat, format, &options, out),
-            Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
-        }
+    // A table needs neither.
+    let flat = LazyCell::new(|| goroutines.profile(config.system, None));
+    let grouped = LazyCell::new(|| goroutines.profile(config.system, Some(config.by)));
+    outputs.write_with(&|| output::summary(&flat), &|format, out| match format {
+        Format::Table => goroutines.write_table(&table, out),
+        Format::Json => goroutines.write_json(out),
+        Format::Pprof => output::render(&flat, format, &options, out),
+        Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
     })
 }
 
@@ -76,22 +120,27 @@ fn nanotime() -> Option<u64> {
     u64::try_from(Duration::from(now).as_nanos()).ok()
 }
 
-/// Goroutines getting names.
-struct Named<'a> {
-    process: &'a LiveProcess,
-    profile: Profile,
+/// Goroutines getting names, which are kept from one look to the next.
+struct Named {
+    process: Rc<LiveProcess>,
+    goroutines: Goroutines,
     namer: Namer,
     natives: Natives,
     places: HashMap<RuntimeAddr, Option<LocationId>>,
+    /// By how they end: stacks by their return addresses.
+    stacks: [HashMap<Box<[RuntimeAddr]>, Vec<LocationId>>; 3],
 }
 
-impl<'a> Named<'a> {
-    fn new(process: &'a LiveProcess, started: SystemTime) -> Self {
+/// Stacks whose names are kept beside twice as many as there are.
+const SPARE_STACKS: usize = 10_000;
+
+impl Named {
+    fn new(process: &Rc<LiveProcess>) -> Self {
         let go = &process.live.program.go;
         let meta = Meta {
             source: Source::Records,
             method: None,
-            started,
+            started: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
             value_types: vec![GOROUTINE],
             default_value: 0,
@@ -103,42 +152,58 @@ impl<'a> Named<'a> {
         profile.binaries.push(naming::binary(go, &process.path));
         profile.processes.push(naming::process(&process.process, go, BinaryId(0)));
         let namer = Namer::new(go.clone(), BinaryId(0));
-        Self { process, profile, namer, natives: Natives::default(), places: HashMap::new() }
+        let (all, stacks, read) = Default::default();
+        Self {
+            process: Rc::clone(process),
+            goroutines: Goroutines { profile, all, stacks, read },
+            namer,
+            natives: Natives::default(),
+            places: HashMap::new(),
+            stacks: Default::default(),
+        }
     }
 
-    fn goroutines(mut self, found: &Snapshot, reasons: &[String], now: Option<u64>) -> Goroutines {
-        let mut stacks = self.stacks(found);
+    /// Names what was found now.
+    fn update(&mut self, found: &Read) {
+        let Read { snapshot, reasons, started, now, took } = found;
+        if self.stacks.iter().map(HashMap::len).sum::<usize>()
+            > 2 * snapshot.stacks.len() + SPARE_STACKS
+        {
+            *self = Self::new(&self.process);
+        }
+        self.goroutines.read = *took;
+        self.goroutines.profile.meta.started = *started;
+        self.goroutines.stacks = self.stacks(snapshot);
+        self.goroutines.all = Vec::with_capacity(snapshot.goroutines.len());
         let mut missing: HashMap<NoStack, u32> = HashMap::new();
-        let labels: Vec<Vec<(Name, Name)>> = found
-            .labels
-            .iter()
+        let labels: Vec<Vec<(Name, Name)>> = (snapshot.labels.iter())
             .map(|set| {
-                let mut name = |text: &String| self.profile.names.intern(text);
+                let mut name = |text: &String| self.goroutines.profile.names.intern(text);
                 set.iter().map(|(key, value)| (name(key), name(value))).collect()
             })
             .collect();
-        let mut all = Vec::with_capacity(found.goroutines.len());
         let mut counts = Counts::default();
-        for g in &found.goroutines {
+        for g in &snapshot.goroutines {
             let state = state(g.status, g.wait_reason, reasons);
             let (stack, why) = match g.stack {
                 Ok(stack) => (stack, None),
                 Err(why) => {
                     let (frame, word) = reason(why);
+                    let Goroutines { profile, stacks, .. } = &mut self.goroutines;
                     let stack = *missing.entry(why).or_insert_with(|| {
-                        stacks.push(vec![self.profile.made_up(frame, FrameKind::Marker)]);
+                        stacks.push(vec![profile.made_up(frame, FrameKind::Marker)]);
                         stacks.len() as u32 - 1
                     });
                     (stack, Some(word))
                 }
             };
-            counts.add(g, found);
+            counts.add(g, snapshot);
             let waits = matches!(g.status, g::WAITING | g::SYSCALL | g::LEAKED);
             let since = Some(g.wait_since).filter(|since| waits && *since != 0);
-            let waits = since.zip(now).and_then(|(since, now)| now.checked_sub(since));
-            all.push(Goroutine {
+            let waits = since.zip(*now).and_then(|(since, now)| now.checked_sub(since));
+            let goroutine = Goroutine {
                 id: g.id,
-                state: self.profile.names.intern(state),
+                state: self.goroutines.profile.names.intern(state),
                 waits: waits.map(Duration::from_nanos),
                 locked: g.locked,
                 system: g.system,
@@ -154,47 +219,56 @@ impl<'a> Named<'a> {
                 },
                 stack,
                 missing: why,
-            });
+            };
+            self.goroutines.all.push(goroutine);
         }
-        let meta = &mut self.profile.meta;
+        let meta = &mut self.goroutines.profile.meta;
         meta.method = Some(counts.method());
-        meta.counters = counts.counters(found);
-        Goroutines { profile: self.profile, all, stacks, read: Duration::ZERO }
+        meta.counters = counts.counters(snapshot);
     }
 
     /// The stacks as Go's own profile has them: without `runtime.goexit`, wrappers and the like.
     fn stacks(&mut self, found: &Snapshot) -> Vec<Vec<LocationId>> {
-        let (bias, namer) = (self.process.live.bias, &mut self.namer);
-        let calls: Vec<Vec<RuntimeAddr>> = (found.stacks.iter())
-            .map(|stack| namer.rules.calls(&stack.pcs, bias, |_| true))
-            .collect();
-        let mut addresses: Vec<VAddr> =
-            calls.iter().flatten().map(|call| bias.to_vaddr(*call)).collect();
+        let bias = self.process.live.bias;
+        let mut unknown: Vec<(&Stack, Vec<RuntimeAddr>)> = Vec::new();
+        for stack in &found.stacks {
+            if !self.stacks[stack.end as usize].contains_key(&stack.pcs) {
+                unknown.push((stack, self.namer.rules.calls(&stack.pcs, bias, |_| true)));
+            }
+        }
+        let calls = unknown.iter().flat_map(|(_, calls)| calls);
+        let mut addresses: Vec<VAddr> = calls.map(|call| bias.to_vaddr(*call)).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        namer.name_all(&addresses);
-        let mut stacks = Vec::with_capacity(calls.len());
-        for (stack, calls) in found.stacks.iter().zip(calls) {
-            let mut callee = 0;
-            let mut frames = Vec::with_capacity(calls.len() + 1);
-            for call in calls {
-                let at = bias.to_vaddr(call);
-                let location = if namer.holds(at) {
-                    namer.location(&mut self.profile, at, &mut callee)
-                } else {
-                    callee = 0;
-                    self.natives.location(&mut self.profile, None, call)
-                };
-                frames.extend(location);
-            }
-            match stack.end {
-                End::Whole => {}
-                End::Cut => frames.push(self.profile.truncated()),
-                End::Broken => frames.push(self.profile.made_up(BROKEN, FrameKind::Marker)),
-            }
-            stacks.push(frames);
+        self.namer.name_all(&addresses);
+        for (stack, calls) in unknown {
+            let frames = self.frames(calls, stack.end);
+            self.stacks[stack.end as usize].insert(stack.pcs.clone(), frames);
         }
-        stacks
+        let known = |stack: &Stack| self.stacks[stack.end as usize].get(&stack.pcs).cloned();
+        found.stacks.iter().map(|stack| known(stack).unwrap_or_default()).collect()
+    }
+
+    fn frames(&mut self, calls: Vec<RuntimeAddr>, end: End) -> Vec<LocationId> {
+        let (bias, profile) = (self.process.live.bias, &mut self.goroutines.profile);
+        let mut callee = 0;
+        let mut frames = Vec::with_capacity(calls.len() + 1);
+        for call in calls {
+            let at = bias.to_vaddr(call);
+            let location = if self.namer.holds(at) {
+                self.namer.location(profile, at, &mut callee)
+            } else {
+                callee = 0;
+                self.natives.location(profile, None, call)
+            };
+            frames.extend(location);
+        }
+        match end {
+            End::Whole => {}
+            End::Cut => frames.push(profile.truncated()),
+            End::Broken => frames.push(profile.made_up(BROKEN, FrameKind::Marker)),
+        }
+        frames
     }
 
     /// The `go` statement, by the address behind its call.
@@ -206,7 +280,8 @@ impl<'a> Named<'a> {
     }
 
     fn place(&mut self, at: RuntimeAddr) -> Option<LocationId> {
-        let (process, namer, profile) = (self.process, &mut self.namer, &mut self.profile);
+        let (process, namer) = (&self.process, &mut self.namer);
+        let profile = &mut self.goroutines.profile;
         *self.places.entry(at).or_insert_with(|| {
             let at = process.live.bias.to_vaddr(at);
             if namer.holds(at) { namer.place(profile, at) } else { None }

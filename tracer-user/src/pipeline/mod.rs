@@ -15,12 +15,15 @@ mod outputs;
 mod programs;
 mod ps;
 mod record;
+mod roster;
 pub mod sampler;
 mod stats;
 mod targets;
 mod terminal;
+mod watch;
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use crate::cli::Command;
 use crate::exit::{Exit, Failure};
@@ -52,12 +55,21 @@ pub fn run(command: Command) -> Result<(), Failure> {
 /// # Errors
 /// [`Exit::Output`] when standard output can't be written.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_more(text).map(|_| ())
+}
+
+/// Writes `text` to standard output and tells whether anybody will read more.
+///
+/// # Errors
+/// [`Exit::Output`] when standard output can't be written.
+fn print_more(text: &str) -> Result<ControlFlow<()>, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => {
             Err(Failure::new(Exit::Output, format!("standard output can't be written: {error}")))
         }
-        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: pids. Out: a [`LiveProcess`]: who it is and a [`Live`] to read from. A file that several
 //! processes run is read once.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::counted;
@@ -10,6 +11,7 @@ use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
 use crate::host::{self, ExeFile, Segment, Selection};
+use crate::runtime::memory::Memory;
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
 /// A live process and its memory.
@@ -20,10 +22,19 @@ pub struct LiveProcess {
     pub live: Live<ProcessMemory>,
 }
 
+impl LiveProcess {
+    /// Whether it still runs what was opened.
+    pub fn is_there(&self) -> bool {
+        self.live.memory.check().is_ok()
+    }
+}
+
 /// Opens processes; keeps what is known of their files.
 #[derive(Default)]
 pub struct Opener {
     files: Vec<OpenedFile>,
+    /// Why others can't be read.
+    refused: Vec<RefusedFile>,
 }
 
 /// A file that processes run. It is held open and keeps its inode number to itself.
@@ -33,6 +44,18 @@ struct OpenedFile {
     go: Arc<GoBinary>,
     /// Nothing until it is asked for.
     program: Option<Arc<Program>>,
+    /// Since [`Opener::forget_unused`].
+    used: bool,
+}
+
+/// A file that is no Go program, or one that can't be read. It is not held open: its inode number may
+/// be another file's later, which then has another time of change.
+struct RefusedFile {
+    dev: u64,
+    ino: u64,
+    changed: (i64, i64),
+    why: Failure,
+    used: bool,
 }
 
 impl Opener {
@@ -67,18 +90,43 @@ impl Opener {
         Ok(Arc::clone(file.program.insert(Arc::new(program))))
     }
 
+    /// Lets go of files that no opened process runs and that were not asked for since the last time.
+    pub fn forget_unused(&mut self) {
+        self.files.retain_mut(|file| {
+            let runs = file.program.as_ref().is_some_and(|program| Arc::strong_count(program) > 1);
+            std::mem::take(&mut file.used) || runs
+        });
+        self.refused.retain_mut(|file| std::mem::take(&mut file.used));
+    }
+
     fn file(&mut self, exe: &ExeFile) -> Result<&mut OpenedFile, Failure> {
         let known = |file: &OpenedFile| (file.dev, file.ino) == (exe.dev, exe.ino);
         let at = match self.files.iter().position(known) {
             Some(at) => at,
             None => {
-                let go = Arc::new(go_binary(exe)?);
+                let go = Arc::new(self.read(exe)?);
                 let (dev, ino) = (exe.dev, exe.ino);
-                self.files.push(OpenedFile { dev, ino, go, program: None });
+                self.files.push(OpenedFile { dev, ino, go, program: None, used: true });
                 self.files.len() - 1
             }
         };
+        self.files[at].used = true;
         Ok(&mut self.files[at])
+    }
+
+    /// Reads a file, unless it is known that it can't be.
+    fn read(&mut self, exe: &ExeFile) -> Result<GoBinary, Failure> {
+        let changed = exe.file.metadata().map_or((0, 0), |m| (m.ctime(), m.ctime_nsec()));
+        let key = (exe.dev, exe.ino, changed);
+        let known = |file: &&mut RefusedFile| (file.dev, file.ino, file.changed) == key;
+        if let Some(file) = self.refused.iter_mut().find(known) {
+            file.used = true;
+            return Err(file.why.clone());
+        }
+        go_binary(exe).inspect_err(|why| {
+            let (dev, ino, why) = (exe.dev, exe.ino, why.clone());
+            self.refused.push(RefusedFile { dev, ino, changed, why, used: true });
+        })
     }
 }
 

@@ -1,14 +1,17 @@
 //! From a profile, or the like, to files and standard output, for every command that makes one.
 //!
-//! In: where to, and what to write. Out: everything that can be written is written, whatever fails.
+//! In: where to, and what to write, once or again and again. Out: everything that can be written is
+//! written, whatever fails.
 
-use std::io::{self, IsTerminal as _};
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::terminal;
 use crate::cli::{Color, Show};
 use crate::exit::Failure;
-use crate::output::{self, Render, Sink, Style, TableOptions};
+use crate::output::{self, Format, Render, Sink, Style, TableOptions};
 use crate::profile::Profile;
 
 /// Opens all outputs, before there is anything to write; standard output when there are none.
@@ -34,6 +37,12 @@ pub fn style(color: Color) -> Style {
     Style { color, width: terminal::width().unwrap_or(100) }
 }
 
+fn options(show: &Show, by_type: bool) -> output::Options {
+    let table =
+        TableOptions { style: style(show.color), top: show.top, by_type, ..Default::default() };
+    output::Options { value: None, table }
+}
+
 /// Writes a profile everywhere; `by_type` for types instead of stacks in the table.
 ///
 /// # Errors
@@ -44,16 +53,8 @@ pub fn write(
     profile: &Profile,
     sinks: Vec<Sink>,
 ) -> Result<(), Failure> {
-    let rendered = output::Options {
-        value: None,
-        table: TableOptions {
-            style: style(show.color),
-            top: show.top,
-            by_type,
-            ..TableOptions::default()
-        },
-    };
-    write_with(show.quiet, &output::summary(profile), sinks, &|format, out| {
+    let rendered = options(show, by_type);
+    write_with(show.quiet, &|| output::summary(profile), sinks, &|format, out| {
         output::render(profile, format, &rendered, out)
     })
 }
@@ -62,9 +63,9 @@ pub fn write(
 ///
 /// # Errors
 /// The first output that could not be written; the others were.
-pub fn write_with(
+fn write_with(
     quiet: bool,
-    summary: &str,
+    summary: &dyn Fn() -> String,
     sinks: Vec<Sink>,
     render: &Render,
 ) -> Result<(), Failure> {
@@ -75,7 +76,7 @@ pub fn write_with(
     let written: Vec<_> =
         written.iter().filter(|path| !failed(path)).map(|p| p.to_string_lossy()).collect();
     if !quiet && !written.is_empty() {
-        let line = format!("{summary}; wrote {}", written.join(", "));
+        let line = format!("{}; wrote {}", summary(), written.join(", "));
         eprintln!("heaptap: {}", output::text::printable(&line));
     }
     let mut errors = errors.into_iter();
@@ -84,4 +85,115 @@ pub fn write_with(
         eprintln!("heaptap: {other}");
     }
     Err(Failure::new(first.exit(), first.to_string()))
+}
+
+/// The outputs of a command that reads again and again: files are replaced, and a table on a terminal
+/// is drawn over the one before; where standard output is no terminal, tables follow one another.
+pub struct Rounds<'a> {
+    show: &'a Show,
+    /// Those of the first round, so that what can't be written is known before anything is read.
+    first: Option<Vec<Sink>>,
+    /// Whether there will be more than one round.
+    again: bool,
+}
+
+/// Clears the screen and begins at its top.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+/// Begins at the top again; the rest of a line, and of the screen, is cleared.
+const HOME: &str = "\x1b[H";
+const LINE_END: &str = "\x1b[K\n";
+const SCREEN_END: &str = "\x1b[J";
+
+impl<'a> Rounds<'a> {
+    /// Opens all outputs; `again` when there will be more than one round.
+    ///
+    /// # Errors
+    /// One that can't be written.
+    pub fn new(show: &'a Show, again: bool) -> Result<Self, Failure> {
+        let first = Some(open(&show.outputs)?);
+        Ok(Self { show, first, again })
+    }
+
+    /// Writes a profile everywhere; tells whether anybody will look at more.
+    ///
+    /// # Errors
+    /// The first output that could not be written; the others were.
+    pub fn write(&mut self, profile: &Profile) -> Result<ControlFlow<()>, Failure> {
+        let options = options(self.show, false);
+        self.write_with(&|| output::summary(profile), &|format, out| {
+            output::render(profile, format, &options, out)
+        })
+    }
+
+    /// As [`Self::write`], with what `render` makes; `summary` says in a line what that is.
+    ///
+    /// # Errors
+    /// The first output that could not be written; the others were.
+    pub fn write_with(
+        &mut self,
+        summary: &dyn Fn() -> String,
+        render: &Render,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let (sinks, is_first) = match self.first.take() {
+            Some(sinks) => (sinks, true),
+            None => (open(&self.show.outputs)?, false),
+        };
+        // Its size may change from round to round.
+        let terminal = terminal::height().filter(|_| self.again);
+        let left = Cell::new(false);
+        let drawn = |format, out: &mut dyn Write| {
+            if format != Format::Table {
+                return render(format, out);
+            }
+            let written = match terminal {
+                Some(rows) => {
+                    let mut text = Vec::new();
+                    render(format, &mut text)?;
+                    let text = String::from_utf8_lossy(&text);
+                    let lines = fitting(&text, rows).join(LINE_END);
+                    let begin = if is_first { CLEAR } else { HOME };
+                    write!(out, "{begin}{lines}{LINE_END}{SCREEN_END}")
+                }
+                None if is_first => render(format, out),
+                None => writeln!(out).and_then(|()| render(format, out)),
+            };
+            let written = written.and_then(|()| out.flush());
+            left.set(written.as_ref().is_err_and(|err| err.kind() == io::ErrorKind::BrokenPipe));
+            written
+        };
+        // What was written is told once.
+        write_with(self.show.quiet || !is_first, summary, sinks, &drawn)?;
+        Ok(if left.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+/// The lines of a text that fit on a terminal, one row left for the cursor: its first ones, and its
+/// last paragraph, which says what is missing.
+fn fitting(text: &str, rows: usize) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let room = rows.saturating_sub(1).max(1);
+    if lines.len() > room {
+        let last = lines.iter().rposition(|line| line.is_empty()).map_or(lines.len(), |at| at + 1);
+        let kept = room.saturating_sub(lines.len() - last + 1);
+        match kept {
+            0 => lines.truncate(room),
+            _ => drop(lines.splice(kept..last, ["…"])),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_fits_on_a_terminal_is_drawn_and_what_is_missing_is_told() {
+        let text = "head\n\n1\n2\n3\n\nnothing lost\n";
+        assert_eq!(fitting(text, 8), ["head", "", "1", "2", "3", "", "nothing lost"]);
+        assert_eq!(fitting(text, 7), ["head", "", "1", "2", "…", "nothing lost"]);
+        assert_eq!(fitting(text, 4), ["head", "…", "nothing lost"]);
+        assert_eq!(fitting(text, 3), ["head", ""]);
+        assert_eq!(fitting("a", 0), ["a"]);
+    }
 }

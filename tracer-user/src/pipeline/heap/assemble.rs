@@ -1,6 +1,6 @@
 //! Records of runtimes to a profile: names stacks, scales counts, says how they were measured.
 //!
-//! In: what was read of each process. Out: a [`Profile`] as runtime/pprof makes one (protomem.go,
+//! In: what was read of each process, once or again and again. Out: a [`Profile`] as runtime/pprof makes one (protomem.go,
 //! pprof.go): one sample for each bucket, none merged.
 
 use std::collections::HashMap;
@@ -8,41 +8,58 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Read, Records, Sampled, clock};
-use crate::address::VAddr;
+use crate::address::{RuntimeAddr, VAddr};
 use crate::cli::heap::{self, Config, HeapType, WaitType};
 use crate::gobin::GoBinary;
 use crate::output::text::bytes;
 use crate::pipeline::naming;
 use crate::pipeline::opened::LiveProcess;
+use crate::pipeline::roster::Unseen;
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS,
     INUSE_SPACE, Label, LabelValue, LocationId, Meta, Period, ProcessId, Profile, SPACE, Sample,
     Source, scale,
 };
-use crate::runtime::buckets::{ContentionRecords, HeapRecords, Stacks};
+use crate::runtime::buckets::{ContentionRecords, HeapRecords};
 use crate::symbolize::Symbolizer;
 use crate::symbolize::logical::{LogicalStacks, Written};
-use crate::symbolize::stack::StackRules;
+use crate::symbolize::stack::{FuncIds, StackRules};
 
-/// A profile in the making.
-pub struct Assembled<'a> {
+/// Makes profiles of what is read; keeps names from one to the next.
+pub struct Assembler<'a> {
     config: &'a Config,
-    sampled: Option<Sampled>,
     profile: Profile,
-    /// With the binary's index in the profile.
-    binaries: Vec<(Arc<GoBinary>, BinaryId)>,
+    binaries: Vec<Named>,
     locations: HashMap<(BinaryId, Vec<VAddr>), LocationId>,
+    /// Ticks in a second where a runtime has not worked it out.
+    ticks: Option<f64>,
+    facts: Facts,
+}
+
+/// What is said of all processes of one profile together.
+#[derive(Default)]
+struct Facts {
     /// Sampling rates of the processes, and whether all have published a collection.
     rates: Vec<u64>,
     cycles: Vec<(u32, u32)>,
-    collected: bool,
+    uncollected: bool,
     refused: u64,
-    /// Ticks in a second where a runtime has not worked it out.
-    ticks: Option<f64>,
 }
 
-impl<'a> Assembled<'a> {
-    pub fn new(config: &'a Config, sampled: Option<Sampled>) -> Self {
+/// Stacks of one binary that have names.
+struct Named {
+    go: Arc<GoBinary>,
+    symbolizer: Symbolizer,
+    ids: FuncIds,
+    /// By return addresses.
+    stacks: HashMap<Box<[VAddr]>, Vec<LocationId>>,
+}
+
+/// Stacks whose names are kept beside twice as many as are in use.
+const SPARE_STACKS: usize = 10_000;
+
+impl<'a> Assembler<'a> {
+    pub fn new(config: &'a Config) -> Self {
         let heap = vec![ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE];
         let (value_types, default_value) = match config.profile {
             heap::Profile::Heap(HeapType::AllocObjects) => (heap, 0),
@@ -56,68 +73,84 @@ impl<'a> Assembled<'a> {
         let meta = Meta {
             source: Source::Records,
             method: None,
-            started: sampled.map_or_else(SystemTime::now, |sampled| sampled.since),
-            duration: sampled.map_or(Duration::ZERO, |sampled| sampled.length),
+            started: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
             value_types,
             default_value,
             period: None,
             counters: Vec::new(),
             notes: Vec::new(),
         };
-        Self {
-            config,
-            sampled,
-            profile: Profile::new(meta),
-            binaries: Vec::new(),
-            locations: HashMap::new(),
-            rates: Vec::new(),
-            cycles: Vec::new(),
-            collected: true,
-            refused: 0,
-            ticks: None,
-        }
+        let (binaries, locations) = Default::default();
+        let (profile, facts) = (Profile::new(meta), Facts::default());
+        Self { config, profile, binaries, locations, ticks: None, facts }
     }
 
-    /// Takes everything that was read.
-    pub fn profile(mut self, all: Vec<Read>) -> Profile {
-        for Read { target, records } in all {
-            let process = self.process(&target);
+    /// A profile of everything that was read, while samplers were on or not; `unseen` says of other
+    /// processes why they are not in it.
+    pub fn profile(
+        &mut self,
+        all: &[Read],
+        sampled: Option<Sampled>,
+        unseen: &[Unseen],
+    ) -> &Profile {
+        self.forget_unused(all);
+        self.facts = Facts::default();
+        self.profile.samples.clear();
+        self.profile.processes.clear();
+        let meta = &mut self.profile.meta;
+        meta.started = sampled.map_or_else(SystemTime::now, |sampled| sampled.since);
+        meta.duration = sampled.map_or(Duration::ZERO, |sampled| sampled.length);
+        meta.counters.clear();
+        meta.notes.clear();
+        for (target, records) in all {
+            let process = self.process(target);
             match records {
-                Records::Heap(records) => self.heap(&target, process, &records),
-                Records::Contention(records) => self.contention(&target, process, &records),
+                Records::Heap(records) => self.heap(target, process, records),
+                Records::Contention(records) => self.contention(target, process, records),
             }
         }
-        self.describe();
-        self.profile
+        self.describe(sampled.is_some());
+        let not_read = |unseen: &Unseen| format!("not read: {}", unseen.failure);
+        self.profile.meta.notes.extend(unseen.iter().map(not_read));
+        &self.profile
+    }
+
+    /// Begins anew when much of what is kept is of programs and stacks that are not there any more.
+    fn forget_unused(&mut self, all: &[Read]) {
+        let runs =
+            |known: &Named| all.iter().any(|(t, _)| Arc::ptr_eq(&known.go, &t.live.program.go));
+        let kept: usize = self.binaries.iter().map(|known| known.stacks.len()).sum();
+        let used: usize = all.iter().map(|(_, records)| records.count()).sum();
+        if kept > 2 * used + SPARE_STACKS || !self.binaries.iter().all(runs) {
+            let ticks = self.ticks;
+            *self = Self { ticks, ..Self::new(self.config) };
+        }
     }
 
     fn process(&mut self, target: &LiveProcess) -> ProcessId {
         let go = &target.live.program.go;
-        let known = self.binaries.iter().find(|(known, _)| Arc::ptr_eq(known, go));
-        let binary = match known {
-            Some((_, id)) => *id,
-            None => {
-                self.profile.binaries.push(naming::binary(go, &target.path));
-                let id = BinaryId(self.profile.binaries.len() as u32 - 1);
-                self.binaries.push((Arc::clone(go), id));
-                id
-            }
-        };
+        let known = self.binaries.iter().position(|known| Arc::ptr_eq(&known.go, go));
+        let binary = known.unwrap_or_else(|| {
+            self.profile.binaries.push(naming::binary(go, &target.path));
+            self.binaries.push(Named {
+                go: Arc::clone(go),
+                symbolizer: Symbolizer::new(Arc::clone(go)).with_full_names(),
+                ids: StackRules::new(go).ids(),
+                stacks: HashMap::new(),
+            });
+            self.binaries.len() - 1
+        });
+        let binary = BinaryId(binary as u32);
         self.profile.processes.push(naming::process(&target.process, go, binary));
         ProcessId(self.profile.processes.len() as u32 - 1)
     }
 
     fn heap(&mut self, target: &LiveProcess, process: ProcessId, records: &HeapRecords) {
-        let stacks = records.buckets.iter().map(|bucket| &bucket.stack);
-        let namer = Namer::new(target, &records.stacks, stacks);
+        let stacks = records.buckets.iter().map(|bucket| records.stacks.get(&bucket.stack));
+        let stacks = self.named(target, process, stacks, Written::Logical);
         let key = self.profile.names.intern("bytes");
-        for bucket in &records.buckets {
-            let returns = namer.returns(records.stacks.get(&bucket.stack));
-            let returns = match self.config.runtime_frames {
-                true => &returns[..],
-                false => namer.stacks.without_runtime(&returns),
-            };
-            let stack = self.stack(&namer, process, returns, Written::Logical);
+        for (bucket, stack) in records.buckets.iter().zip(stacks) {
             let scaled = |count| scale::heap_sample(count, bucket.size, records.rate);
             let (allocs, alloc_bytes) = scaled(bucket.allocs);
             let (alive, alive_bytes) = scaled(bucket.allocs - bucket.frees);
@@ -131,10 +164,10 @@ impl<'a> Assembled<'a> {
                 labels: vec![Label { key, value: LabelValue::Number(bucket.size) }],
             });
         }
-        self.refused += records.refused;
-        self.rates.push(records.rate);
-        self.cycles.push(records.cycles);
-        self.collected &= records.collected;
+        self.facts.refused += records.refused;
+        self.facts.rates.push(records.rate);
+        self.facts.cycles.push(records.cycles);
+        self.facts.uncollected |= !records.collected;
         let (first, last) = records.cycles;
         if first != last {
             self.profile.meta.notes.push(format!(
@@ -178,14 +211,12 @@ impl<'a> Assembled<'a> {
             ..23 => Written::Logical,
             _ => Written::Physical,
         };
-        let stacks = records.buckets.iter().map(|bucket| &bucket.stack);
-        let namer = Namer::new(target, &records.stacks, stacks);
+        let stacks = records.buckets.iter().map(|bucket| records.stacks.get(&bucket.stack));
+        let stacks = self.named(target, process, stacks, written);
         let is_block = matches!(self.config.profile, heap::Profile::Block(_));
         // What a counted event stands for, where the runtime has not scaled it itself.
         let events = if is_block || !unscaled(target) { 1 } else { records.rate };
-        for bucket in &records.buckets {
-            let returns = namer.returns(records.stacks.get(&bucket.stack));
-            let stack = self.stack(&namer, process, &returns, written);
+        for (bucket, stack) in records.buckets.iter().zip(stacks) {
             // A wait that was counted is one at least (BlockProfile).
             let count = (bucket.count as u64).max(u64::from(is_block)).saturating_mul(events);
             let delay = (bucket.cycles as f64 / per_nanosecond * events as f64) as u64;
@@ -199,8 +230,8 @@ impl<'a> Assembled<'a> {
                 labels: Vec::new(),
             });
         }
-        self.refused += records.refused;
-        self.rates.push(records.rate);
+        self.facts.refused += records.refused;
+        self.facts.rates.push(records.rate);
         if records.rate == 0 {
             self.profile.meta.notes.push(format!(
                 "process {pid}: it has turned this profile off again; what is shown was before"
@@ -208,44 +239,72 @@ impl<'a> Assembled<'a> {
         }
     }
 
-    fn stack(
+    /// The locations of stacks of one process, in their order.
+    fn named<'s>(
         &mut self,
-        namer: &Namer,
+        target: &LiveProcess,
         process: ProcessId,
-        returns: &[VAddr],
+        stacks: impl Iterator<Item = &'s [RuntimeAddr]>,
         written: Written,
-    ) -> Vec<LocationId> {
+    ) -> Vec<Vec<LocationId>> {
+        let bias = target.live.bias;
         let binary = self.profile.processes[process.0 as usize].binary;
-        let mut stack = Vec::new();
-        for place in namer.stacks.places(returns, written) {
-            let mut key = vec![place.at];
-            key.extend(place.frames.iter().flatten().map(|frame| frame.at));
-            let known = self.locations.get(&(binary, key.clone())).copied();
-            let location = known.unwrap_or_else(|| {
-                let profile = &mut self.profile;
-                let made = naming::location(profile, &namer.symbolizer, binary, &place);
-                self.locations.insert((binary, key), made);
-                made
-            });
-            stack.push(location);
+        let known = &mut self.binaries[binary.0 as usize];
+        let mut named = Vec::new();
+        let mut unknown: Vec<(usize, Box<[VAddr]>)> = Vec::new();
+        let mut returns = Vec::new();
+        for stack in stacks {
+            returns.clear();
+            returns.extend(stack.iter().map(|pc| bias.to_vaddr(*pc)));
+            match known.stacks.get(&returns[..]) {
+                Some(locations) => named.push(locations.clone()),
+                None => {
+                    unknown.push((named.len(), returns[..].into()));
+                    named.push(Vec::new());
+                }
+            }
         }
-        stack
+        if unknown.is_empty() {
+            return named;
+        }
+        // Many at once are named much faster than one after the other.
+        let addresses = unknown.iter().flat_map(|(_, returns)| returns.iter().copied());
+        let rules = LogicalStacks::new(&known.symbolizer, known.ids, addresses);
+        let is_heap = matches!(self.config.profile, heap::Profile::Heap(_));
+        for (at, returns) in unknown {
+            let shown = match is_heap && !self.config.runtime_frames {
+                true => rules.without_runtime(&returns),
+                false => &returns[..],
+            };
+            let mut stack = Vec::new();
+            for place in rules.places(shown, written) {
+                let mut key = vec![place.at];
+                key.extend(place.frames.iter().flatten().map(|frame| frame.at));
+                let location = *self.locations.entry((binary, key)).or_insert_with(|| {
+                    naming::location(&mut self.profile, &known.symbolizer, binary, &place)
+                });
+                stack.push(location);
+            }
+            named[at].clone_from(&stack);
+            known.stacks.insert(returns, stack);
+        }
+        named
     }
 
     /// Says how it was measured, and what is missing.
-    fn describe(&mut self) {
-        let meta = &mut self.profile.meta;
-        let same = self.rates.windows(2).all(|pair| pair[0] == pair[1]);
-        let rate = self.rates.first().copied().filter(|_| same);
+    fn describe(&mut self, sampled: bool) {
+        let (meta, facts) = (&mut self.profile.meta, &self.facts);
+        let same = facts.rates.windows(2).all(|pair| pair[0] == pair[1]);
+        let rate = facts.rates.first().copied().filter(|_| same);
         match self.config.profile {
             heap::Profile::Heap(_) => {
-                let cycle = match self.cycles[..] {
+                let cycle = match facts.cycles[..] {
                     [(first, last)] if first == last => format!(" (profile cycle {first})"),
                     _ => String::new(),
                 };
-                let when = match self.collected {
-                    true => format!("heap as of the last completed collection{cycle}"),
-                    false => "heap before its first collection: all that was allocated".to_owned(),
+                let when = match facts.uncollected {
+                    false => format!("heap as of the last completed collection{cycle}"),
+                    true => "heap before its first collection: all that was allocated".to_owned(),
                 };
                 let how = match rate {
                     Some(1) => "every allocation counted by the runtime".to_owned(),
@@ -256,7 +315,7 @@ impl<'a> Assembled<'a> {
                 };
                 meta.method = Some(format!("{when}; {how}"));
                 meta.period = rate.map(|length| Period { of: SPACE, length });
-                if self.sampled.is_some() {
+                if sampled {
                     meta.notes.push(
                         "the sampler was turned on for this profile: what was allocated before is \
                          not in it"
@@ -283,12 +342,12 @@ impl<'a> Assembled<'a> {
                 meta.period = Some(Period { of: CONTENTIONS, length: 1 });
             }
         }
-        if self.refused > 0 {
+        if facts.refused > 0 {
             meta.counters.push(CounterValue {
                 name: "records_refused",
                 help: "profile buckets whose contents can't be",
                 is_loss: true,
-                count: self.refused,
+                count: facts.refused,
             });
         }
     }
@@ -298,31 +357,4 @@ impl<'a> Assembled<'a> {
 /// when they are made.
 pub fn unscaled(target: &LiveProcess) -> bool {
     target.live.program.layout.minor < 20
-}
-
-/// Names the stacks of one process.
-struct Namer<'a> {
-    target: &'a LiveProcess,
-    symbolizer: Symbolizer,
-    stacks: LogicalStacks,
-}
-
-impl<'a> Namer<'a> {
-    fn new<'s>(
-        target: &'a LiveProcess,
-        stacks: &Stacks,
-        ranges: impl Iterator<Item = &'s std::ops::Range<usize>>,
-    ) -> Self {
-        let go = &target.live.program.go;
-        let symbolizer = Symbolizer::new(Arc::clone(go)).with_full_names();
-        let ids = StackRules::new(go).ids();
-        let bias = target.live.bias;
-        let returns = ranges.flat_map(|range| stacks.get(range)).map(|pc| bias.to_vaddr(*pc));
-        let stacks = LogicalStacks::new(&symbolizer, ids, returns);
-        Self { target, symbolizer, stacks }
-    }
-
-    fn returns(&self, stack: &[crate::address::RuntimeAddr]) -> Vec<VAddr> {
-        stack.iter().map(|pc| self.target.live.bias.to_vaddr(*pc)).collect()
-    }
 }

@@ -7,44 +7,42 @@
 mod assemble;
 mod clock;
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 
-use super::opened::{self, LiveProcess, Opener, not_readable};
-use super::{counted, outputs, sampler};
+use super::opened::LiveProcess;
+use super::outputs::Rounds;
+use super::roster::{Looked, Roster, Unseen};
+use super::watch::{self, Signals};
+use super::{counted, sampler};
 use crate::cli::heap::{Config, Profile};
 use crate::exit::{Exit, Failure};
-use crate::host::{self, Selection};
+use crate::host::Identity;
 use crate::runtime::buckets::{Contention, ContentionRecords, HeapRecords, Limits};
-use crate::runtime::memory::Memory;
 use crate::runtime::sampler::Sampler;
-use assemble::Assembled;
+use assemble::Assembler;
 
 /// How often a process that samples is looked after.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What was read of one process.
-struct Read {
-    target: LiveProcess,
-    records: Records,
-}
+type Read = (Rc<LiveProcess>, Records);
 
 enum Records {
     Heap(HeapRecords),
     Contention(ContentionRecords),
 }
 
-/// Processes that are there, and why others are not.
-struct Found<T> {
-    there: Vec<T>,
-    refused: Vec<Failure>,
-}
-
-impl<T> Found<T> {
-    fn nothing() -> Self {
-        Self { there: Vec::new(), refused: Vec::new() }
+impl Records {
+    fn count(&self) -> usize {
+        match self {
+            Records::Heap(records) => records.buckets.len(),
+            Records::Contention(records) => records.buckets.len(),
+        }
     }
 }
 
@@ -55,76 +53,162 @@ struct Sampled {
     length: Duration,
 }
 
-/// Reads and writes.
+/// Reads and writes, once or again and again.
 ///
 /// # Errors
 /// No process has such a profile; one that was asked for by pid has none (the others are written
 /// first); an output can't be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.show.outputs)?;
-    let (meant, mut opened) = open(&config.selection)?;
-    let mut sampled = None;
-    let found = match config.enable_sampler {
-        None => read_all(config, std::mem::take(&mut opened.there)),
-        Some(every) => {
-            let (found, time) = sample(config, every, std::mem::take(&mut opened.there))?;
-            sampled = Some(time);
-            found
-        }
+    let mut reading = Reading {
+        config,
+        roster: Roster::new(&config.selection),
+        assembler: Assembler::new(config),
+        outputs: Rounds::new(&config.show, config.watch.is_some())?,
+        samplers: Samplers::default(),
+        first: true,
     };
-    let mut refused = opened.refused;
-    refused.extend(found.refused);
-    // Of processes that were not named those that are no Go programs were not meant.
-    let named = matches!(config.selection, Selection::Pids(_));
-    if !named {
-        refused.retain(|failure| failure.exit != Exit::Target);
+    match (config.watch, config.enable_sampler) {
+        (Some(period), _) => {
+            let done = watch::every(period, config.duration, || reading.round());
+            reading.samplers.restore().and(done)
+        }
+        (None, Some(every)) => reading.sample(every),
+        (None, None) => {
+            let looked = reading.roster.look(|target| read(config, target))?;
+            reading.show(looked).map(|_| ())
+        }
     }
-    if found.there.is_empty() {
-        let many = refused.len();
-        let first = match many {
-            0 => opened::nobody(&config.selection, meant),
-            _ => refused.swap_remove(0),
-        };
-        return Err(match many {
-            0 | 1 => first,
-            _ => Failure::new(first.exit, format!("{first} (and {} more)", many - 1)),
+}
+
+/// Reading under way.
+struct Reading<'a> {
+    config: &'a Config,
+    roster: Roster,
+    assembler: Assembler<'a>,
+    outputs: Rounds<'a>,
+    samplers: Samplers,
+    first: bool,
+}
+
+impl Reading<'_> {
+    /// One round of many.
+    fn round(&mut self) -> Result<ControlFlow<()>, Failure> {
+        let (config, samplers) = (self.config, &mut self.samplers);
+        let looked = self.roster.look(|target| {
+            if let Some(every) = config.enable_sampler {
+                samplers.enable(target, every)?;
+            }
+            read(config, target)
+        })?;
+        self.samplers.forget_ended(&looked);
+        self.show(looked)
+    }
+
+    /// Turns samplers on, waits, reads, and turns them off, whatever happens meanwhile.
+    fn sample(&mut self, every: u64) -> Result<(), Failure> {
+        let (config, samplers) = (self.config, &mut self.samplers);
+        let looked = watch::block_on(async {
+            // Before anything is written: a signal must not end heaptap from here on.
+            let mut signals = Signals::new()?;
+            let Looked { meant, seen, mut unseen } =
+                self.roster.look(|target| samplers.enable(target, every))?;
+            let targets: Vec<_> = seen.into_iter().map(|(target, ())| target).collect();
+            if samplers.any() {
+                wait(config, &targets, &mut signals).await;
+            }
+            let mut seen = Vec::new();
+            for target in targets {
+                match read(config, &target) {
+                    Ok(records) => seen.push((target, records)),
+                    Err(failure) => unseen.push(Unseen::new(&target, failure)),
+                }
+            }
+            Ok(Looked { meant, seen, unseen })
         });
+        let restored = self.samplers.restore();
+        self.show(looked?).and(restored)
     }
-    let mut profile = Assembled::new(config, sampled).profile(found.there);
-    profile.meta.notes.extend(refused.iter().map(|failure| format!("not read: {failure}")));
-    outputs::write(&config.show, false, &profile, sinks)?;
-    match refused.into_iter().next().filter(|_| named) {
-        Some(failure) => Err(failure),
-        None => Ok(()),
+
+    /// Shows what a round has read. Tells whether there can be another.
+    fn show(&mut self, looked: Looked<Records>) -> Result<ControlFlow<()>, Failure> {
+        let first = std::mem::take(&mut self.first);
+        let named = self.roster.is_named();
+        if looked.seen.is_empty() {
+            let failure = self.roster.nobody(&looked);
+            return match first {
+                true => Err(failure),
+                // They were there and have ended: what there was to see was shown.
+                false if named && failure.exit == Exit::Target => Ok(ControlFlow::Break(())),
+                false => {
+                    eprintln!("heaptap: {}", crate::output::text::printable(&failure.message));
+                    Ok(ControlFlow::Continue(()))
+                }
+            };
+        }
+        let Looked { seen, unseen, .. } = looked;
+        let profile = self.assembler.profile(&seen, self.samplers.sampled(), &unseen);
+        let more = self.outputs.write(profile)?;
+        match unseen.into_iter().next().filter(|_| named && first) {
+            Some(unseen) => Err(unseen.failure),
+            None => Ok(more),
+        }
     }
 }
 
-/// Opens the processes that are meant; how many that are.
-fn open(selection: &Selection) -> Result<(usize, Found<LiveProcess>), Failure> {
-    let selected = host::select(selection).map_err(not_readable)?;
-    let meant = selected.processes.len();
-    let mut opener = Opener::default();
-    let mut found = Found::nothing();
-    found.refused.extend(selected.refused.into_iter().map(not_readable));
-    let own = std::process::id();
-    for process in selected.processes.iter().filter(|process| process.id.pid != own) {
-        match opener.open(process.id.pid) {
-            Ok(target) => found.there.push(target),
-            Err(failure) => found.refused.push(failure),
-        }
-    }
-    Ok((meant, found))
+/// Samplers that were turned on.
+#[derive(Default)]
+struct Samplers {
+    /// By process; nothing for one that was on already.
+    on: HashMap<Identity, Option<Sampler>>,
+    since: Option<(SystemTime, Instant)>,
+    length: Option<Duration>,
 }
 
-fn read_all(config: &Config, targets: Vec<LiveProcess>) -> Found<Read> {
-    let mut found = Found::nothing();
-    for target in targets {
-        match read(config, &target) {
-            Ok(records) => found.there.push(Read { target, records }),
-            Err(failure) => found.refused.push(failure),
+impl Samplers {
+    /// Turns the sampler of a process on, unless that was done.
+    ///
+    /// # Errors
+    /// As [`sampler::enable`].
+    fn enable(&mut self, target: &LiveProcess, every: u64) -> Result<(), Failure> {
+        let id = target.process.id;
+        if !self.on.contains_key(&id) {
+            let sampler = sampler::enable(target, every)?;
+            if sampler.is_some() {
+                self.since.get_or_insert_with(|| (SystemTime::now(), Instant::now()));
+            }
+            self.on.insert(id, sampler);
         }
+        Ok(())
     }
-    found
+
+    /// Whether one was off before.
+    fn any(&self) -> bool {
+        self.on.values().any(Option::is_some)
+    }
+
+    fn sampled(&self) -> Option<Sampled> {
+        let (since, began) = self.since?;
+        Some(Sampled { since, length: self.length.unwrap_or_else(|| began.elapsed()) })
+    }
+
+    fn forget_ended<T>(&mut self, looked: &Looked<T>) {
+        let seen = |id: &Identity| looked.seen.iter().any(|(target, _)| target.process.id == *id);
+        self.on.retain(|id, _| seen(id) || id.is_alive());
+    }
+
+    /// Turns all of them off again.
+    ///
+    /// # Errors
+    /// The first word that can't be written.
+    fn restore(&mut self) -> Result<(), Failure> {
+        self.length = self.since.map(|(_, began)| began.elapsed());
+        let mut result = Ok(());
+        for (id, sampler) in self.on.drain() {
+            let Some(sampler) = sampler else { continue };
+            result = result.and(sampler::restore(id.pid, sampler));
+        }
+        result
+    }
 }
 
 fn read(config: &Config, target: &LiveProcess) -> Result<Records, Failure> {
@@ -173,95 +257,25 @@ fn read(config: &Config, target: &LiveProcess) -> Result<Records, Failure> {
     }
 }
 
-/// Turns samplers on, waits, reads, and turns them off, whatever happens meanwhile.
-fn sample(
-    config: &Config,
-    every: u64,
-    targets: Vec<LiveProcess>,
-) -> Result<(Found<Read>, Sampled), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;
-    runtime.block_on(async {
-        // Before anything is written: a signal must not end heaptap from here on.
-        let mut signals = Signals::new()?;
-        let mut refused = Vec::new();
-        let mut samplers: Vec<(u32, Sampler)> = Vec::new();
-        let mut there = Vec::new();
-        for target in targets {
-            let pid = target.process.id.pid;
-            match sampler::enable(&target, every) {
-                Ok(switched) => {
-                    samplers.extend(switched.map(|sampler| (pid, sampler)));
-                    there.push(target);
-                }
-                Err(failure) => refused.push(failure),
-            }
-        }
-        let (began, since) = (Instant::now(), SystemTime::now());
-        if !samplers.is_empty() {
-            wait(config, &there, &mut signals).await;
-        }
-        let sampled = Sampled { since, length: began.elapsed() };
-        let mut found = read_all(config, there);
-        for (pid, sampler) in samplers {
-            if let Err(failure) = sampler::restore(pid, sampler) {
-                refused.push(failure);
-            }
-        }
-        found.refused.splice(0..0, refused);
-        Ok((found, sampled))
-    })
-}
-
 /// Until the time is up, a signal comes, or nobody is left.
-async fn wait(config: &Config, targets: &[LiveProcess], signals: &mut Signals) {
+async fn wait(config: &Config, targets: &[Rc<LiveProcess>], signals: &mut Signals) {
     let until = match config.duration {
         Some(duration) => format!("for {} s", duration.as_secs_f64()),
         None => "until Ctrl-C".to_owned(),
     };
     // Scripts wait for this line, so it is there with --quiet too.
     eprintln!("heaptap: sampling {} {until}", counted(targets.len(), "process"));
-    // A century stands for no end: sleeping must not overflow the clock.
-    let longest = Duration::from_secs(100 * 365 * 86_400);
-    let end = Instant::now() + config.duration.unwrap_or(longest).min(longest);
+    let end = watch::deadline(config.duration);
     let mut looks = interval(LOOK);
     loop {
         tokio::select! {
             () = sleep_until(end.into()) => return,
             () = signals.next() => return,
             _ = looks.tick() => {
-                if targets.iter().all(|target| target.live.memory.check().is_err()) {
+                if !targets.iter().any(|target| target.is_there()) {
                     return;
                 }
             }
-        }
-    }
-}
-
-/// The signals that end heaptap.
-struct Signals(Vec<tokio::signal::unix::Signal>);
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-            SignalKind::quit(),
-        ];
-        let signals: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
-        let failed =
-            |err| Failure::new(Exit::Failure, format!("signals can't be waited for: {err}"));
-        signals.map(Self).map_err(failed)
-    }
-
-    async fn next(&mut self) {
-        let [a, b, c, d] = &mut self.0[..] else { return };
-        tokio::select! {
-            _ = a.recv() => {}
-            _ = b.recv() => {}
-            _ = c.recv() => {}
-            _ = d.recv() => {}
         }
     }
 }

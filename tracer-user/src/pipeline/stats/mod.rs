@@ -6,18 +6,15 @@
 mod json;
 mod text;
 
-use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::ops::ControlFlow;
+use std::time::SystemTime;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
-
-use super::opened::{self, LiveProcess, Opener, not_readable};
-use super::print;
+use super::opened::{LiveProcess, not_readable};
+use super::roster::{Looked, Roster, Unseen};
+use super::{print, print_more, watch};
 use crate::cli::stats::Config;
-use crate::exit::{Exit, Failure};
-use crate::gobin::GoBinary;
+use crate::exit::Failure;
 use crate::host::{self, Identity, MemoryUse, Selection};
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
@@ -47,26 +44,9 @@ struct Goroutines {
 /// What one look at all processes told.
 struct Round {
     time: SystemTime,
-    /// How many processes were meant, Go programs or not.
-    meant: usize,
     snapshots: Vec<Snapshot>,
     /// Processes that could not be read, and why.
     unseen: Vec<Unseen>,
-}
-
-impl Round {
-    /// Fails when a file or a name was asked for and nothing runs it.
-    fn somebody(&self, selection: &Selection) -> Result<(), Failure> {
-        let found = matches!(selection, Selection::All | Selection::Pids(_))
-            || !(self.snapshots.is_empty() && self.unseen.is_empty());
-        if found { Ok(()) } else { Err(opened::nobody(selection, self.meant)) }
-    }
-}
-
-struct Unseen {
-    pid: u32,
-    comm: String,
-    failure: Failure,
 }
 
 /// Reads and prints.
@@ -74,10 +54,9 @@ struct Unseen {
 /// # Errors
 /// A pid that was asked for can't be read; with several, the others are printed first.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let mut reader = Reader::default();
+    let mut roster = Roster::new(&config.selection);
     let Some(period) = config.watch else {
-        let round = reader.round(&config.selection)?;
-        round.somebody(&config.selection)?;
+        let round = Round::read(&mut roster, config, true)?;
         let text = match config.json {
             true => json::document(&round, true)?,
             false => text::once(&round, config.selection == Selection::All),
@@ -85,44 +64,26 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         print(&text)?;
         return finish(round, config);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;
-    runtime.block_on(watch(config, period, &mut reader))
-}
-
-/// Reads again and again, until Ctrl-C or until none of the named processes is left.
-async fn watch(config: &Config, period: Duration, reader: &mut Reader) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|err| Failure::new(Exit::Failure, err.to_string()));
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut table = text::Table::default();
     let mut first = true;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let round = reader.round(&config.selection)?;
-        if first {
-            round.somebody(&config.selection)?;
-        } else if is_named(&config.selection) && round.snapshots.is_empty() {
+    watch::every(period, None, || {
+        let round = Round::read(&mut roster, config, first)?;
+        if !first && roster.is_named() && round.snapshots.is_empty() {
             // They were there and have ended: what there was to see was shown.
-            return Ok(());
+            return Ok(ControlFlow::Break(()));
         }
-        print(&if config.json { json::document(&round, false)? } else { table.rows(&round) })?;
-        if first {
-            first = false;
+        let text = if config.json { json::document(&round, false)? } else { table.rows(&round) };
+        let more = print_more(&text)?;
+        if std::mem::take(&mut first) {
             finish(round, config)?;
         }
-    }
+        Ok(more)
+    })
 }
 
 /// Says what is missing: as the command's failure when it was asked for by pid.
 fn finish(mut round: Round, config: &Config) -> Result<(), Failure> {
-    if is_named(&config.selection) {
+    if matches!(config.selection, Selection::Pids(_)) {
         return match round.unseen.is_empty() {
             true => Ok(()),
             false => Err(round.unseen.swap_remove(0).failure),
@@ -145,78 +106,21 @@ fn remark(round: &Round) -> Option<String> {
     })
 }
 
-/// Keeps what is opened from one round to the next.
-#[derive(Default)]
-struct Reader {
-    opener: Opener,
-    open: HashMap<Identity, LiveProcess>,
-}
-
-impl Reader {
+impl Round {
     /// Looks at every process once.
     ///
     /// # Errors
-    /// /proc can't be listed.
-    fn round(&mut self, selection: &Selection) -> Result<Round, Failure> {
-        let selected = host::select(selection).map_err(not_readable)?;
-        let (meant, named) = (selected.processes.len(), is_named(selection));
-        let (snapshots, unseen) = Default::default();
-        let mut round = Round { time: SystemTime::now(), meant, snapshots, unseen };
-        let mut open = std::mem::take(&mut self.open);
-        for process in selected.processes {
-            let id = process.id;
-            let looked = match open.remove(&id).map(|process| (snapshot(&process), process)) {
-                // An exec of the same process: what was opened is gone, another look opens it.
-                Some((Ok(snapshot), process)) => Some((Ok(snapshot), Some(process))),
-                _ if !named && !is_go(id.pid) => None,
-                _ => Some(match self.opener.open(id.pid) {
-                    Ok(process) => (snapshot(&process), Some(process)),
-                    Err(failure) => (Err(failure), None),
-                }),
-            };
-            match looked {
-                None => {}
-                Some((Ok(snapshot), process)) => {
-                    round.snapshots.push(snapshot);
-                    self.open.extend(process.map(|process| (id, process)));
-                }
-                // It ended meanwhile: not there to be listed.
-                Some((Err(_), _)) if !named && !id.is_alive() => {}
-                Some((Err(failure), _)) => {
-                    let comm = process.comm.to_string_lossy().into_owned();
-                    round.unseen.push(Unseen { pid: id.pid, comm, failure });
-                }
-            }
+    /// /proc can't be listed; in the first round also that nothing runs the file or has the name that
+    /// was asked for.
+    fn read(roster: &mut Roster, config: &Config, first: bool) -> Result<Self, Failure> {
+        let time = SystemTime::now();
+        let looked = roster.look(|process| snapshot(process))?;
+        let sought = matches!(config.selection, Selection::Exe(_) | Selection::Comm(_));
+        if first && sought && looked.seen.is_empty() && looked.unseen.is_empty() {
+            return Err(roster.nobody(&looked));
         }
-        for error in selected.refused {
-            let failure = not_readable(error.clone());
-            let pid = error.pid().unwrap_or(0);
-            round.unseen.push(Unseen { pid, comm: String::new(), failure });
-        }
-        Ok(round)
-    }
-}
-
-/// Whether each process was asked for by its number; of others found, those that are no Go programs
-/// were not meant.
-fn is_named(selection: &Selection) -> bool {
-    matches!(selection, Selection::Pids(_))
-}
-
-/// Whether a process runs a Go program, or one that can't be told from it.
-fn is_go(pid: u32) -> bool {
-    use crate::gobin::Error;
-    match host::open_exe(pid) {
-        Ok(exe) => !matches!(
-            GoBinary::peek(&exe.file),
-            Err(Error::NotGo
-                | Error::NotElf
-                | Error::NotAFile
-                | Error::Class(_)
-                | Error::Machine(_)
-                | Error::Kind(_))
-        ),
-        Err(error) => error.is_permission(),
+        let Looked { seen, unseen, .. } = looked;
+        Ok(Self { time, snapshots: seen.into_iter().map(|(_, s)| s).collect(), unseen })
     }
 }
 
@@ -260,7 +164,10 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::exit::Exit;
     use crate::host::CgroupMemory;
     use crate::runtime::stats::{Allocated, Class, Collector, Heap, Large, Pause, Phase};
 
@@ -344,7 +251,7 @@ mod tests {
             comm: "old".into(),
             failure: Failure::new(Exit::Unsupported, "process 7: too old"),
         };
-        Round { time, meant: 2, snapshots: vec![made()], unseen: vec![unseen] }
+        Round { time, snapshots: vec![made()], unseen: vec![unseen] }
     }
 
     #[test]
