@@ -15,6 +15,8 @@ pub const WITH_PROFILES: [&str; 7] = ["1.21", "1.22", "1.23", "1.24", "1.25", "1
 pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
     let mut all = vec![
         ("alloc", "1.26", Variant::External),
+        ("brief", "1.26", Variant::Stripped),
+        ("brief", "1.26", Variant::PieStripped),
         ("alloc", "1.26", Variant::OtherMalloc),
         ("alloc", "1.27", Variant::OtherMalloc),
         ("heap", "1.26", Variant::External),

@@ -94,6 +94,25 @@ impl Recording {
         bail!("heaptap ended before it recorded: {}", recording.said.trim())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it, so that it sees nothing until it goes on.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into().context("no process id")?);
+        kill(pid, signal).with_context(|| format!("can't send {signal} to heaptap"))
+    }
+
     /// Most memory that it had resident until now, in kB.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
@@ -103,8 +122,7 @@ impl Recording {
 
     /// Ends it as Ctrl-C does.
     pub fn stop(self) -> Result<Ended> {
-        let pid = Pid::from_raw(self.child.id().try_into().context("no process id")?);
-        kill(pid, Signal::SIGINT).context("can't interrupt heaptap")?;
+        self.signal(Signal::SIGINT)?;
         self.finish()
     }
 

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod check;
 pub mod fixture;
 pub mod heaptap;
+pub mod holding;
 pub mod lines;
 pub mod own_profile;
 pub mod patch;
@@ -14,6 +15,7 @@ pub mod pprof;
 pub mod profile;
 pub mod report;
 pub mod running;
+pub mod storm;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::report::Frame;
 
@@ -42,9 +42,22 @@ pub struct Counter {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Process {
+    /// 0 where it stands for several.
+    #[serde(deserialize_with = "or_zero")]
     pub pid: u32,
+    /// How many it stands for.
+    #[serde(default = "one")]
+    pub processes: u64,
     pub comm: String,
     pub go_version: Option<String>,
+}
+
+fn or_zero<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u32, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(0))
+}
+
+fn one() -> u64 {
+    1
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -58,7 +58,8 @@ counters! {
     LabelsUnread, "lost_labels_unread", true, "events that are counted without their goroutine's profiler labels, which could not be read";
     LabelsFull, "lost_labels_full", true, "events that are counted without their labels because the table of labels is full (--max-stacks)";
     SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
-    NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full";
+    ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
+    NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
 }
 
 /// Number of counters: the size of the kernel's array.

@@ -39,9 +39,13 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
-/// Execs and exits of traced processes, for the loader.
+/// Execs and exits of processes in the table, for the loader.
 #[map]
 pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
+
+/// Whether execs of processes that are not traced are told too; 0 or 1, set at load time.
+#[unsafe(no_mangle)]
+pub static FOLLOW: Global<u8> = Global::new(0);
 
 /// Whether stacks are split by the goroutine's profiler labels; 0 or 1, set at load time.
 #[unsafe(no_mangle)]

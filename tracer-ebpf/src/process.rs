@@ -2,20 +2,21 @@
 //!
 //! After an exec the same pid has other addresses, after an exit the pid can be anybody's. Both are
 //! handled here at once, so that no event is ever counted under the wrong program; the loader is
-//! told and decides what comes next.
+//! told and decides what comes next. Where new processes are followed, each exec is told, and until
+//! the loader has looked its events are known to be missing.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
-    Counter,
+    Counter, ProcEntry,
     record::{NOTICE_EXEC, NOTICE_EXIT, Notice, PROC_STALE},
 };
 
 use crate::{
     count::count,
-    maps::{NOTICES, PROCESSES},
+    maps::{FOLLOW, NOTICES, PROCESSES},
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
@@ -29,6 +30,13 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
         };
         debug!(&ctx, "pid {} has exec'd", pid);
         notify(NOTICE_EXEC, pid, image);
+    } else if FOLLOW.load() != 0 {
+        // Image 0 is none: the loader has not looked at it yet.
+        let unknown = ProcEntry { state: PROC_STALE, ..ProcEntry::default() };
+        if PROCESSES.insert(pid, unknown, 0).is_err() {
+            count(Counter::ProcessesFull);
+        }
+        notify(NOTICE_EXEC, pid, 0);
     }
     0
 }
@@ -47,7 +55,9 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
         let image = unsafe { (*entry).image };
         let _ = PROCESSES.remove(pid);
         debug!(&ctx, "pid {} exits", pid);
-        notify(NOTICE_EXIT, pid, image);
+        if image != 0 {
+            notify(NOTICE_EXIT, pid, image);
+        }
     }
     0
 }

@@ -32,6 +32,10 @@ pub struct Config {
     pub max_stacks: u32,
     /// Size of the kernel's table of sampled objects.
     pub max_objects: u32,
+    /// Size of the kernel's table of processes, and how many ended ones are told apart.
+    pub max_processes: u32,
+    /// Stacks of ended processes that are kept.
+    pub max_ended_stacks: u32,
     /// Turn on samplers that are off, with this many bytes between samples.
     pub enable_sampler: Option<u64>,
     /// Only stacks that keep nothing of what they allocate.
@@ -40,6 +44,18 @@ pub struct Config {
     pub kernel_log: Option<log::Level>,
     /// Attach as on a kernel without links of many uprobes.
     pub perf_events: bool,
+}
+
+impl Config {
+    /// Whether processes that start later are recorded too.
+    pub fn follows(&self) -> bool {
+        !matches!(self.selection, Selection::Pids(_))
+    }
+
+    /// Whether it begins when there is nobody to record yet. What was named must be there.
+    pub fn waits(&self) -> bool {
+        self.selection == Selection::All
+    }
 }
 
 /// What stacks are weighed by.
@@ -106,6 +122,17 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 65536, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     max_objects: u32,
+
+    /// Processes that can be recorded at once; of ended ones, as many have an entry of their own, and
+    /// further ones share one with those of the same file, command name and container
+    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    max_processes: u32,
+
+    /// Distinct stacks of ended processes to keep (about 0.5 KiB of heaptap's memory each)
+    #[arg(long, value_name = "N", default_value_t = 65536, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
+    max_ended_stacks: u32,
 
     /// Turn a sampler that is off on while recording, one sample for BYTES [default: 524288], by
     /// writing one word into the program; at the end it is off again
@@ -185,6 +212,8 @@ impl Flags {
             runtime_frames: self.runtime_frames,
             max_stacks: self.max_stacks,
             max_objects: self.max_objects,
+            max_processes: self.max_processes,
+            max_ended_stacks: self.max_ended_stacks,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
             perf_events: self.perf_events,
@@ -238,6 +267,8 @@ mod tests {
                 runtime_frames: false,
                 max_stacks: 16384,
                 max_objects: 65536,
+                max_processes: 1024,
+                max_ended_stacks: 65536,
                 enable_sampler: None,
                 short_lived: false,
                 kernel_log: None,
@@ -249,7 +280,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 \
+                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 \
                      --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
@@ -270,6 +301,8 @@ mod tests {
                 runtime_frames: true,
                 max_stacks: 512,
                 max_objects: 9,
+                max_processes: 8,
+                max_ended_stacks: 7,
                 enable_sampler: None,
                 short_lived: false,
                 kernel_log: Some(log::Level::Debug),

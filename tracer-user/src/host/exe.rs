@@ -24,12 +24,36 @@ pub struct ExePath {
     pub(super) link: PathBuf,
 }
 
+/// Which file, as it is now: one that is written to, or another one with its inode number, differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    pub dev: u64,
+    pub ino: u64,
+    /// When it was changed last: seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+impl FileKey {
+    fn of(metadata: &fs::Metadata) -> Self {
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Self { dev: metadata.dev(), ino: metadata.ino(), changed }
+    }
+}
+
+/// Which file a process runs, without opening it.
+///
+/// # Errors
+/// The process is gone, runs no file, or may not be looked at.
+pub fn exe_key(pid: u32) -> Result<FileKey, Error> {
+    let metadata = fs::metadata(super::process::dir(pid).join("exe"));
+    metadata.map(|m| FileKey::of(&m)).map_err(|e| Error::read(pid, "executable", &e))
+}
+
 /// The file that a process runs.
 #[derive(Debug)]
 pub struct ExeFile {
     pub file: File,
-    pub dev: u64,
-    pub ino: u64,
+    pub key: FileKey,
     pub path: PathBuf,
     pub deleted: bool,
     /// The process that it was opened through.
@@ -46,12 +70,13 @@ impl ExeFile {
     /// Whether the process still runs this file. An exec of the same file is not noticed.
     pub fn still_runs(&self) -> bool {
         let dir = super::process::dir(self.process.pid);
-        let same = fs::metadata(dir.join("exe")).is_ok_and(|m| (m.dev(), m.ino()) == self.key());
+        let same = fs::metadata(dir.join("exe")).is_ok_and(|m| (m.dev(), m.ino()) == self.inode());
         same && self.process.check(&dir).is_ok()
     }
 
-    fn key(&self) -> (u64, u64) {
-        (self.dev, self.ino)
+    /// Device and inode.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.key.dev, self.key.ino)
     }
 }
 
@@ -66,8 +91,8 @@ pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
     let error = |e: std::io::Error| Error::read(pid, "executable", &e);
     let file = File::open(dir.join("exe")).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
-    let (dev, ino) = (metadata.dev(), metadata.ino());
-    let exe = ExeFile { file, dev, ino, path, deleted, process, link };
+    let key = FileKey::of(&metadata);
+    let exe = ExeFile { file, key, path, deleted, process, link };
     // An exec between the steps would pair one file with another one's path.
     let same_link = fs::read_link(dir.join("exe")).is_ok_and(|link| link == exe.link);
     if !same_link || !exe.still_runs() {
@@ -159,7 +184,7 @@ mod tests {
         fs::remove_file(&file).unwrap();
         let exe = exe_of(&sleeper);
         assert_eq!((exe.path.as_path(), exe.deleted), (file.as_path(), true));
-        assert_eq!(exe.key(), before.key());
+        assert_eq!(exe.inode(), before.inode());
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn look_for_bias(exe: &ExeFile, segment: Segment) -> Result<LoadBias, Error> {
     let mut bias = None;
     let walked = walk(&dir, pid, |mapping| {
         let named = || mapping.path.as_deref() == Some(exe.link());
-        let same = (mapping.dev, mapping.inode) == (exe.dev, exe.ino) || named();
+        let same = (mapping.dev, mapping.inode) == exe.inode() || named();
         bias = same.then(|| bias_of(&mapping, segment, page)).flatten();
         if bias.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

@@ -11,6 +11,7 @@
 mod cgroup;
 mod error;
 mod exe;
+mod lease;
 mod maps;
 mod memory;
 mod process;
@@ -20,7 +21,8 @@ mod system;
 
 pub use cgroup::{Container, Runtime};
 pub use error::Error;
-pub use exe::{ExeFile, ExePath, open_exe, open_memory, open_writable_memory};
+pub use exe::{ExeFile, ExePath, FileKey, exe_key, open_exe, open_memory, open_writable_memory};
+pub use lease::Lease;
 pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
 pub use memory::{CgroupMemory, MemoryUse, memory_use};
 pub use process::{Identity, Process, process, processes};

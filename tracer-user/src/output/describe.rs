@@ -106,14 +106,20 @@ pub fn processes(profile: &Profile) -> String {
     let named: Vec<String> = all.iter().take(NAMED).map(process).collect();
     match all.len() {
         0 => "no process".to_owned(),
-        n if n > NAMED => format!("{}; and {} more", named.join("; "), n - NAMED),
+        n if n > NAMED => {
+            let more: u64 = all[NAMED..].iter().map(|process| process.processes).sum();
+            format!("{}; and {more} more", named.join("; "))
+        }
         _ => named.join("; "),
     }
 }
 
 /// `server (pid 4242, go1.26.6, container 0123456789ab)`.
 pub fn process(process: &Process) -> String {
-    let mut facts = vec![format!("pid {}", process.pid)];
+    let mut facts = vec![match process.processes {
+        1 => format!("pid {}", process.pid),
+        _ => process.who(),
+    }];
     match &process.go_version {
         Some(version) => facts.push(printable(version).into_owned()),
         None => facts.push("Go version unknown".to_owned()),

@@ -72,7 +72,9 @@ pub(super) struct Counter<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Process<'a> {
-    pid: u32,
+    /// Null when it stands for several.
+    pid: Option<u32>,
+    processes: u64,
     comm: &'a str,
     container: Option<&'a str>,
     go_version: Option<&'a str>,
@@ -256,7 +258,8 @@ impl<'a> Counter<'a> {
 impl<'a> Process<'a> {
     pub(super) fn new(process: &'a crate::profile::Process) -> Self {
         Self {
-            pid: process.pid,
+            pid: (process.processes == 1).then_some(process.pid),
+            processes: process.processes,
             comm: &process.comm,
             container: process.container.as_deref(),
             go_version: process.go_version.as_deref(),

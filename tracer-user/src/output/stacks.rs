@@ -87,7 +87,7 @@ struct Names<'a, F> {
 impl<F: Fn(&str) -> String> Names<'_, F> {
     fn process(&mut self, sample: &Sample) -> u32 {
         let process = &self.profile.processes[sample.process.0 as usize];
-        self.label(&format!("{} ({})", process.comm, process.pid), None, None)
+        self.label(&format!("{} ({})", process.comm, process.who()), None, None)
     }
 
     fn function(&mut self, frame: &Frame) -> u32 {

@@ -112,7 +112,7 @@ impl Table<'_> {
             let mut line = columns.line(at + 1, &part, rows[at]);
             if self.profile.processes.len() > 1 {
                 let process = &self.profile.processes[one.sum.process.0 as usize];
-                line.push_str(&format!("   {} ({})", printable(&process.comm), process.pid));
+                line.push_str(&format!("   {} ({})", printable(&process.comm), process.who()));
             }
             self.line(&keep_start(&line, self.style.width), Paint::Bold)?;
             if let Some(ages) = one.sum.ages.as_deref() {

@@ -19,6 +19,28 @@ pub fn cheapest(opener: &mut Opener, pids: impl Iterator<Item = u32>) -> (Source
     chosen
 }
 
+/// The same where others will come: of them nothing is known, so that nothing is taken that a program
+/// must have turned on; and one that can't be seen so does not decide for all.
+pub fn cheapest_for_all(
+    opener: &mut Opener,
+    pids: impl Iterator<Item = u32>,
+) -> (Source, Option<String>) {
+    let (mut seen, mut dearest) = (0, (Source::Span, None));
+    for pid in pids {
+        let spans = opener.open(pid).map(|process| sites::span_sites(&process.live.program.go));
+        match spans {
+            Ok(Ok(_)) => return (Source::Span, None),
+            Ok(Err(_)) => seen += 1,
+            Err(failure) if failure.exit == Exit::Unsupported => seen += 1,
+            Err(_) => continue,
+        }
+        if seen == 1 {
+            dearest = of_one(opener, pid);
+        }
+    }
+    dearest
+}
+
 fn cost(source: Source) -> u8 {
     match source {
         Source::Records => 0,

@@ -3,14 +3,13 @@
 //! In: pids. Out: a [`LiveProcess`]: who it is and a [`Live`] to read from. A file that several
 //! processes run is read once.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::counted;
 use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
-use crate::host::{self, ExeFile, Segment, Selection};
+use crate::host::{self, ExeFile, FileKey, Segment, Selection};
 use crate::runtime::memory::Memory;
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
@@ -39,8 +38,7 @@ pub struct Opener {
 
 /// A file that processes run. It is held open and keeps its inode number to itself.
 struct OpenedFile {
-    dev: u64,
-    ino: u64,
+    key: FileKey,
     go: Arc<GoBinary>,
     /// Nothing until it is asked for.
     program: Option<Arc<Program>>,
@@ -51,9 +49,7 @@ struct OpenedFile {
 /// A file that is no Go program, or one that can't be read. It is not held open: its inode number may
 /// be another file's later, which then has another time of change.
 struct RefusedFile {
-    dev: u64,
-    ino: u64,
-    changed: (i64, i64),
+    key: FileKey,
     why: Failure,
     used: bool,
 }
@@ -100,13 +96,11 @@ impl Opener {
     }
 
     fn file(&mut self, exe: &ExeFile) -> Result<&mut OpenedFile, Failure> {
-        let known = |file: &OpenedFile| (file.dev, file.ino) == (exe.dev, exe.ino);
-        let at = match self.files.iter().position(known) {
+        let at = match self.files.iter().position(|file| file.key == exe.key) {
             Some(at) => at,
             None => {
                 let go = Arc::new(self.read(exe)?);
-                let (dev, ino) = (exe.dev, exe.ino);
-                self.files.push(OpenedFile { dev, ino, go, program: None, used: true });
+                self.files.push(OpenedFile { key: exe.key, go, program: None, used: true });
                 self.files.len() - 1
             }
         };
@@ -116,16 +110,12 @@ impl Opener {
 
     /// Reads a file, unless it is known that it can't be.
     fn read(&mut self, exe: &ExeFile) -> Result<GoBinary, Failure> {
-        let changed = exe.file.metadata().map_or((0, 0), |m| (m.ctime(), m.ctime_nsec()));
-        let key = (exe.dev, exe.ino, changed);
-        let known = |file: &&mut RefusedFile| (file.dev, file.ino, file.changed) == key;
-        if let Some(file) = self.refused.iter_mut().find(known) {
+        if let Some(file) = self.refused.iter_mut().find(|file| file.key == exe.key) {
             file.used = true;
             return Err(file.why.clone());
         }
         go_binary(exe).inspect_err(|why| {
-            let (dev, ino, why) = (exe.dev, exe.ino, why.clone());
-            self.refused.push(RefusedFile { dev, ino, changed, why, used: true });
+            self.refused.push(RefusedFile { key: exe.key, why: why.clone(), used: true });
         })
     }
 }

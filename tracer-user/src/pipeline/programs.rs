@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::opened::Place;
 use crate::address::VAddr;
 use crate::gobin::symbols::Symbol;
 use crate::gobin::{Error, Facts, GoBinary, sites};
-use crate::host::{self, Capability, ExeFile, Process, System};
+use crate::host::{self, Capability, ExeFile, FileKey, Process, System};
 use crate::profile::Source;
 use crate::runtime;
 
@@ -156,9 +155,7 @@ fn walk<T>(
                 continue;
             }
         };
-        let changed = exe.file.metadata().map_or((0, 0), |m| (m.ctime(), m.ctime_nsec()));
-        let key = FileKey { dev: exe.dev, ino: exe.ino, changed };
-        match files.entry(key).or_insert_with(|| look(&exe)) {
+        match files.entry(exe.key).or_insert_with(|| look(&exe)) {
             Looked::Go(found_there) => found(process, exe, found_there),
             Looked::Other => {}
             Looked::Unreadable(reason) => {
@@ -181,13 +178,6 @@ pub fn not_permitted(system: &System, count: usize) -> String {
     } else {
         format!("{processes} could not be looked at; run as root or with CAP_SYS_PTRACE to see all")
     }
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct FileKey {
-    dev: u64,
-    ino: u64,
-    changed: (i64, i64),
 }
 
 /// What a file is.

@@ -142,7 +142,7 @@ fn rate(target: &LiveProcess) -> Result<(Rate, Note), Failure> {
     let memory = host::open_writable_memory(&exe).map_err(not_readable)?;
     // What was opened first still reads: then what was opened since is the same exec's.
     target.live.memory.check().map_err(|error| unreadable(error.into()))?;
-    let (dev, ino) = (exe.dev, exe.ino);
+    let (dev, ino) = exe.inode();
     let note = Note { pid, start: exe.process.start, dev, ino, address: at.0, old: 0, new: 0 };
     Ok((Rate::new(memory, pid, at), note))
 }

@@ -183,6 +183,11 @@ impl Kernel {
         self.groups.remove(group);
     }
 
+    /// Waits until what was detached is off: no program of it is running any more.
+    pub fn settle(&mut self) {
+        self.groups.settle();
+    }
+
     /// Takes every uprobe off. When this returns no program is running any more.
     pub fn detach_all(&mut self) {
         self.groups.remove_all();

@@ -125,6 +125,14 @@ impl Kernel {
         Ok(Counter::ALL.iter().copied().zip(sums).collect())
     }
 
+    /// How many notices could not be given.
+    pub fn notices_lost(&self) -> Result<u64, Error> {
+        let name = "COUNTERS";
+        let map: PerCpuArray<&MapData, u64> = map(&self.ebpf, name)?;
+        let lost = map.get(&(Counter::NotifyFull as u32), 0);
+        Ok(lost.map_err(|source| Error::Map { map: name, source })?.iter().sum())
+    }
+
     /// One sum over CPUs for each of the first `entries` of a map.
     fn sum_over_cpus<V: Pod>(
         &self,

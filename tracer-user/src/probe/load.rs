@@ -25,6 +25,8 @@ pub struct Options {
     pub by_type: bool,
     /// Split stacks by the goroutine's profiler labels.
     pub by_labels: bool,
+    /// Tell each exec, also of processes that are not selected.
+    pub follow: bool,
     /// Attach through perf events even where the kernel has links of many uprobes.
     pub perf_events: bool,
     /// Diagnostics of the kernel programs, through the `log` crate.
@@ -39,6 +41,7 @@ impl Default for Options {
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
+            follow: false,
             perf_events: false,
             log: None,
         }
@@ -61,6 +64,7 @@ impl Kernel {
     pub fn load(options: &Options) -> Result<Self, Error> {
         let by_type = u8::from(options.by_type);
         let by_labels = u8::from(options.by_labels);
+        let follow = u8::from(options.follow);
         let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
@@ -75,6 +79,7 @@ impl Kernel {
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
             .override_global("BY_TYPE", &by_type, true)
             .override_global("BY_LABELS", &by_labels, true)
+            .override_global("FOLLOW", &follow, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
         check_sources(&ebpf)?;
@@ -109,6 +114,11 @@ impl Kernel {
     pub fn select(&mut self, pid: u32, entry: &ProcEntry) -> Result<(), Error> {
         let map = "PROCESSES";
         self.processes.insert(pid, entry, 0).map_err(|source| Error::Map { map, source })
+    }
+
+    /// What the kernel programs know of a process.
+    pub fn entry(&self, pid: u32) -> Option<ProcEntry> {
+        self.processes.get(&pid, 0).ok()
     }
 
     /// Stops counting this process. Not being selected is no error.

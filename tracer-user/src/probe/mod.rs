@@ -21,6 +21,7 @@ pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;
 pub use groups::GroupId;
 pub use load::{Kernel, Options};
+pub use syscall::wait_for_programs;
 pub use take::Taken;
 
 /// The kernel programs, as built by `cargo xtask build`.

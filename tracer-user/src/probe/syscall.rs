@@ -288,6 +288,20 @@ unsafe fn bpf<T>(call: &'static str, command: libc::c_long, attr: &T) -> Result<
     owned(call, fd)
 }
 
+/// Waits until every kernel program is over that runs now: programs run inside of RCU, and this
+/// command of membarrier(2) waits for it (kernel/sched/membarrier.c). Takes some milliseconds.
+///
+/// # Errors
+/// A kernel with CPUs that have no tick (nohz_full) does not offer it.
+pub fn wait_for_programs() -> Result<(), Refused> {
+    let (global, flags, cpu): (libc::c_long, libc::c_long, libc::c_long) = (1, 0, 0);
+    // SAFETY: the call takes integers only.
+    match unsafe { libc::syscall(libc::SYS_membarrier, global, flags, cpu) } {
+        0 => Ok(()),
+        _ => Err(Refused { call: "membarrier", errno: Errno::last() }),
+    }
+}
+
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 /// The first fields of `struct perf_event_attr` (include/uapi/linux/perf_event.h), 72 bytes.

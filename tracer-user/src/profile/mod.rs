@@ -169,6 +169,16 @@ pub struct Process {
     pub go_version: Option<String>,
 }
 
+impl Process {
+    /// `4242`, or `12 processes` where it stands for several.
+    pub fn who(&self) -> String {
+        match self.processes {
+            1 => self.pid.to_string(),
+            several => format!("{several} processes"),
+        }
+    }
+}
+
 /// A file that addresses belong to.
 #[derive(Clone, Debug)]
 pub struct Binary {

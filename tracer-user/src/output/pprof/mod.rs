@@ -123,9 +123,12 @@ impl<'a> Encoder<'a> {
             ("container", process.container.as_deref()),
             ("go_type", sample.go_type.map(|name| profile.names.text(name))),
         ];
-        let pid = self.string("pid");
-        let num = i64::from(process.pid);
-        let mut labels = vec![proto::Label { key: pid, num, ..Default::default() }];
+        // Ended processes that share an entry have no pid in common.
+        let (key, num) = match process.processes {
+            1 => ("pid", i64::from(process.pid)),
+            several => ("processes", i64::try_from(several).unwrap_or(i64::MAX)),
+        };
+        let mut labels = vec![proto::Label { key: self.string(key), num, ..Default::default() }];
         for (key, text) in texts {
             if let Some(text) = text {
                 let (key, str) = (self.string(key), self.string(text));

@@ -14,7 +14,7 @@ use crate::{
     address::{LoadBias, VAddr},
     exit::{Exit, Failure},
     gobin::{GoBinary, sites, sites::Site, types::Types},
-    host,
+    host::{self, FileKey},
     pipeline::opened::Opener,
     probe::{AttachSite, Program},
     profile::Source,
@@ -35,8 +35,7 @@ pub struct Tapped {
     /// Where its C code can lie.
     pub libraries: Libraries,
     pub(super) file: File,
-    pub(super) dev: u64,
-    pub(super) ino: u64,
+    pub(super) key: FileKey,
     /// Where the runtime's records are, for sources that read them.
     pub(super) records: Option<Arc<runtime::Program>>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
@@ -122,8 +121,7 @@ impl Tapped {
             types,
             libraries: Libraries::default(),
             file,
-            dev: exe.dev,
-            ino: exe.ino,
+            key: exe.key,
             records,
             mallocgc,
             groups: Vec::new(),

@@ -71,9 +71,9 @@ impl Entries {
         self.list.get(number as usize)
     }
 
-    /// The entry of a process that has ended.
-    pub fn ended(&mut self, entry: Entry) -> u32 {
-        if self.own < self.limit {
+    /// The entry of a process that has ended; `room` says whether there is room for its own stacks.
+    pub fn ended(&mut self, entry: Entry, room: bool) -> u32 {
+        if self.own < self.limit && room {
             self.own += 1;
             return self.push(entry);
         }
@@ -135,7 +135,7 @@ mod tests {
     fn beyond_the_limit_ended_processes_share_entries() {
         let mut entries = Entries::new(2);
         let numbers: Vec<u32> =
-            (1..=6).map(|pid| entries.ended(entry(pid, "job", (pid % 2) as usize))).collect();
+            (1..=6).map(|pid| entries.ended(entry(pid, "job", (pid % 2) as usize), true)).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 2, 3]);
         let counts: Vec<u64> = entries.iter().map(|entry| entry.processes).collect();
         assert_eq!(counts, [1, 1, 2, 2]);
@@ -147,10 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn without_room_for_more_stacks_they_share_at_once() {
+        let mut entries = Entries::new(9);
+        let rooms = [true, false, false, true];
+        let numbers = rooms.map(|room| entries.ended(entry(7, "job", 0), room));
+        assert_eq!(numbers, [0, 1, 1, 2]);
+    }
+
+    #[test]
     fn a_host_of_names_takes_bounded_memory() {
         let mut entries = Entries::new(3);
         for pid in 0..1000 {
-            entries.ended(entry(pid, &format!("job-{pid}"), 0));
+            entries.ended(entry(pid, &format!("job-{pid}"), 0), true);
         }
         // Own ones, shared ones, and one for all the others.
         assert_eq!(entries.iter().count(), 3 + 3 + 1);

@@ -67,6 +67,11 @@ impl Held {
         Self { stacks: HashMap::new(), labels: HashMap::new(), limit, lost: 0, strays: 0 }
     }
 
+    /// Whether processes can have stacks of their own: half of the room is for those that share them.
+    pub fn has_room(&self) -> bool {
+        self.stacks.len() < self.limit / 2
+    }
+
     /// Takes in what was counted for ended processes. `by_type` says that a class is a type.
     pub fn ended<'a>(
         &mut self,

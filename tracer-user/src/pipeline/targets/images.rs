@@ -36,14 +36,15 @@ pub struct Image {
 #[derive(Default)]
 pub struct Images {
     live: HashMap<u32, Image>,
+    by_pid: HashMap<u32, u32>,
     ended: HashMap<u32, (Instant, Origin)>,
     last: u32,
     /// When the kernel's tables are looked through next.
     next_pass: Option<Instant>,
 }
 
-/// An event may be under way on another CPU when a process ends: until then nothing is taken away.
-const SETTLES: Duration = Duration::from_millis(250);
+/// Those that end within this time are dealt with together.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// Looking through the kernel's tables takes at most one part in this many of the time.
 const SHARE: u32 = 20;
 
@@ -55,6 +56,7 @@ impl Images {
     }
 
     pub(super) fn insert(&mut self, number: u32, image: Image) {
+        self.by_pid.insert(image.process.id.pid, number);
         self.live.insert(number, image);
     }
 
@@ -63,9 +65,20 @@ impl Images {
         self.live.len()
     }
 
-    /// When [`Targets::collect`] has something to do; nothing while nobody has ended.
+    /// The image that a pid is counted as.
+    pub fn of_pid(&self, pid: u32) -> Option<u32> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// Those that are being counted, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Image)> {
+        self.live.iter().map(|(number, image)| (*number, image))
+    }
+
+    /// Whether [`Targets::collect`] has something to do now, and else when; nothing while nobody has
+    /// ended.
     pub fn due(&self) -> Option<Instant> {
-        let first = self.ended.values().map(|(ended, _)| *ended + SETTLES).min()?;
+        let first = self.ended.values().map(|(ended, _)| *ended).min()? + TOGETHER;
         Some(self.next_pass.map_or(first, |pass| pass.max(first)))
     }
 }
@@ -74,21 +87,26 @@ impl Targets {
     /// An image has ended: it exec'd or exited. What it held open is closed.
     pub fn ended(&mut self, kernel: &mut Kernel, number: u32) {
         let Some(image) = self.images.live.remove(&number) else { return };
+        let pid = image.process.id.pid;
+        if self.images.of_pid(pid) == Some(number) {
+            self.images.by_pid.remove(&pid);
+        }
         self.leave(kernel, image.binary, image.group);
         let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);
         entry.add_cached(image.at_start.as_ref(), -1);
-        let entry = self.entries.ended(entry);
+        let entry = self.entries.ended(entry, self.held.has_room());
         let origin = Origin { entry, places: image.places };
         self.images.ended.insert(number, (Instant::now(), origin));
     }
 
-    /// Takes what was counted for images that have ended out of the kernel's tables.
+    /// Takes what was counted for images that ended before `settled` out of the kernel's tables. No
+    /// program may be under way that began before then.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn collect(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
+    pub fn collect(&mut self, kernel: &mut Kernel, settled: Instant) -> Result<(), Failure> {
         let now = Instant::now();
-        let over = self.images.ended.iter().filter(|(_, (ended, _))| now - *ended >= SETTLES);
+        let over = self.images.ended.iter().filter(|(_, (ended, _))| *ended <= settled);
         let over: HashSet<u32> = over.map(|(number, _)| *number).collect();
         if over.is_empty() {
             return Ok(());

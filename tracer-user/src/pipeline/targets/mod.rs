@@ -10,13 +10,14 @@ mod groups;
 mod held;
 mod images;
 mod libraries;
+mod unfit;
 
 use std::sync::Arc;
 
 use crate::{
     address::LoadBias,
     exit::{self, Exit, Failure},
-    host,
+    host::{self, FileKey},
     probe::{self, Kernel, Program},
     profile::{Period, SPACE, Source},
     runtime::{Live, ProcessMemory},
@@ -25,9 +26,11 @@ use crate::{
 use super::opened::{Opener, live, load_bias, not_readable};
 pub use binaries::Tapped;
 pub use entries::{Entries, Entry};
+use groups::Joined;
 pub use held::{Counts, Held, StackId};
 pub use images::{Image, Images};
 pub use libraries::{Library, file_offset, nowhere};
+use unfit::Unfit;
 
 /// Everything that is or was traced.
 pub struct Targets {
@@ -42,6 +45,7 @@ pub struct Targets {
     pub held: Held,
     /// How many groups there were.
     groups: u32,
+    unfit: Unfit,
 }
 
 /// What else is wanted of a recording.
@@ -53,6 +57,8 @@ pub struct Wanted {
     pub labels: bool,
     /// Attach to the file for everybody, because every process of it is selected.
     pub whole_files: bool,
+    /// Others may come that are selected too.
+    pub follow: bool,
     /// Ended processes that have an entry of their own.
     pub max_processes: usize,
     /// Stacks of ended processes that are kept.
@@ -74,6 +80,7 @@ impl Targets {
             entries: Entries::new(wanted.max_processes),
             held: Held::new(wanted.max_ended_stacks),
             groups: 0,
+            unfit: Unfit::default(),
         }
     }
 
@@ -114,18 +121,16 @@ impl Targets {
             let exe = host::open_exe(pid).map_err(not_readable)?;
             let binary = self.binary(&exe)?;
             let bias = load_bias(&exe, &self.binaries[binary].go)?;
-            let group = self.join(kernel, binary, pid).map_err(|failure| {
+            let joined = self.join(kernel, binary, pid).map_err(|failure| {
                 // The kernel's word for a process that is gone says nothing to anybody.
                 host::process(pid).map_err(not_readable).err().unwrap_or(failure)
             })?;
-            match self.select(kernel, process, &exe, binary, bias, group) {
-                Ok(true) => return Ok(()),
-                Ok(false) => self.leave(kernel, binary, group),
-                Err(failure) => {
-                    self.leave(kernel, binary, group);
-                    return Err(failure);
-                }
+            let selected = self.select(kernel, process, &exe, binary, bias, joined);
+            if let Ok(true) = selected {
+                return Ok(());
             }
+            self.leave(kernel, binary, joined.group);
+            selected?;
         }
         Err(Failure::new(
             Exit::Target,
@@ -141,7 +146,7 @@ impl Targets {
         exe: &host::ExeFile,
         binary: usize,
         bias: LoadBias,
-        group: probe::GroupId,
+        Joined { group, number: group_number }: Joined,
     ) -> Result<bool, Failure> {
         let pid = process.id.pid;
         let records = self.records(exe, binary, bias)?;
@@ -151,7 +156,7 @@ impl Targets {
         };
         let number = self.images.number();
         let tapped = &mut self.binaries[binary];
-        kernel.select(pid, &tapped.entry(number, binary as u32 + 1, bias)).map_err(failure)?;
+        kernel.select(pid, &tapped.entry(number, group_number, bias)).map_err(failure)?;
         // From here on an exec is seen by the kernel program; was there one before? One of the
         // same file moves a position-independent program, and changes nothing for others.
         let still = exe.process == process.id && exe.still_runs();
@@ -183,20 +188,30 @@ impl Targets {
         live(exe, Arc::clone(program), bias).map(Some)
     }
 
+    /// Why nothing that runs this file can be recorded, as far as it is known.
+    pub fn unfit(&self, file: &FileKey) -> Option<&Failure> {
+        self.unfit.get(file)
+    }
+
     /// Which binary a process runs: index in [`Targets::binaries`], resolved if it is new.
     fn binary(&mut self, exe: &host::ExeFile) -> Result<usize, Failure> {
         // A file that is held open keeps its inode number to itself.
-        let same = |tapped: &Tapped| (tapped.dev, tapped.ino) == (exe.dev, exe.ino);
-        if let Some(binary) = self.binaries.iter().position(same) {
+        if let Some(binary) = self.binaries.iter().position(|tapped| tapped.key == exe.key) {
             return Ok(binary);
         }
         let pid = exe.process.pid;
         let named =
-            |failure: Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
-        let tapped =
-            Tapped::resolve(exe, &mut self.opener, self.source, self.wanted).map_err(named)?;
-        self.binaries.push(tapped);
-        Ok(self.binaries.len() - 1)
+            |failure: &Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
+        if let Some(failure) = self.unfit.get(&exe.key) {
+            return Err(named(failure));
+        }
+        match Tapped::resolve(exe, &mut self.opener, self.source, self.wanted) {
+            Ok(tapped) => {
+                self.binaries.push(tapped);
+                Ok(self.binaries.len() - 1)
+            }
+            Err(failure) => Err(named(self.unfit.insert(exe.key, failure))),
+        }
     }
 }
 

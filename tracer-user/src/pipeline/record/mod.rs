@@ -4,18 +4,13 @@
 //! before recording is tried before recording; once something is recorded it is written, whatever
 //! else happens.
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    time::{Duration, Instant, SystemTime},
-};
+mod follow;
 
-use nix::sys::signal::{SigHandler, Signal};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep_until},
-};
-use tracer_common::Counter;
+use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use self::follow::{Follower, Signals, remarks};
 use super::{
     assemble::assemble,
     counted, mode,
@@ -26,9 +21,9 @@ use super::{
 use crate::{
     cli::record::{By, Config, Value},
     exit::{Exit, Failure},
-    host::{self, Capability, Selection, Selector},
+    host::{self, Capability, Selection},
     output,
-    probe::{self, Kernel, Notice},
+    probe::{self, Kernel},
     profile::{
         ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile,
         Source, fold,
@@ -39,9 +34,6 @@ use crate::{
 /// Counters of losses outside of the kernel.
 const LOST_ENDED: &str = "lost_ended_full";
 const LOST_STRAYS: &str = "lost_strays";
-
-/// How often the progress line is written anew.
-const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Records and writes.
 ///
@@ -56,12 +48,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     }
     let selected = select(&config)?;
     // Whatever comes from here on, samplers that are turned on are turned off again.
-    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let signals = Signals::catch()?;
+    many_files();
     let mut opener = Opener::default();
     let samplers = samplers(&config, &mut opener, &selected)?;
     let pids = selected.iter().map(|process| process.id.pid);
     let (source, why) = match config.source {
         Some(source) => (source, None),
+        None if config.follows() => mode::cheapest_for_all(&mut opener, pids),
         None => mode::cheapest(&mut opener, pids),
     };
     let options = probe::Options {
@@ -69,15 +63,18 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         by_type: config.by == By::Type,
         by_labels: config.labels,
+        max_processes: config.max_processes,
+        follow: config.follows(),
         log: config.kernel_log,
         perf_events: config.perf_events,
-        ..probe::Options::default()
     };
     let mut kernel = Kernel::load(&options).map_err(failure)?;
     kernel.watch_processes().map_err(failure)?;
     let mut recording = Recording::new(&config, source, opener, kernel);
     recording.samplers = samplers;
     recording.notes.extend(why.map(|why| format!("mode {}: {why}", source.word())));
+    // Who has come since is told from here on; who came before is found again.
+    let selected = if config.follows() { select(&config)? } else { selected };
     recording.start(&config, selected)?;
     recording.announce(&config);
     recording.follow(&config, signals).await?;
@@ -97,6 +94,7 @@ struct Recording {
     /// How long it counted, once it has ended.
     duration: Duration,
     notes: Vec<String>,
+    follower: Follower,
 }
 
 impl Recording {
@@ -105,8 +103,9 @@ impl Recording {
             types: config.by == By::Type,
             labels: config.labels,
             whole_files: matches!(config.selection, Selection::All | Selection::Exe(_)),
-            max_processes: kernel.options().max_processes as usize,
-            max_ended_stacks: 65_536,
+            follow: config.follows(),
+            max_processes: config.max_processes as usize,
+            max_ended_stacks: config.max_ended_stacks as usize,
         };
         Self {
             source,
@@ -117,6 +116,7 @@ impl Recording {
             started: SystemTime::now(),
             duration: Duration::ZERO,
             notes: Vec::new(),
+            follower: Follower::new(&config.selection),
         }
     }
 
@@ -137,21 +137,14 @@ impl Recording {
         // What is no Go program was not meant; what is one and can't be traced is told.
         let told = refused.iter().filter(|failure| failure.exit != Exit::Target);
         self.notes.extend(told.map(|failure| format!("not recorded: {failure}")));
-        if self.targets.live() == 0 {
+        if self.targets.live() == 0 && !config.waits() {
             let first = refused.into_iter().find(|failure| failure.exit != Exit::Target);
             return Err(first.unwrap_or_else(|| nobody(&config.selection, found)));
         }
         for tapped in &self.targets.binaries {
-            let why = tapped.incomplete.iter();
-            self.notes.extend(why.map(|w| format!("NOT COMPLETE: {}: {w}", tapped.path)));
-            if let Some(slow) = tapped.sites.iter().find(|planned| !planned.site.emulated) {
-                self.notes.push(format!(
-                    "{}: the kernel single-steps {} of this Go version; each event costs the \
-                     program about ten times as much as with Go 1.21 or later",
-                    tapped.path, slow.site.function
-                ));
-            }
+            self.notes.extend(remarks(tapped));
         }
+        self.follower.told = self.targets.binaries.len();
         (self.began, self.started) = (Instant::now(), SystemTime::now());
         Ok(())
     }
@@ -165,8 +158,13 @@ impl Recording {
         let processes = counted(self.targets.live(), "process");
         let sites = counted(self.kernel.attached(), "site");
         // Scripts wait for this line, so it is there with --quiet too.
+        let more = match (config.follows(), self.targets.live()) {
+            (false, _) => "",
+            (true, 0) => "; no Go program runs yet, waiting for some",
+            (true, _) => "; more as they start",
+        };
         eprintln!(
-            "heaptap: recording {processes} at {sites}, mode {}, {until}",
+            "heaptap: recording {processes} at {sites}, mode {}, {until}{more}",
             self.source.word()
         );
         if !config.show.quiet {
@@ -174,98 +172,6 @@ impl Recording {
                 eprintln!("heaptap: {}", output::text::printable(note));
             }
         }
-    }
-
-    /// Waits for the end (the time is up, Ctrl-C, or nobody is left) and stops counting.
-    async fn follow(
-        &mut self,
-        config: &Config,
-        [interrupt, terminate]: [io::Result<tokio::signal::unix::Signal>; 2],
-    ) -> Result<(), Failure> {
-        let (mut interrupt, mut terminate) =
-            (interrupt.map_err(no_signals)?, terminate.map_err(no_signals)?);
-        let mut notices = self.kernel.notices().map_err(failure)?;
-        let mut log = self.kernel.log().map_err(failure)?;
-        let progress = !config.show.quiet && io::stderr().is_terminal();
-        let mut ticks = interval(PROGRESS);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A century stands for no end: sleeping must not overflow the clock.
-        let longest = Duration::from_secs(100 * 365 * 86_400);
-        let end = self.began + config.duration.unwrap_or(longest).min(longest);
-        loop {
-            let due = self.targets.images.due();
-            tokio::select! {
-                () = sleep_until(end.into()) => break,
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                news = notices.next() => {
-                    for notice in news.map_err(|err| failure(probe::Error::Ring(err)))? {
-                        self.notice(notice, config);
-                    }
-                    if self.targets.live() == 0 {
-                        break;
-                    }
-                }
-                () = sleep_until(due.unwrap_or(end).into()), if due.is_some() => {
-                    self.targets.collect(&mut self.kernel)?;
-                }
-                _ = ticks.tick(), if progress => self.progress(),
-                _ = pump(log.as_mut()), if log.is_some() => {}
-            }
-        }
-        if let Some(log) = &mut log {
-            log.flush();
-        }
-        if progress {
-            eprint!("\r\x1b[K");
-        }
-        self.targets.deselect_all(&mut self.kernel)?;
-        self.duration = self.began.elapsed();
-        for (pid, sampler) in self.samplers.drain(..) {
-            if let Err(failure) = sampler::restore(pid, sampler) {
-                self.notes.push(failure.to_string());
-            }
-        }
-        // From here on a second Ctrl-C ends heaptap at once.
-        for signal in [Signal::SIGINT, Signal::SIGTERM] {
-            // SAFETY: the default action is no handler function.
-            let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
-        }
-        Ok(())
-    }
-
-    /// A traced process has exec'd or ended.
-    fn notice(&mut self, notice: Notice, config: &Config) {
-        match notice {
-            Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
-            Notice::Exec { pid, image } => {
-                self.targets.ended(&mut self.kernel, image);
-                // It may run the same program again, another Go program, or something else.
-                let selector = Selector::new(&config.selection);
-                if !host::process(pid).is_ok_and(|process| selector.wants(&process)) {
-                    return;
-                }
-                if let Err(failure) = self.targets.add(&mut self.kernel, pid) {
-                    self.notes
-                        .push(format!("process {pid} was recorded until its exec: {failure}"));
-                }
-            }
-        }
-    }
-
-    fn progress(&self) {
-        let Ok(counters) = self.kernel.counters() else { return };
-        let of = |wanted: Counter| {
-            counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, n)| *n)
-        };
-        let lost: u64 = counters.iter().filter(|(c, _)| c.is_loss()).map(|(_, n)| n).sum();
-        eprint!(
-            "\r\x1b[Kheaptap: {:.1} s  {} events  {} stacks  {lost} lost",
-            self.began.elapsed().as_secs_f64(),
-            output::text::grouped(of(Counter::Recorded)),
-            output::text::grouped(of(Counter::Stacks)),
-        );
-        let _ = io::stderr().flush();
     }
 
     /// Detaches, drains, names.
@@ -293,6 +199,8 @@ impl Recording {
         ];
         let held =
             held.map(|(name, help, count)| CounterValue { name, help, is_loss: true, count });
+        let held = held.into_iter().chain(self.follower.counters());
+        self.notes.extend(self.follower.notes());
         let mut value_types = vec![ALLOC_OBJECTS, ALLOC_SPACE];
         if self.source == Source::Sample {
             value_types.extend([INUSE_OBJECTS, INUSE_SPACE]);
@@ -317,7 +225,7 @@ impl Recording {
                     is_loss: counter.is_loss(),
                     count,
                 })
-                .chain(held.into_iter().filter(|counter| counter.count > 0))
+                .chain(held.filter(|counter| counter.count > 0))
                 .collect(),
             notes: self.notes,
         };
@@ -368,10 +276,11 @@ fn select(config: &Config) -> Result<Vec<host::Process>, Failure> {
     }
 }
 
-/// Lets the kernel programs' log through; without one it is never asked.
-async fn pump(log: Option<&mut probe::KernelLog>) {
-    if let Some(log) = log {
-        let _ = log.pump().await;
+/// Each process and binary takes descriptors; the usual limit is for programs that use select(2).
+fn many_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Best effort: what does not fit is told, process by process.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -397,8 +306,4 @@ fn check_host(system: &host::System) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn no_signals(err: io::Error) -> Failure {
-    Failure::new(Exit::Failure, format!("signals can't be waited for: {err}"))
 }

@@ -1,0 +1,243 @@
+//! Processes that start while heaptap records are found, traced and let go.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::holding::{Holding, is_counted};
+use heaptap_tests::profile::Profile;
+use heaptap_tests::storm::Storm;
+use heaptap_tests::{Fixture, Recording, Running, Variant, require_root};
+
+/// A program of its own, so that nothing else on the host is meant, and where its profile goes.
+struct Own {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Own {
+    fn copy(fixture: &str, variant: Variant, name: &str) -> Result<Own> {
+        let fixture = Fixture::build(fixture, "1.26", variant)?;
+        let dir = tempfile::tempdir()?;
+        let program = dir.path().join(name);
+        fs::copy(&fixture.program, &program)?;
+        Ok(Own { dir, program })
+    }
+
+    fn start(&self) -> Result<Running> {
+        Running::start(Command::new(&self.program))
+    }
+
+    fn record(&self, selection: &[&str]) -> Result<Recording> {
+        let json = self.json();
+        let json = json.to_str().context("a temporary path that is no text")?;
+        Recording::start(selection.iter().copied().chain(["-o", json]))
+    }
+
+    fn json(&self) -> PathBuf {
+        self.dir.path().join("out.json")
+    }
+
+    fn profile(&self) -> Result<Profile> {
+        Profile::read(&self.json())
+    }
+
+    /// The profile of one process.
+    fn profile_of(&self, pid: u32) -> Result<Profile> {
+        let mut part = self.profile()?;
+        let at = part.processes.iter().position(|process| process.pid == pid);
+        let at = at.with_context(|| format!("process {pid} is not in the profile"))?;
+        part.stacks.retain(|stack| stack.process == at);
+        Ok(part)
+    }
+}
+
+/// Until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !holds()? {
+        ensure!(began.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn until_counted(recording: &Recording, process: &Running) -> Result<()> {
+    let (heaptap, pid) = (recording.pid(), process.pid());
+    until("a process that is counted", || is_counted(heaptap, pid))
+}
+
+/// Every way to select more than named processes follows, and counts exactly from then on.
+#[test]
+fn who_comes_later_is_recorded() -> Result<()> {
+    require_root()?;
+    for variant in [Variant::Stripped, Variant::PieStripped] {
+        let own = Own::copy("life", variant, "comes-later")?;
+        let path = own.program.to_str().context("a path that is no text")?.to_owned();
+        for selection in [&["--exe", &path][..], &["--comm", "comes-l*"], &["--all"]] {
+            let mut running = vec![own.start()?];
+            let recording = own.record(selection)?;
+            running.push(own.start()?);
+            until_counted(&recording, &running[1])?;
+            // More than have probes of their own when they are selected by name.
+            for _ in 0..20 {
+                running.push(own.start()?);
+            }
+            for process in &running {
+                until_counted(&recording, process)?;
+            }
+            for (objects, process) in (1..).zip(&mut running) {
+                process.ask(&format!("alloc {objects}"))?;
+            }
+            recording.stop()?.expect(0)?;
+            for (objects, process) in (1..).zip(&running) {
+                let made = allocated(&own.profile_of(process.pid())?, "main.allocate")?;
+                ensure!(made == objects, "{selection:?}: {made} objects of {objects}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `--all` begins also where nothing is to be recorded yet; the line says that it goes on.
+#[test]
+fn all_waits_for_programs() -> Result<()> {
+    require_root()?;
+    let own = Own::copy("life", Variant::Stripped, "waited-for")?;
+    let recording = own.record(&["--all"])?;
+    let said = &recording.said;
+    ensure!(said.contains("more as they start") || said.contains("waiting for some"), "{said}");
+    let mut late = own.start()?;
+    until_counted(&recording, &late)?;
+    late.ask("alloc 1")?;
+    let pid = late.pid();
+    drop(late);
+    recording.stop()?.expect(0)?;
+    ensure!(own.profile()?.pids().contains(&pid), "the process is not in the profile");
+    Ok(())
+}
+
+/// A short storm: nobody is missed, nothing is kept, every event is counted or counted as lost.
+#[test]
+fn a_storm_leaves_nothing_behind() -> Result<()> {
+    require_root()?;
+    const OBJECTS: u64 = 100;
+    for variant in [Variant::Stripped, Variant::PieStripped] {
+        let own = Own::copy("brief", variant, "storm")?;
+        let path = own.program.to_str().context("a path that is no text")?.to_owned();
+        let objects = OBJECTS.to_string();
+        let args = ["200", objects.as_str()];
+        // It may make nothing: when it is found is left to chance.
+        let mut first = Command::new(&own.program).args(["500", "0"]).spawn()?;
+        let recording = own.record(&["--exe", &path, "--max-processes", "64"])?;
+        let heaptap = recording.pid();
+        first.wait()?;
+        // One comes and goes, so that everything that is kept for a binary is there.
+        Storm::run(&own.program, &args, 10, Duration::from_millis(200))?;
+        let settled = || -> Result<bool> {
+            let holding = Holding::of(heaptap)?;
+            Ok(holding.stacks == 0 && holding.processes == 0)
+        };
+        until("empty tables before the storm", settled)?;
+        let before = Holding::of(heaptap)?;
+        let storm = Storm::run(&own.program, &args, 100, Duration::from_secs(3))?;
+        until("empty tables after the storm", settled)?;
+        let after = Holding::of(heaptap)?;
+        ensure!(before == after, "before {before:?}, after {after:?}");
+        recording.stop()?.expect(0)?;
+        let profile = own.profile()?;
+        let seen: u64 = profile.processes.iter().map(|process| process.processes).sum();
+        let started = storm.started as u64 + 2;
+        ensure!(seen == started + 1, "{seen} processes seen of {started} and one");
+        ensure!(profile.processes.len() <= 64 + 1, "{} entries", profile.processes.len());
+        let made = allocated(&profile, "main.allocate")?;
+        let expected = started * OBJECTS;
+        ensure!(made == expected, "{made} objects counted of {expected}");
+        for loss in profile.losses() {
+            ensure!(loss.name == "lost_exec_gap", "{loss:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Objects that a function made.
+fn allocated(profile: &Profile, function: &str) -> Result<u64> {
+    let value = profile.value("alloc_objects")?;
+    let innermost = |stack: &&heaptap_tests::profile::Stack| {
+        stack.frames.first().is_some_and(|frame| frame.function == function)
+    };
+    Ok(profile.stacks.iter().filter(innermost).map(|stack| stack.values[value]).sum())
+}
+
+/// When the ring of notices overflows, heaptap looks for itself, and says so.
+#[test]
+fn lost_notices_are_made_good() -> Result<()> {
+    require_root()?;
+    let own = Own::copy("life", Variant::Stripped, "overlooked")?;
+    let mut gone = own.start()?;
+    let recording = own.record(&["--comm", "overlooked"])?;
+    recording.pause()?;
+    let nothing = Path::new("/bin/true");
+    // The ring has room for about 2,700 notices.
+    for _ in 0..3_500 {
+        Command::new(nothing).status()?;
+    }
+    let mut late = own.start()?;
+    let gone_pid = gone.pid();
+    gone.ask("alloc 5")?;
+    drop(gone);
+    recording.resume()?;
+    until_counted(&recording, &late)?;
+    late.ask("alloc 7")?;
+    recording.stop()?.expect(0)?;
+    let profile = own.profile()?;
+    ensure!(profile.counter("lost_notify_full") > 0, "the ring did not overflow");
+    ensure!(profile.notes.iter().any(|note| note.contains("looked through")), "no word of it");
+    for (pid, objects) in [(gone_pid, 5), (late.pid(), 7)] {
+        let made = allocated(&own.profile_of(pid)?, "main.allocate")?;
+        ensure!(made == objects, "{made} objects of {objects}");
+    }
+    Ok(())
+}
+
+/// A file that nobody runs any more can be overwritten while its probes wait for the next process.
+/// The probe must be off before the first byte changes: in the new program it would be somewhere.
+#[test]
+fn a_file_that_is_overwritten_is_let_go_before() -> Result<()> {
+    require_root()?;
+    let own = Own::copy("brief", Variant::Default, "rewritten")?;
+    let path = own.program.to_str().context("a path that is no text")?.to_owned();
+    let run = || Command::new(&own.program).args(["100", "10"]).status();
+    let mut first = Command::new(&own.program).args(["500", "0"]).spawn()?;
+    let recording = own.record(&["--exe", &path])?;
+    let heaptap = recording.pid();
+    first.wait()?;
+    until("empty tables", || Ok(Holding::of(heaptap)?.processes == 0))?;
+    let attached = Holding::of(heaptap)?.links;
+    // The same inode, with the program of another release.
+    let other = Fixture::build("brief", "1.26", Variant::Stripped)?;
+    let began = Instant::now();
+    let bytes = fs::read(&other.program)?;
+    // Until the kernel has let go of the process's memory.
+    until("a file that is not busy", || match fs::write(&own.program, &bytes) {
+        Err(err) if err.kind() == ErrorKind::ExecutableFileBusy => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    })?;
+    ensure!(began.elapsed() < Duration::from_secs(5), "writing took {:?}", began.elapsed());
+    let left = Holding::of(heaptap)?.links;
+    ensure!(left < attached, "{left} links of {attached} are left");
+    for _ in 0..3 {
+        ensure!(run()?.success(), "the new program does not run");
+    }
+    recording.stop()?.expect(0)?;
+    let profile = own.profile()?;
+    let seen: u64 = profile.processes.iter().map(|process| process.processes).sum();
+    ensure!(seen == 4, "{seen} processes");
+    let made = allocated(&profile, "main.allocate")?;
+    ensure!(made == 3 * 10, "{made} objects");
+    Ok(())
+}
