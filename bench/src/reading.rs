@@ -8,12 +8,7 @@ use std::{
     fmt::Write as _,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,7 +17,7 @@ use crate::{
     report,
     requests::{Requests, Times},
     stats::Series,
-    tracer::{self, Tracer},
+    tracer::Tracer,
 };
 
 #[derive(clap::Args)]
@@ -52,14 +47,11 @@ pub struct Options {
     commands: Vec<String>,
 }
 
-/// How often is read.
-const EVERY: Duration = Duration::from_secs(1);
-
 pub fn run(options: &Options) -> Result<()> {
     let mut body = format!(
         "`bench/programs/requests` serves {} requests of 1,000 objects each beside {} goroutines that \
-         wait, with {} stacks in its heap profile; {} rounds, medians (smallest to largest). `stats` runs \
-         with `--watch 1`, any other command is started anew each second. Slower and more CPU are percent \
+         wait, with {} stacks in its heap profile; {} rounds, medians (smallest to largest). Each \
+         command runs with `--watch 1`. Slower and more CPU are percent \
          of the program alone in the same round; the row alone is its second measurement: the noise.\n\n\
          | Go | read by | reads | allocated, GB/s | time, s | slower, % | more CPU, % |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -113,60 +105,34 @@ fn measure(options: &Options, release: &str, table: &mut String) -> Result<()> {
 }
 
 /// heaptap reading a process each second.
-enum Reader {
-    /// By itself; a line for each read.
-    Watching(Tracer, JoinHandle<u32>),
-    /// Started anew each time.
-    Again(Arc<AtomicBool>, JoinHandle<Result<u32>>),
+struct Reader {
+    tracer: Tracer,
+    /// How often it has read.
+    count: JoinHandle<u32>,
 }
 
 impl Reader {
     /// Returns after the first read.
     fn start(heaptap: &Path, command: &str, pid: u32) -> Result<Self> {
         let pid = pid.to_string();
-        if command == "stats" {
-            let arguments = ["stats", "-p", &pid, "--watch", "1", "--json"];
-            let (tracer, stdout) = Tracer::spawn_printing(heaptap, &arguments)?;
-            let mut lines = BufReader::new(stdout).lines();
-            lines.next().context("nothing was read")??;
-            let count = thread::spawn(move || 1 + lines.map_while(Result::ok).count() as u32);
-            return Ok(Self::Watching(tracer, count));
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let (heaptap, command) = (heaptap.to_owned(), command.to_owned());
-        tracer::run_heaptap(&heaptap, &[&command, "-p", &pid])?;
-        let stopped = Arc::clone(&stop);
-        let count = thread::spawn(move || {
-            let mut count = 1;
-            let mut began = Instant::now();
-            loop {
-                thread::park_timeout(EVERY.saturating_sub(began.elapsed()));
-                if stopped.load(Ordering::Relaxed) {
-                    return Ok(count);
-                }
-                if began.elapsed() >= EVERY {
-                    began = Instant::now();
-                    tracer::run_heaptap(&heaptap, &[&command, "-p", &pid])?;
-                    count += 1;
-                }
-            }
-        });
-        Ok(Self::Again(stop, count))
+        let (tracer, stdout) =
+            Tracer::spawn_printing(heaptap, &[command, "-p", &pid, "--watch", "1"])?;
+        // One line of each round begins with what was read; rows of a table begin with the pid.
+        let begins = match command {
+            "stats" => format!("{pid:>7} "),
+            "goroutines" => "goroutines: ".to_owned(),
+            _ => "heap ".to_owned(),
+        };
+        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let mut rounds = lines.filter(move |line| line.starts_with(&begins));
+        rounds.next().context("nothing was read")?;
+        let count = thread::spawn(move || 1 + rounds.count() as u32);
+        Ok(Self { tracer, count })
     }
 
     /// Ends it; how often was read.
-    fn stop(self) -> Result<u32> {
-        let failed = "the thread that reads has failed";
-        match self {
-            Self::Watching(mut tracer, count) => {
-                tracer.stop()?;
-                count.join().ok().context(failed)
-            }
-            Self::Again(stop, count) => {
-                stop.store(true, Ordering::Relaxed);
-                count.thread().unpark();
-                count.join().ok().context(failed)?
-            }
-        }
+    fn stop(mut self) -> Result<u32> {
+        self.tracer.stop()?;
+        self.count.join().ok().context("the thread that reads has failed")
     }
 }

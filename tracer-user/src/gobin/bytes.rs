@@ -2,21 +2,25 @@
 //! the bytes end before it does. Knows no format.
 
 /// Byte `at`.
+#[inline]
 pub fn u8_at(data: &[u8], at: usize) -> Option<u8> {
     data.get(at).copied()
 }
 
 /// 16 bits at byte `at`.
+#[inline]
 pub fn u16_at(data: &[u8], at: usize) -> Option<u16> {
     array_at(data, at).map(u16::from_le_bytes)
 }
 
 /// 32 bits at byte `at`.
+#[inline]
 pub fn u32_at(data: &[u8], at: usize) -> Option<u32> {
     array_at(data, at).map(u32::from_le_bytes)
 }
 
 /// 64 bits at byte `at`.
+#[inline]
 pub fn u64_at(data: &[u8], at: usize) -> Option<u64> {
     array_at(data, at).map(u64::from_le_bytes)
 }
@@ -40,6 +44,7 @@ pub fn uvarint_at(data: &[u8], at: usize) -> Option<(u64, usize)> {
     None
 }
 
+#[inline]
 fn array_at<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
     data.get(at..at.checked_add(N)?)?.try_into().ok()
 }

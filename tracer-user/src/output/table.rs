@@ -97,8 +97,7 @@ impl Table<'_> {
 
     fn stacks(&mut self, total: u64) -> io::Result<()> {
         let mut ranking = self.profile.ranked(self.value);
-        let mut stacks = std::mem::take(&mut ranking.stacks);
-        stacks.retain(|stack| stack.values.get(self.value).is_some_and(|value| *value > 0));
+        let stacks = std::mem::take(&mut ranking.stacks);
         let ranked = rows(stacks, self.value, self.options.frames);
         let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
         let rows: Vec<_> = shown.iter().map(|r| (&r.sum.values[..], &r.sum.error[..])).collect();

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use super::{
     Ages, Frame, FrameKind, Label, LabelValue, LocationId, Name, ProcessId, Profile, Sample, ages,
@@ -105,18 +106,33 @@ impl Profile {
         samples
     }
 
-    /// Stacks as a reader sees them, with the largest `value` first; stable like [`Self::sorted`].
+    /// Stacks as a reader sees them, with the largest `value` first; stable like [`Self::sorted`]. Those
+    /// that have nothing of it are left out.
     pub fn ranked(&self, value: usize) -> Ranking {
-        let frames = self.distinct_frames();
-        let ids = frames.iter().enumerate().map(|(at, frame)| (*frame, FrameId(at as u32)));
-        let ids: HashMap<Frame, FrameId> = ids.collect();
-        let mut groups: HashMap<(ProcessId, Vec<FrameId>), Sum> = HashMap::new();
+        let looks = self.looks();
+        let hasher = RandomState::new();
+        let mut stack: Vec<u32> = Vec::new();
+        // Most samples of a heap may have nothing in use: what tells stacks apart is cheaper than a
+        // group for each. Two with one mark by chance only cost that.
+        let mut marks = Vec::with_capacity(self.samples.len());
+        let mut shown = HashSet::new();
         for sample in &self.samples {
-            let stack = self.frames(sample).filter_map(|frame| ids.get(frame).copied()).collect();
-            groups.entry((sample.process, stack)).or_default().add(sample);
+            looks.stack(sample, &mut stack);
+            let mark = hasher.hash_one((sample.process, &stack[..]));
+            if sample.value(value) > 0 {
+                shown.insert(mark);
+            }
+            marks.push(mark);
         }
+        let mut groups: HashMap<(ProcessId, Vec<u32>), Sum> = HashMap::new();
+        for (sample, _) in self.samples.iter().zip(marks).filter(|(_, mark)| shown.contains(mark)) {
+            looks.stack(sample, &mut stack);
+            groups.entry((sample.process, stack.clone())).or_default().add(sample);
+        }
+        groups.retain(|_, sum| sum.values.get(value).is_some_and(|value| *value > 0));
         let stacks = groups.into_iter().map(|((process, frames), sum)| {
             let Sum { values, error, ages } = sum;
+            let frames = frames.into_iter().map(FrameId).collect();
             Ranked { process, frames, values, error, ages }
         });
         let mut stacks: Vec<Ranked> = stacks.collect();
@@ -125,7 +141,7 @@ impl Profile {
                 .then(a.process.cmp(&b.process))
                 .then_with(|| a.frames.cmp(&b.frames))
         });
-        Ranking { frames, stacks }
+        Ranking { frames: looks.frames, stacks }
     }
 
     /// Types with the largest `value` first; equal ones by name.
@@ -146,13 +162,30 @@ impl Profile {
         ranked
     }
 
-    /// Every frame of every sample once, in the order of what it says.
-    fn distinct_frames(&self) -> Vec<Frame> {
-        let all: HashSet<Frame> =
-            self.samples.iter().flat_map(|s| self.frames(s)).copied().collect();
-        let mut all: Vec<Frame> = all.into_iter().collect();
-        all.sort_by(|a, b| self.frame_order(a).cmp(&self.frame_order(b)));
-        all
+    /// What the locations of all samples look like.
+    fn looks(&self) -> Looks {
+        let mut used = vec![false; self.locations.len()];
+        for sample in &self.samples {
+            for location in &sample.stack {
+                used[location.0 as usize] = true;
+            }
+        }
+        let locations =
+            || self.locations.iter().zip(&used).map(|(location, used)| (location, *used));
+        let frames =
+            locations().filter(|(_, used)| *used).flat_map(|(location, _)| &location.frames);
+        let all: HashSet<Frame> = frames.copied().collect();
+        let mut frames: Vec<Frame> = all.into_iter().collect();
+        frames.sort_by(|a, b| self.frame_order(a).cmp(&self.frame_order(b)));
+        let ids = frames.iter().enumerate().map(|(at, frame)| (*frame, at as u32));
+        let ids: HashMap<Frame, u32> = ids.collect();
+        let (mut of, mut ends) = (Vec::new(), Vec::with_capacity(self.locations.len()));
+        for (location, used) in locations() {
+            let shown = location.frames.iter().filter(|_| used);
+            of.extend(shown.filter_map(|frame| ids.get(frame).copied()));
+            ends.push(of.len());
+        }
+        Looks { frames, of, ends }
     }
 
     fn compare_frames<'a>(
@@ -187,6 +220,28 @@ impl Profile {
 
     fn type_text(&self, name: Option<Name>) -> Option<&str> {
         name.map(|name| self.names.text(name))
+    }
+}
+
+/// Frames of locations, each that says the same once.
+struct Looks {
+    /// In the order of what they say.
+    frames: Vec<Frame>,
+    /// Indices in `frames`, of one location after the other.
+    of: Vec<u32>,
+    /// Where those of each location end.
+    ends: Vec<usize>,
+}
+
+impl Looks {
+    /// Fills in the frames of a sample.
+    fn stack(&self, sample: &Sample, into: &mut Vec<u32>) {
+        into.clear();
+        for location in &sample.stack {
+            let at = location.0 as usize;
+            let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            into.extend_from_slice(&self.of[start..self.ends[at]]);
+        }
     }
 }
 
@@ -305,6 +360,18 @@ mod tests {
             .map(|s| leaf(&profile, profile.frames(s).next().unwrap()))
             .collect();
         assert_eq!(sorted, ["main.d", "main.a", "main.b", "main.c"]);
+    }
+
+    #[test]
+    fn stacks_without_any_are_left_out_and_parts_without_any_are_not() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 1, 0);
+        build.stack(process, &["main.b main.go:2"], 2, 0);
+        build.stack(process, &["main.a main.go:1 0x99"], 4, 20);
+        let ranking = build.done().ranked(1);
+        let values: Vec<_> = ranking.stacks.iter().map(|stack| &stack.values[..]).collect();
+        assert_eq!(values, [[5, 20]]);
     }
 
     #[test]

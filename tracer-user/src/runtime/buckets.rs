@@ -51,6 +51,24 @@ pub struct HeapRecords {
     pub refused: u64,
 }
 
+impl HeapRecords {
+    /// Whether the last of its buckets are those of `older`, one by one, with whatever counts: the
+    /// runtime puts new buckets in front.
+    pub fn goes_on_from(&self, older: &Self) -> bool {
+        let Some(more) = self.buckets.len().checked_sub(older.buckets.len()) else { return false };
+        let Some(shift) = self.stacks.0.len().checked_sub(older.stacks.0.len()) else {
+            return false;
+        };
+        let same = |(new, old): (&HeapBucket, &HeapBucket)| {
+            new.size == old.size
+                && (new.stack.start, new.stack.end)
+                    == (old.stack.start + shift, old.stack.end + shift)
+        };
+        self.stacks.0[shift..] == older.stacks.0[..]
+            && self.buckets[more..].iter().zip(&older.buckets).all(same)
+    }
+}
+
 /// One stack with one size of objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeapBucket {
@@ -133,29 +151,17 @@ impl Counts {
     }
 }
 
-/// Counts that are published, and those that are to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cycles {
-    active: Counts,
-    future: [Counts; 3],
-}
-
-impl Cycles {
-    /// What pprof publishes in a cycle: if it was flushed, there is nothing left in its place.
-    fn published(&self, cycle: u32) -> Counts {
-        self.active.plus(self.future[cycle as usize % 3])
-    }
-
-    fn all(&self) -> Counts {
-        self.future.into_iter().fold(self.active, Counts::plus)
-    }
-}
+/// More frees than can be.
+const TORN: Counts = Counts { allocs: 0, frees: 1 };
 
 /// One look at a heap profile.
+#[derive(Default)]
 struct Look {
     records: HeapRecords,
-    /// With the number of the cycle that they are of, if it is one.
-    cycles: Vec<(Cycles, Option<u32>)>,
+    /// What there is of each bucket, for as long as nothing is published of any.
+    all: Vec<Counts>,
+    /// The first and the last that buckets are of.
+    cycles: Option<(u32, u32)>,
 }
 
 impl<M: Memory> Live<M> {
@@ -169,28 +175,27 @@ impl<M: Memory> Live<M> {
     /// The list can't be found or leads nowhere, is longer than allowed, or the process is gone.
     pub fn heap_records(&self, limits: Limits) -> Result<HeapRecords, Error> {
         let cycle = self.address(Symbol::MProfCycle)?;
-        let mut kept = None;
-        for attempt in 1..=ATTEMPTS {
+        let mut windows = Windows::new(&self.memory, cycle, limits.memory);
+        let mut attempt = 1;
+        loop {
             let [head, rate] = self.words([Symbol::MBuckets, Symbol::MemProfileRate])?;
-            let mut windows = Windows::new(&self.memory, cycle, limits.memory);
+            windows.read_again();
             let look = self.look_at_heap(head, rate, &mut windows, limits)?;
-            let steady = head == 0 || windows.stamp().is_some();
-            let first = windows.stamp();
-            let mut agree = steady;
-            if steady && head != 0 {
-                windows.read_again()?;
-                agree = self.agrees(head, &look, &mut windows, limits)?
-                    && windows.stamp().map(number) == first.map(number);
-            }
+            let agree = match windows.stamp().map(number) {
+                None => head == 0,
+                Some(cycle) => {
+                    windows.read_again();
+                    self.agrees(head, cycle, &look.records, &mut windows, limits)?
+                        && windows.stamp().map(number) == Some(cycle)
+                }
+            };
             self.memory.check()?;
             if agree || attempt == ATTEMPTS {
-                kept = Some(look);
-                break;
+                return Ok(publish(look));
             }
+            attempt += 1;
             std::thread::yield_now();
         }
-        let look = kept.ok_or(Error::Unsteady { what: "the heap profile", attempts: ATTEMPTS })?;
-        Ok(publish(look))
     }
 
     fn look_at_heap(
@@ -200,15 +205,29 @@ impl<M: Memory> Live<M> {
         windows: &mut Windows<'_, M>,
         limits: Limits,
     ) -> Result<Look, Error> {
-        let mut look = Look { records: HeapRecords::default(), cycles: Vec::new() };
-        let records = &mut look.records;
-        records.rate = rate;
-        records.refused = self.walk(HEAP, head, windows, limits, |raw| {
+        let mut look = Look::default();
+        look.records.rate = rate;
+        let refused = self.walk(HEAP, head, windows, limits, |raw| {
+            let records = &mut look.records;
             let stack = records.stacks.add(raw.pcs);
-            records.buckets.push(HeapBucket { stack, size: raw.size, allocs: 0, frees: 0 });
-            look.cycles.push((self.cycles(raw.record), raw.stamp.map(number)));
-            size_of_val(raw.pcs) + size_of::<HeapBucket>() + size_of::<(Cycles, Option<u32>)>()
+            let cycle = raw.stamp.map(number);
+            let published = cycle.map_or(TORN, |cycle| self.published(raw.record, cycle));
+            let Counts { allocs, frees } = published;
+            records.buckets.push(HeapBucket { stack, size: raw.size, allocs, frees });
+            if let Some(cycle) = cycle {
+                let (first, last) = look.cycles.get_or_insert((cycle, cycle));
+                (*first, *last) = (cycle.min(*first), cycle.max(*last));
+            }
+            if published != Counts::default() {
+                records.collected = true;
+                look.all = Vec::new();
+            }
+            if !records.collected {
+                look.all.push(self.all(raw.record));
+            }
+            size_of_val(raw.pcs) + size_of::<HeapBucket>()
         })?;
+        look.records.refused = refused;
         Ok(look)
     }
 
@@ -216,32 +235,40 @@ impl<M: Memory> Live<M> {
     fn agrees(
         &self,
         head: u64,
-        look: &Look,
+        cycle: u32,
+        before: &HeapRecords,
         windows: &mut Windows<'_, M>,
         limits: Limits,
     ) -> Result<bool, Error> {
-        let mut before = look.cycles.iter();
+        let mut before = before.buckets.iter();
         let mut agree = true;
         self.walk(HEAP, head, windows, limits, |raw| {
-            let now = self.cycles(raw.record);
-            let same = |(then, cycle): &(Cycles, Option<u32>)| {
-                let at = cycle.unwrap_or(0) as usize % 3;
-                (then.active, then.future[at]) == (now.active, now.future[at])
-            };
+            let Counts { allocs, frees } = self.published(raw.record, cycle);
+            let same = |then: &HeapBucket| (then.allocs, then.frees) == (allocs, frees);
             agree &= before.next().is_some_and(same);
             0
         })?;
         Ok(agree && before.next().is_none())
     }
 
-    fn cycles(&self, record: Record<'_>) -> Cycles {
-        let (layout, cycle) = (&self.layout().mem_record, &self.layout().mem_cycle);
-        let at = |offset: u32| Counts {
-            allocs: record.u64(offset + cycle.allocs),
-            frees: record.u64(offset + cycle.frees),
-        };
-        let future = |n: u32| at(layout.future + n * cycle.size);
-        Cycles { active: at(layout.active), future: [future(0), future(1), future(2)] }
+    /// What pprof publishes in a cycle, the active counts and those of the cycle: if they were flushed,
+    /// there is nothing left in their place.
+    fn published(&self, record: Record<'_>, cycle: u32) -> Counts {
+        let layout = &self.layout().mem_record;
+        let due = layout.future + cycle % 3 * self.layout().mem_cycle.size;
+        self.counts(record, layout.active).plus(self.counts(record, due))
+    }
+
+    /// What there is, published or not.
+    fn all(&self, record: Record<'_>) -> Counts {
+        let (layout, size) = (&self.layout().mem_record, self.layout().mem_cycle.size);
+        let future = (0..3).map(|n| self.counts(record, layout.future + n * size));
+        future.fold(self.counts(record, layout.active), Counts::plus)
+    }
+
+    fn counts(&self, record: Record<'_>, at: u32) -> Counts {
+        let cycle = &self.layout().mem_cycle;
+        Counts { allocs: record.u64(at + cycle.allocs), frees: record.u64(at + cycle.frees) }
     }
 
     /// Reads a profile of contention. Each stack is as it was at some moment of the reading.
@@ -408,20 +435,16 @@ fn number(word: u32) -> u32 {
     word >> 1
 }
 
-/// Fills in what pprof would publish, and leaves out what can't be.
+/// Makes of a look what pprof would publish, and leaves out what can't be.
 fn publish(look: Look) -> HeapRecords {
-    let Look { mut records, cycles } = look;
-    /// More frees than can be.
-    const TORN: Counts = Counts { allocs: 0, frees: 1 };
-    let counts = |(c, cycle): &(Cycles, Option<u32>)| cycle.map_or(TORN, |n| c.published(n));
+    let Look { mut records, all, cycles } = look;
     // Nothing published at all means that no collection was: then all counts are (MemProfile, clear).
-    records.collected = cycles.iter().any(|c| counts(c) != Counts::default());
-    for (bucket, c) in records.buckets.iter_mut().zip(&cycles) {
-        let Counts { allocs, frees } = if records.collected { counts(c) } else { c.0.all() };
-        (bucket.allocs, bucket.frees) = (allocs, frees);
+    if !records.collected {
+        for (bucket, counts) in records.buckets.iter_mut().zip(all) {
+            (bucket.allocs, bucket.frees) = (counts.allocs, counts.frees);
+        }
     }
-    let numbers = || cycles.iter().filter_map(|(_, cycle)| *cycle);
-    records.cycles = (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
+    records.cycles = cycles.unwrap_or_default();
     let all = records.buckets.len();
     let possible = |b: &HeapBucket| {
         let bytes = b.allocs.checked_mul(b.size.max(1));

@@ -199,18 +199,22 @@ pub fn sampler_rate(memory: &impl Memory, at: RuntimeAddr) -> Result<u64, Error>
 pub struct Record<'a>(pub &'a [u8]);
 
 impl Record<'_> {
+    #[inline]
     pub fn u64(self, offset: u32) -> u64 {
         u64_at(self.0, offset as usize).unwrap_or(0)
     }
 
+    #[inline]
     pub fn u32(self, offset: u32) -> u32 {
         u32_at(self.0, offset as usize).unwrap_or(0)
     }
 
+    #[inline]
     pub fn u16(self, offset: u32) -> u16 {
         u16_at(self.0, offset as usize).unwrap_or(0)
     }
 
+    #[inline]
     pub fn u8(self, offset: u32) -> u8 {
         self.0.get(offset as usize).copied().unwrap_or(0)
     }

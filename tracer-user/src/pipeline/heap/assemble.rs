@@ -4,6 +4,7 @@
 //! pprof.go): one sample for each bucket, none merged.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,7 @@ use crate::profile::{
     INUSE_SPACE, Label, LabelValue, LocationId, Meta, Period, ProcessId, Profile, SPACE, Sample,
     Source, scale,
 };
-use crate::runtime::buckets::{ContentionRecords, HeapRecords};
+use crate::runtime::buckets::{ContentionRecords, HeapBucket, HeapRecords};
 use crate::symbolize::Symbolizer;
 use crate::symbolize::logical::{LogicalStacks, Written};
 use crate::symbolize::stack::{FuncIds, StackRules};
@@ -31,6 +32,8 @@ pub struct Assembler<'a> {
     profile: Profile,
     binaries: Vec<Named>,
     locations: HashMap<(BinaryId, Vec<VAddr>), LocationId>,
+    /// What the profile's samples are of, in their order.
+    last: Vec<Read>,
     /// Ticks in a second where a runtime has not worked it out.
     ticks: Option<f64>,
     facts: Facts,
@@ -81,35 +84,48 @@ impl<'a> Assembler<'a> {
             counters: Vec::new(),
             notes: Vec::new(),
         };
-        let (binaries, locations) = Default::default();
+        let (binaries, locations, last) = Default::default();
         let (profile, facts) = (Profile::new(meta), Facts::default());
-        Self { config, profile, binaries, locations, ticks: None, facts }
+        Self { config, profile, binaries, locations, last, ticks: None, facts }
     }
 
     /// A profile of everything that was read, while samplers were on or not; `unseen` says of other
     /// processes why they are not in it.
     pub fn profile(
         &mut self,
-        all: &[Read],
+        all: Vec<Read>,
         sampled: Option<Sampled>,
         unseen: &[Unseen],
     ) -> &Profile {
-        self.forget_unused(all);
+        self.forget_unused(&all);
         self.facts = Facts::default();
-        self.profile.samples.clear();
-        self.profile.processes.clear();
         let meta = &mut self.profile.meta;
         meta.started = sampled.map_or_else(SystemTime::now, |sampled| sampled.since);
         meta.duration = sampled.map_or(Duration::ZERO, |sampled| sampled.length);
         meta.counters.clear();
         meta.notes.clear();
-        for (target, records) in all {
+        self.profile.processes.clear();
+        let mut samples = std::mem::take(&mut self.profile.samples).into_iter();
+        let mut last = std::mem::take(&mut self.last).into_iter();
+        for (target, records) in &all {
             let process = self.process(target);
-            match records {
-                Records::Heap(records) => self.heap(target, process, records),
-                Records::Contention(records) => self.contention(target, process, records),
+            // Samples are used again for as long as the same processes are there.
+            let before = last.next().map(|(before, old)| {
+                let kept: Vec<Sample> = samples.by_ref().take(old.count()).collect();
+                (before, old, kept)
+            });
+            let before = before.filter(|(before, ..)| Rc::ptr_eq(before, target));
+            match (records, before) {
+                (Records::Heap(records), Some((_, Records::Heap(old), kept))) => {
+                    self.heap(target, process, records, &old, kept);
+                }
+                (Records::Heap(records), _) => {
+                    self.heap(target, process, records, &HeapRecords::default(), Vec::new());
+                }
+                (Records::Contention(records), _) => self.contention(target, process, records),
             }
         }
+        self.last = all;
         self.describe(sampled.is_some());
         let not_read = |unseen: &Unseen| format!("not read: {}", unseen.failure);
         self.profile.meta.notes.extend(unseen.iter().map(not_read));
@@ -146,24 +162,47 @@ impl<'a> Assembler<'a> {
         ProcessId(self.profile.processes.len() as u32 - 1)
     }
 
-    fn heap(&mut self, target: &LiveProcess, process: ProcessId, records: &HeapRecords) {
-        let stacks = records.buckets.iter().map(|bucket| records.stacks.get(&bucket.stack));
+    /// `kept` are the samples that were made of `old`.
+    fn heap(
+        &mut self,
+        target: &LiveProcess,
+        process: ProcessId,
+        records: &HeapRecords,
+        old: &HeapRecords,
+        kept: Vec<Sample>,
+    ) {
+        let (goes_on, old_rate) = (records.goes_on_from(old), old.rate);
+        let (old, kept) = if goes_on { (&old.buckets[..], kept) } else { Default::default() };
+        let (new, known) = records.buckets.split_at(records.buckets.len() - old.len());
+        let rate = records.rate;
+        let values = |bucket: &HeapBucket| {
+            let (allocs, alloc_bytes) = scale::heap_sample(bucket.allocs, bucket.size, rate);
+            let alive = bucket.allocs - bucket.frees;
+            let (alive, alive_bytes) = scale::heap_sample(alive, bucket.size, rate);
+            [allocs, alloc_bytes, alive, alive_bytes]
+        };
+        let stacks = new.iter().map(|bucket| records.stacks.get(&bucket.stack));
         let stacks = self.named(target, process, stacks, Written::Logical);
         let key = self.profile.names.intern("bytes");
-        for (bucket, stack) in records.buckets.iter().zip(stacks) {
-            let scaled = |count| scale::heap_sample(count, bucket.size, records.rate);
-            let (allocs, alloc_bytes) = scaled(bucket.allocs);
-            let (alive, alive_bytes) = scaled(bucket.allocs - bucket.frees);
-            self.profile.samples.push(Sample {
-                process,
-                stack,
-                values: vec![allocs, alloc_bytes, alive, alive_bytes],
-                error: Vec::new(),
-                ages: None,
-                go_type: None,
-                labels: vec![Label { key, value: LabelValue::Number(bucket.size) }],
-            });
-        }
+        let samples = new.iter().zip(stacks).map(|(bucket, stack)| Sample {
+            process,
+            stack,
+            values: values(bucket).to_vec(),
+            error: Vec::new(),
+            ages: None,
+            go_type: None,
+            labels: vec![Label { key, value: LabelValue::Number(bucket.size) }],
+        });
+        self.profile.samples.extend(samples);
+        // The rate is that of now for all that was ever sampled (pprof has it so).
+        let same_rate = rate == old_rate;
+        let known = known.iter().zip(old).zip(kept).map(|((bucket, old), mut sample)| {
+            if !same_rate || (bucket.allocs, bucket.frees) != (old.allocs, old.frees) {
+                sample.values.copy_from_slice(&values(bucket));
+            }
+            sample
+        });
+        self.profile.samples.extend(known);
         self.facts.refused += records.refused;
         self.facts.rates.push(records.rate);
         self.facts.cycles.push(records.cycles);

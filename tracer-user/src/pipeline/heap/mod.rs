@@ -146,7 +146,7 @@ impl Reading<'_> {
             };
         }
         let Looked { seen, unseen, .. } = looked;
-        let profile = self.assembler.profile(&seen, self.samplers.sampled(), &unseen);
+        let profile = self.assembler.profile(seen, self.samplers.sampled(), &unseen);
         let more = self.outputs.write(profile)?;
         match unseen.into_iter().next().filter(|_| named && first) {
             Some(unseen) => Err(unseen.failure),
