@@ -9,52 +9,106 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{Refusal, value};
-use crate::host::Selection;
+use crate::host::{Filter, Kind, Selection};
 use crate::output::{self, Format};
 
-/// Which processes, in exactly one of four ways.
+/// Which processes: in exactly one way, less those that are excluded.
 #[derive(Debug, Args)]
 pub(super) struct Processes {
     /// This Go program; may be repeated
     #[arg(short, long = "pid", value_name = "PID", value_parser = value::pid)]
-    #[arg(help_heading = "Which processes", conflicts_with_all = ["exe", "comm", "all"])]
+    #[arg(help_heading = WHICH, conflicts_with_all = OTHERS)]
     pid: Vec<u32>,
 
     /// Every process that runs this file: the same file, or the same path inside a container
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["comm", "all"])]
-    #[arg(help_heading = "Which processes")]
+    #[arg(long, value_name = "PATH", help_heading = WHICH, conflicts_with_all = &OTHERS[1..])]
     exe: Option<PathBuf>,
 
     /// Every Go process whose command name (15 bytes at most) matches, such as 'api-*'
-    #[arg(long, value_name = "GLOB", conflicts_with = "all", help_heading = "Which processes")]
+    #[arg(long, value_name = "GLOB", help_heading = WHICH, conflicts_with_all = &OTHERS[2..])]
     comm: Option<OsString>,
 
+    /// Every Go process of these containers: the beginning of an id, or a name such as 'web-*'
+    #[arg(long, value_name = "ID|GLOB", help_heading = WHICH, conflicts_with_all = &OTHERS[3..])]
+    container: Option<OsString>,
+
+    /// Every Go process of these Kubernetes pods, by name or uid
+    #[arg(long, value_name = "GLOB", help_heading = WHICH, conflicts_with_all = &OTHERS[4..])]
+    pod: Option<OsString>,
+
+    /// Every Go process of these Kubernetes namespaces
+    #[arg(long, value_name = "GLOB", help_heading = WHICH, conflicts_with_all = &OTHERS[5..])]
+    namespace: Option<OsString>,
+
+    /// Every Go process of these systemd services
+    #[arg(long, value_name = "GLOB", help_heading = WHICH, conflicts_with = "all")]
+    unit: Option<OsString>,
+
     /// Every Go process of this host
-    #[arg(long, help_heading = "Which processes")]
+    #[arg(long, help_heading = WHICH)]
     all: bool,
+
+    /// But not these: comm=, exe=, container=, pod=, namespace= or unit= and a glob, such as
+    /// 'comm=kube-*'; may be repeated
+    #[arg(long, value_name = "KIND=GLOB", help_heading = WHICH, value_parser = filter)]
+    exclude: Vec<Filter>,
+}
+
+const WHICH: &str = "Which processes";
+const OTHERS: [&str; 7] = ["exe", "comm", "container", "pod", "namespace", "unit", "all"];
+
+/// Reads `comm=GLOB` and the like.
+fn filter(text: &str) -> Result<Filter, String> {
+    let found =
+        text.split_once('=').filter(|(_, glob)| !glob.is_empty()).and_then(|(word, glob)| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word)?;
+            Some(Filter { kind, glob: glob.into() })
+        });
+    found.ok_or_else(|| {
+        let kinds = Kind::ALL.map(|kind| format!("{}=", kind.word())).join(", ");
+        format!("expected one of {kinds} and a glob, such as comm=kube-*")
+    })
 }
 
 impl Processes {
     /// `purpose` is what will be done with them, as in "say which processes to record".
     pub(super) fn lower(self, purpose: &str) -> Result<Selection, Refusal> {
-        match (self.exe, self.comm) {
-            (Some(exe), _) => Ok(Selection::Exe(exe)),
-            (_, Some(comm)) if comm.is_empty() => {
-                Err(Refusal::usage("--comm needs a name; heaptap ps --json shows them"))
+        let by_glob = [
+            (Kind::Comm, self.comm),
+            (Kind::Container, self.container),
+            (Kind::Pod, self.pod),
+            (Kind::Namespace, self.namespace),
+            (Kind::Unit, self.unit),
+        ];
+        let by_glob = by_glob.into_iter().find_map(|(kind, glob)| Some((kind, glob?)));
+        let of = match (self.exe, by_glob) {
+            (Some(exe), _) => Selection::Exe(exe),
+            (_, Some((kind, glob))) if glob.is_empty() => {
+                let kind = kind.word();
+                return Err(Refusal::usage(format!(
+                    "--{kind} needs a name; heaptap ps --json shows them"
+                )));
             }
-            (_, Some(comm)) => Ok(Selection::Comm(comm)),
-            _ if self.all => Ok(Selection::All),
+            (_, Some((Kind::Comm, glob))) => Selection::Comm(glob),
+            (_, Some((kind, glob))) => Selection::Only(Filter { kind, glob }),
+            _ if self.all => Selection::All,
             _ if !self.pid.is_empty() => {
                 let mut pids = self.pid;
                 pids.sort_unstable();
                 pids.dedup();
-                Ok(Selection::Pids(pids))
+                Selection::Pids(pids)
             }
-            _ => Err(Refusal::usage(format!(
-                "say which processes to {purpose}: -p PID, --exe PATH, --comm GLOB or --all \
-                 (heaptap ps lists the Go programs of this host)"
-            ))),
-        }
+            _ => {
+                return Err(Refusal::usage(format!(
+                    "say which processes to {purpose}: -p PID, --exe PATH, --comm GLOB, \
+                     --container ID or --all (heaptap ps lists the Go programs of this host)"
+                )));
+            }
+        };
+        Ok(match self.exclude {
+            none if none.is_empty() => of,
+            filters => Selection::Except(Box::new(of), filters),
+        })
     }
 }
 

@@ -49,12 +49,12 @@ pub struct Config {
 impl Config {
     /// Whether processes that start later are recorded too.
     pub fn follows(&self) -> bool {
-        !matches!(self.selection, Selection::Pids(_))
+        !self.selection.is_by_pid()
     }
 
     /// Whether it begins when there is nobody to record yet. What was named must be there.
     pub fn waits(&self) -> bool {
-        self.selection == Selection::All
+        self.selection.is_all()
     }
 }
 
@@ -334,6 +334,31 @@ mod tests {
         ] {
             let text = refusal(flags);
             assert!(text.contains("cannot be used with"), "{text}");
+        }
+    }
+
+    #[test]
+    fn containers_and_the_like_are_selected_and_excluded() {
+        use crate::host::{Filter, Kind};
+        let filter = |kind, glob: &str| Filter { kind, glob: glob.into() };
+        for (word, kind) in [
+            ("--container", Kind::Container),
+            ("--pod", Kind::Pod),
+            ("--namespace", Kind::Namespace),
+            ("--unit", Kind::Unit),
+        ] {
+            assert_eq!(config(&[word, "a*"]).selection, Selection::Only(filter(kind, "a*")));
+            assert!(refusal(&[word, "a", "--all"]).contains("cannot be used with"), "{word}");
+            assert!(refusal(&[word, "a", "-p", "1"]).contains("cannot be used with"), "{word}");
+            assert!(refusal(&[word, ""]).contains("needs a name"), "{word}");
+        }
+        let excluded = config(&["--all", "--exclude", "comm=kube-*", "--exclude", "pod=a=b"]);
+        let filters = vec![filter(Kind::Comm, "kube-*"), filter(Kind::Pod, "a=b")];
+        assert_eq!(excluded.selection, Selection::Except(Box::new(Selection::All), filters));
+        assert!(excluded.follows() && excluded.waits());
+        assert!(refusal(&["--exclude", "comm=x"]).contains("say which processes"));
+        for text in ["comm", "comm=", "name=x", "=x"] {
+            assert!(refusal(&["--all", "--exclude", text]).contains("expected one of comm="));
         }
     }
 

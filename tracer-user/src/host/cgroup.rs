@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::names::Names;
+
 /// A container, as its runtime names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -13,9 +15,16 @@ pub struct Container {
     pub runtime: Runtime,
     /// Kubernetes' pod, where the path has it.
     pub pod_uid: Option<String>,
+    /// What it is called; the path does not tell.
+    pub names: Names,
 }
 
 impl Container {
+    /// What it is called, else [`Container::short_id`].
+    pub fn called(&self) -> String {
+        self.names.container.clone().unwrap_or_else(|| self.short_id())
+    }
+
     /// What tables show: 12 characters, as docker and podman print.
     pub fn short_id(&self) -> String {
         self.id.chars().take(12).collect()
@@ -52,6 +61,20 @@ impl fmt::Display for Runtime {
 /// With several hierarchies the unified one is asked first, then memory's: a runtime that manages
 /// only some of them (podman on a hybrid host) leaves the others without its mark.
 pub(super) fn container(text: &str) -> Option<Container> {
+    paths(text).iter().find_map(|path| in_path(path))
+}
+
+/// systemd's unit, of a process that is in no container: the innermost service of its path.
+pub(super) fn unit(text: &str) -> Option<String> {
+    let service = |path: &&str| {
+        let service = path.split('/').rev().find(|part| part.ends_with(".service"))?;
+        Some(unescape(service)).filter(|name| name.len() <= 256)
+    };
+    paths(text).iter().find_map(service)
+}
+
+/// The paths of all hierarchies, the one that tells most first.
+fn paths(text: &str) -> Vec<&str> {
     let mut lines: Vec<(u8, &str)> = text
         .lines()
         .filter_map(|line| {
@@ -67,7 +90,7 @@ pub(super) fn container(text: &str) -> Option<Container> {
         })
         .collect();
     lines.sort_by_key(|(rank, _)| *rank);
-    lines.iter().find_map(|(_, path)| in_path(path))
+    lines.into_iter().map(|(_, path)| path).collect()
 }
 
 /// The innermost container of a path: containers nest (docker in docker, kind).
@@ -78,7 +101,7 @@ fn in_path(path: &str) -> Option<Container> {
         Some((at, in_component(component, parent)?))
     })?;
     let pod_uid = components[..=at].iter().rev().find_map(|component| pod_uid(component));
-    Some(Container { id, runtime, pod_uid })
+    Some(Container { id, runtime, pod_uid, names: Names::default() })
 }
 
 fn in_component(component: &str, parent: Option<&str>) -> Option<(String, Runtime)> {
@@ -270,6 +293,20 @@ mod tests {
         assert_eq!(name(odd).map(|(id, _)| id), Some("a\\x\\xzz\u{fffd}\u{1b}".into()));
         let lone = "0::/machine-\u{e9}\\.scope\n";
         assert_eq!(name(lone).map(|(id, _)| id), Some("\u{e9}\\".into()));
+    }
+
+    #[test]
+    fn units() {
+        let unit = |text| unit(text);
+        assert_eq!(unit("0::/system.slice/caddy.service\n").as_deref(), Some("caddy.service"));
+        let of_user =
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/api.service/sub\n";
+        assert_eq!(unit(of_user).as_deref(), Some("api.service"));
+        let v1 = "4:memory:/\n1:name=systemd:/system.slice/a\\x2db.service\n0::/\n";
+        assert_eq!(unit(v1).as_deref(), Some("a-b.service"));
+        for none in ["0::/\n", "0::/user.slice/user-0.slice/session-3.scope\n", ""] {
+            assert_eq!(unit(none), None);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod exe;
 mod lease;
 mod maps;
 mod memory;
+mod names;
 mod process;
 mod read;
 mod select;
@@ -25,8 +26,9 @@ pub use exe::{ExeFile, ExePath, FileKey, exe_key, open_exe, open_memory, open_wr
 pub use lease::Lease;
 pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
 pub use memory::{CgroupMemory, MemoryUse, memory_use};
+pub use names::Names;
 pub use process::{Identity, Process, process, processes};
-pub use select::{Selected, Selection, Selector, select};
+pub use select::{Filter, Kind, Selected, Selection, Selector, select};
 pub use system::{
     Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, same_clock, system,
 };

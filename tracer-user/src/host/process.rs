@@ -12,6 +12,7 @@ use nix::unistd::{Uid, User};
 use super::cgroup::{self, Container};
 use super::error::Error;
 use super::exe::{self, ExePath};
+use super::names;
 use super::read::{self, Stat, Status};
 
 /// Which process: pids are used again, pids with start times are not.
@@ -35,6 +36,8 @@ pub struct Process {
     pub exe: Result<ExePath, Error>,
     /// `Ok(None)`: in none that heaptap knows.
     pub container: Result<Option<Container>, Error>,
+    /// systemd's unit, when it is in no container.
+    pub unit: Option<String>,
     /// Its pid in its own pid namespace, when that is another one than heaptap's.
     pub inner_pid: Option<u32>,
 }
@@ -130,8 +133,17 @@ impl Process {
             }
             Err(error) => (Err(error), None),
         };
+        let mut unit = None;
         let container = read::bounded(&dir.join("cgroup"))
-            .map(|text| cgroup::container(&String::from_utf8_lossy(&text)))
+            .map(|text| {
+                let text = String::from_utf8_lossy(&text);
+                let mut container = cgroup::container(&text);
+                match &mut container {
+                    Some(container) => container.names = names::of(container, pid),
+                    None => unit = cgroup::unit(&text),
+                }
+                container
+            })
             .map_err(|e| Error::read(pid, "cgroup", &e));
         Ok(Self {
             id,
@@ -140,6 +152,7 @@ impl Process {
             uid,
             exe: exe::exe_path(dir, pid),
             container,
+            unit,
             inner_pid,
         })
     }

@@ -28,6 +28,7 @@ pub(super) fn text(path: &str) -> Option<String> {
 pub(super) struct Stat<'a> {
     pub comm: &'a [u8],
     pub state: u8,
+    pub parent: u32,
     pub kernel_thread: bool,
     /// Clock ticks since boot.
     pub start: u64,
@@ -48,6 +49,7 @@ impl<'a> Stat<'a> {
         Ok(Self {
             comm,
             state: field(3)?.bytes().next().ok_or("no state")?,
+            parent: u32::try_from(number(4)?).map_err(|_| "not a number")?,
             kernel_thread: number(9)? & PF_KTHREAD != 0,
             start: number(22)?,
         })

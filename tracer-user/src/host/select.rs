@@ -18,8 +18,106 @@ pub enum Selection {
     Exe(PathBuf),
     /// Every process whose command name matches this glob.
     Comm(OsString),
+    /// Every process that a filter lets through.
+    Only(Filter),
     /// Every process.
     All,
+    /// Those of another selection that none of the filters lets through.
+    Except(Box<Selection>, Vec<Filter>),
+}
+
+/// What a process can be told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Comm,
+    Exe,
+    /// The beginning of the id (4 digits at least), or the name.
+    Container,
+    /// The pod's name or its whole uid.
+    Pod,
+    Namespace,
+    /// systemd's, with or without `.service`.
+    Unit,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 6] =
+        [Kind::Comm, Kind::Exe, Kind::Container, Kind::Pod, Kind::Namespace, Kind::Unit];
+
+    /// The word used on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Comm => "comm",
+            Kind::Exe => "exe",
+            Kind::Container => "container",
+            Kind::Pod => "pod",
+            Kind::Namespace => "namespace",
+            Kind::Unit => "unit",
+        }
+    }
+}
+
+/// Processes of a container, a pod and so on, by a glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    pub kind: Kind,
+    pub glob: OsString,
+}
+
+/// Digits of a container's id that stand for it.
+const SHORTEST_ID: usize = 4;
+
+impl Filter {
+    /// Whether a process is one of them. What is not known of it does not match.
+    pub fn holds(&self, process: &Process) -> bool {
+        let glob = self.glob.as_bytes();
+        let is = |name: Option<&str>| name.is_some_and(|name| matches(glob, name.as_bytes()));
+        let container = process.container.as_ref().ok().and_then(Option::as_ref);
+        match self.kind {
+            Kind::Comm => matches(glob, process.comm.as_bytes()),
+            Kind::Exe => {
+                process.exe.as_ref().is_ok_and(|exe| matches(glob, exe.path.as_os_str().as_bytes()))
+            }
+            Kind::Container => container.is_some_and(|container| {
+                let by_id = glob.len() >= SHORTEST_ID && container.id.as_bytes().starts_with(glob);
+                by_id || is(container.names.container.as_deref())
+            }),
+            Kind::Pod => container.is_some_and(|container| {
+                let by_uid = container.pod_uid.as_ref().is_some_and(|uid| uid.as_bytes() == glob);
+                by_uid || is(container.names.pod.as_deref())
+            }),
+            Kind::Namespace => is(container.and_then(|c| c.names.namespace.as_deref())),
+            Kind::Unit => {
+                let unit = process.unit.as_deref();
+                is(unit) || is(unit.and_then(|unit| unit.strip_suffix(".service")))
+            }
+        }
+    }
+}
+
+impl Selection {
+    /// What is meant before exceptions.
+    pub fn without_exceptions(&self) -> &Selection {
+        match self {
+            Selection::Except(of, _) => of.without_exceptions(),
+            other => other,
+        }
+    }
+
+    /// Whether each process was asked for by its number.
+    pub fn is_by_pid(&self) -> bool {
+        matches!(self.without_exceptions(), Selection::Pids(_))
+    }
+
+    /// Whether it is every process, but for exceptions.
+    pub fn is_all(&self) -> bool {
+        *self.without_exceptions() == Selection::All
+    }
+
+    /// Whether every process of a file is meant that one process of it is.
+    pub fn is_of_whole_files(&self) -> bool {
+        matches!(self, Selection::All | Selection::Exe(_))
+    }
 }
 
 /// What a selection found.
@@ -35,10 +133,12 @@ pub struct Selected {
 /// # Errors
 /// [`Error::NoProc`] when /proc can't be listed.
 pub fn select(selection: &Selection) -> Result<Selected, Error> {
-    if let Selection::Pids(pids) = selection {
+    if let Selection::Pids(pids) = selection.without_exceptions() {
         let mut selected = Selected { processes: Vec::new(), refused: Vec::new() };
+        let selector = Selector::new(selection);
         for pid in pids {
             match process::process(*pid) {
+                Ok(process) if !selector.wants(&process) => {}
                 Ok(process) => selected.processes.push(process),
                 Err(error) => selected.refused.push(error),
             }
@@ -64,7 +164,7 @@ pub struct Selector {
 impl Selector {
     /// Looks at the file that is meant, if one is.
     pub fn new(selection: &Selection) -> Self {
-        let path = match selection {
+        let path = match selection.without_exceptions() {
             Selection::Exe(path) => Some(path),
             _ => None,
         };
@@ -78,7 +178,15 @@ impl Selector {
 
     /// Whether this process is meant.
     pub fn wants(&self, process: &Process) -> bool {
-        match &self.selection {
+        self.is_in(&self.selection, process)
+    }
+
+    fn is_in(&self, selection: &Selection, process: &Process) -> bool {
+        match selection {
+            Selection::Except(of, filters) => {
+                self.is_in(of, process) && !filters.iter().any(|filter| filter.holds(process))
+            }
+            Selection::Only(filter) => filter.holds(process),
             Selection::Pids(pids) => pids.binary_search(&process.id.pid).is_ok(),
             Selection::Exe(path) => self.runs(process, path),
             Selection::Comm(glob) => matches(glob.as_bytes(), process.comm.as_bytes()),
@@ -209,6 +317,51 @@ mod tests {
         let pattern = "*a".repeat(2000);
         assert!(!matches(pattern.as_bytes(), "a".repeat(1999).as_bytes()));
         assert!(matches(pattern.as_bytes(), "a".repeat(2000).as_bytes()));
+    }
+
+    #[test]
+    fn containers_and_units_are_told_by_what_is_known() {
+        use crate::host::{Container, Names, Runtime};
+        let sleeper = Sleeper::start();
+        let mut process = process::process(sleeper.pid()).unwrap();
+        let holds =
+            |process: &Process, kind, glob: &str| Filter { kind, glob: glob.into() }.holds(process);
+        process.unit = Some("api.service".into());
+        for (glob, expected) in [("api", true), ("api.service", true), ("a*", true), ("ap", false)]
+        {
+            assert_eq!(holds(&process, Kind::Unit, glob), expected, "{glob}");
+        }
+        process.container = Ok(None);
+        for kind in [Kind::Container, Kind::Pod, Kind::Namespace] {
+            assert!(!holds(&process, kind, "*"), "in no container");
+        }
+        let names = Names {
+            container: Some("web-1".into()),
+            pod: Some("shop-7d9".into()),
+            namespace: None,
+        };
+        let (id, pod_uid) = ("abc".repeat(21) + "a", Some("2f1c-77".into()));
+        process.container = Ok(Some(Container { id, runtime: Runtime::Podman, pod_uid, names }));
+        for (kind, glob, expected) in [
+            (Kind::Container, "abca", true),
+            (Kind::Container, "abc", false),
+            (Kind::Container, "web-?", true),
+            (Kind::Container, "bcab", false),
+            (Kind::Pod, "shop-*", true),
+            (Kind::Pod, "2f1c-77", true),
+            (Kind::Pod, "2f1c", false),
+            (Kind::Namespace, "*", false),
+            (Kind::Comm, "*", true),
+            (Kind::Exe, "/*", true),
+        ] {
+            assert_eq!(holds(&process, kind, glob), expected, "{kind:?} {glob}");
+        }
+        let except = |kind, glob: &str| {
+            let filter = Filter { kind, glob: glob.into() };
+            let all = Selection::Except(Box::new(Selection::All), vec![filter]);
+            Selector::new(&all).wants(&process)
+        };
+        assert!(!except(Kind::Container, "web-*") && except(Kind::Container, "other"));
     }
 
     #[test]

@@ -126,7 +126,15 @@ pub fn process(process: &Process) -> String {
     }
     if let Some(id) = &process.container {
         let short: String = id.chars().take(12).collect();
-        facts.push(format!("container {}", printable(&short)));
+        let called = process.workload.container.as_ref().unwrap_or(&short);
+        facts.push(format!("container {}", printable(called)));
+    }
+    if let Some(pod) = &process.workload.pod {
+        let namespace = process.workload.namespace.as_deref().unwrap_or("?");
+        facts.push(format!("pod {}/{}", printable(namespace), printable(pod)));
+    }
+    if let Some(unit) = &process.workload.unit {
+        facts.push(printable(unit).into_owned());
     }
     format!("{} ({})", printable(&process.comm), facts.join(", "))
 }
@@ -225,7 +233,11 @@ mod tests {
         assert_eq!(title(&profile), "heaptap: 3 processes");
         assert!(method(&profile).starts_with("estimate: "));
         assert_eq!(totals(&profile), "total 14.0 MiB in 9,900 objects, 1.4 MiB/s");
-        assert!(processes(&profile).contains("worker (pid 78, Go version unknown, container 0123"));
+        assert!(
+            processes(&profile).contains(
+                "worker (pid 78, Go version unknown, container job, pod shop/worker-5d9)"
+            )
+        );
         assert_eq!(losses(&profile).len(), 1);
         assert_eq!(
             verdict(&profile),

@@ -77,6 +77,10 @@ pub(super) struct Process<'a> {
     processes: u64,
     comm: &'a str,
     container: Option<&'a str>,
+    container_name: Option<&'a str>,
+    pod_name: Option<&'a str>,
+    pod_namespace: Option<&'a str>,
+    unit: Option<&'a str>,
     go_version: Option<&'a str>,
     binary: u32,
 }
@@ -262,6 +266,10 @@ impl<'a> Process<'a> {
             processes: process.processes,
             comm: &process.comm,
             container: process.container.as_deref(),
+            container_name: process.workload.container.as_deref(),
+            pod_name: process.workload.pod.as_deref(),
+            pod_namespace: process.workload.namespace.as_deref(),
+            unit: process.workload.unit.as_deref(),
             go_version: process.go_version.as_deref(),
             binary: process.binary.0,
         }

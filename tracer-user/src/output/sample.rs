@@ -3,7 +3,7 @@
 use crate::profile::build::Build;
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS, INUSE_SPACE,
-    Profile, SPACE, Source, TRUNCATED,
+    Profile, SPACE, Source, TRUNCATED, Workload,
 };
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
@@ -56,6 +56,9 @@ pub fn fleet() -> Profile {
     let green = build.process(78, "worker", "");
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     build.container(green, id);
+    let [container, pod, namespace] = ["job", "worker-5d9", "shop"].map(|name| Some(name.into()));
+    build.workload(green, Workload { container, pod, namespace, unit: None });
+    build.workload(web, Workload { unit: Some("web.service".into()), ..Workload::default() });
     let page = ["bytes.growSlice /go/src/bytes/buffer.go:250", "main.page /src/web/page.go:12:10"];
     let job = ["main.job /src/worker/job.go:40:33", "main.main /src/worker/main.go:9:5"];
     build.stack(web, &page, 900, 9 << 20).error(90.0, 700_000.0);

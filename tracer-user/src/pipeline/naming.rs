@@ -10,7 +10,9 @@ use crate::{
     address::{RuntimeAddr, VAddr},
     gobin::GoBinary,
     host,
-    profile::{Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile},
+    profile::{
+        Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile, Workload,
+    },
     symbolize::{
         SymFrame, Symbolizer, Unknown, logical::Place, native::NativeSymbols, stack::StackRules,
     },
@@ -32,14 +34,27 @@ pub fn binary(go: &GoBinary, path: &str) -> Binary {
 
 /// What a profile says of a process; `binary` is the index of what it runs in the profile.
 pub fn process(process: &host::Process, go: &GoBinary, binary: BinaryId) -> Process {
-    let container = process.container.as_ref().ok().and_then(|c| Some(c.as_ref()?.id.clone()));
+    let container = process.container.as_ref().ok().and_then(Option::as_ref);
     Process {
         pid: process.id.pid,
         comm: process.comm.to_string_lossy().into_owned(),
-        container,
+        container: container.map(|container| container.id.clone()),
+        workload: workload(process),
         binary,
         processes: 1,
         go_version: go.facts().version_text.clone(),
+    }
+}
+
+/// What a process runs in.
+pub fn workload(process: &host::Process) -> Workload {
+    let container = process.container.as_ref().ok().and_then(Option::as_ref);
+    let names = container.map(|container| container.names.clone()).unwrap_or_default();
+    Workload {
+        container: names.container,
+        pod: names.pod,
+        namespace: names.namespace,
+        unit: process.unit.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::counted;
 use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
-use crate::host::{self, ExeFile, FileKey, Segment, Selection};
+use crate::host::{self, ExeFile, FileKey, Filter, Segment, Selection};
 use crate::runtime::memory::Memory;
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
@@ -192,7 +192,7 @@ pub fn not_readable(err: host::Error) -> Failure {
 
 /// Why there is nobody to look at, of `found` processes that were meant.
 pub fn nobody(selection: &Selection, found: usize) -> Failure {
-    let what = match (selection, found) {
+    let what = match (selection.without_exceptions(), found) {
         (Selection::Exe(path), 0) => {
             let there = if path.exists() { "" } else { ", and there is no such file" };
             format!("no process runs {}{there}", path.display())
@@ -203,7 +203,17 @@ pub fn nobody(selection: &Selection, found: usize) -> Failure {
             let processes = counted(found, "process");
             format!("{processes} called {}, no Go program among them", glob.display())
         }
-        (Selection::All | Selection::Pids(_), _) => "no Go program runs here".to_owned(),
+        (Selection::Only(Filter { kind, glob }), 0) => {
+            format!("no process has {} {}", kind.word(), glob.display())
+        }
+        (Selection::Only(Filter { kind, glob }), _) => {
+            let processes = counted(found, "process");
+            let (kind, glob) = (kind.word(), glob.display());
+            format!("{processes} with {kind} {glob}, no Go program among them")
+        }
+        (Selection::All | Selection::Pids(_) | Selection::Except(..), _) => {
+            "no Go program runs here".to_owned()
+        }
     };
     Failure::new(Exit::Target, format!("{what}; heaptap ps lists the Go programs of this host"))
 }

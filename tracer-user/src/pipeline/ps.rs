@@ -111,7 +111,7 @@ fn row(program: &Program) -> [String; 8] {
     let facts = program.binary.facts.as_ref();
     let fact = |text: fn(&Facts) -> String| facts.map_or_else(|| "?".to_owned(), text);
     let container = match &program.process.container {
-        Ok(Some(container)) => printable(&container.short_id()).into_owned(),
+        Ok(Some(container)) => printable(&container.called()).into_owned(),
         Ok(None) => "-".to_owned(),
         Err(_) => "?".to_owned(),
     };
@@ -188,6 +188,7 @@ struct JsonProcess<'a> {
     user: Option<&'a str>,
     comm: String,
     container: Option<JsonContainer<'a>>,
+    unit: Option<&'a str>,
     binary: JsonBinary<'a>,
     trace: JsonTrace,
     /// Why fields are null that should not be.
@@ -198,7 +199,10 @@ struct JsonProcess<'a> {
 struct JsonContainer<'a> {
     id: &'a str,
     runtime: String,
+    name: Option<&'a str>,
     pod_uid: Option<&'a str>,
+    pod_name: Option<&'a str>,
+    pod_namespace: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -269,8 +273,12 @@ impl<'a> JsonProcess<'a> {
             container: container.map(|container| JsonContainer {
                 id: &container.id,
                 runtime: container.runtime.to_string(),
+                name: container.names.container.as_deref(),
                 pod_uid: container.pod_uid.as_deref(),
+                pod_name: container.names.pod.as_deref(),
+                pod_namespace: container.names.namespace.as_deref(),
             }),
+            unit: process.unit.as_deref(),
             binary: JsonBinary::new(program),
             trace: JsonTrace {
                 exact: JsonMode::new(exact),
@@ -330,7 +338,7 @@ impl<'a> JsonUnseen<'a> {
 mod tests {
     use super::*;
     use crate::gobin::{GoVersion, VersionFrom};
-    use crate::host::{Container, Identity, Process, Runtime};
+    use crate::host::{Container, Identity, Names, Process, Runtime};
     use crate::pipeline::programs::Binary;
     use std::path::PathBuf;
     use std::rc::Rc;
@@ -364,6 +372,7 @@ mod tests {
             user: Some("root".into()),
             exe: Err(host::Error::Gone { pid }),
             container: Ok(None),
+            unit: None,
             inner_pid: None,
         }
     }
@@ -401,8 +410,12 @@ mod tests {
         let refused = "made by Go 1.17, older than 1.18, the oldest that heaptap knows";
         let too_old = Binary::refused(None, refused);
         let mut contained = program(42, "/app/api", works());
-        contained.process.container =
-            Ok(Some(Container { id: ID.into(), runtime: Runtime::Docker, pod_uid: None }));
+        contained.process.container = Ok(Some(Container {
+            id: ID.into(),
+            runtime: Runtime::Docker,
+            pod_uid: None,
+            names: Names::default(),
+        }));
         contained.process.inner_pid = Some(1);
         let mut odd = program(4_194_304, "/tmp/\u{1b}[31mred", too_old);
         odd.process.uid = Err(host::Error::Gone { pid: 4_194_304 });

@@ -41,7 +41,7 @@ impl Roster {
     /// Whether each process was asked for by its number; of others found, those that are no Go
     /// programs were not meant.
     pub fn is_named(&self) -> bool {
-        matches!(self.selection, Selection::Pids(_))
+        self.selection.is_by_pid()
     }
 
     /// Reads every process that is there now.

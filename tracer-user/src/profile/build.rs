@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, CounterValue, Frame, FrameKind, Label,
     LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample, Source,
-    TRUNCATED, ValueType,
+    TRUNCATED, ValueType, Workload,
 };
 use crate::address::VAddr;
 
@@ -51,6 +51,7 @@ impl Build {
             pid,
             comm: comm.to_owned(),
             container: None,
+            workload: Workload::default(),
             binary,
             processes: 1,
             go_version: Some(go_version.to_owned()).filter(|v| !v.is_empty()),
@@ -61,6 +62,12 @@ impl Build {
     /// Puts a process into a container.
     pub fn container(&mut self, process: ProcessId, id: &str) -> &mut Self {
         self.profile.processes[process.0 as usize].container = Some(id.to_owned());
+        self
+    }
+
+    /// Names what a process runs in.
+    pub fn workload(&mut self, process: ProcessId, workload: Workload) -> &mut Self {
+        self.profile.processes[process.0 as usize].workload = workload;
         self
     }
 

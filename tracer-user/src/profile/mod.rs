@@ -160,6 +160,8 @@ pub struct Process {
     pub comm: String,
     /// Container id, full length.
     pub container: Option<String>,
+    /// What else tells where it runs.
+    pub workload: Workload,
     /// The binary it runs.
     pub binary: BinaryId,
     /// How many it stands for: more than 1 for ended ones that are not told apart, of which `pid` is
@@ -167,6 +169,31 @@ pub struct Process {
     pub processes: u64,
     /// `go1.26.6`, or nothing when the binary does not tell.
     pub go_version: Option<String>,
+}
+
+/// Names of what a process runs in, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// The container's name.
+    pub container: Option<String>,
+    /// Kubernetes' pod.
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+    /// systemd's service, outside of containers.
+    pub unit: Option<String>,
+}
+
+impl Workload {
+    /// Names that OpenTelemetry has for resources (its semantic conventions), and for a unit, which
+    /// has none there, one in their manner; with what they are here.
+    pub fn attributes(&self) -> [(&'static str, Option<&str>); 4] {
+        [
+            ("container.name", self.container.as_deref()),
+            ("k8s.pod.name", self.pod.as_deref()),
+            ("k8s.namespace.name", self.namespace.as_deref()),
+            ("systemd.unit", self.unit.as_deref()),
+        ]
+    }
 }
 
 impl Process {

@@ -1,6 +1,6 @@
 //! pprof's format: gzip-compressed `profile.proto`, as `go tool pprof` and many others read it.
 //!
-//! In: a [`Profile`]. Out: samples with labels `pid`, `comm`, `container` and `go_type`, locations
+//! In: a [`Profile`]. Out: samples with labels `pid`, `comm`, `container` and the like, locations
 //! with link-time addresses and their inlined frames, mappings with build ids. Names are as Go
 //! prints them, but for hidden characters, which are spelled out: readers print them as they come.
 
@@ -129,7 +129,7 @@ impl<'a> Encoder<'a> {
             several => ("processes", i64::try_from(several).unwrap_or(i64::MAX)),
         };
         let mut labels = vec![proto::Label { key: self.string(key), num, ..Default::default() }];
-        for (key, text) in texts {
+        for (key, text) in texts.into_iter().chain(process.workload.attributes()) {
             if let Some(text) = text {
                 let (key, str) = (self.string(key), self.string(text));
                 labels.push(proto::Label { key, str, ..Default::default() });

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cli::record::{By, Config, Value},
     exit::{Exit, Failure},
-    host::{self, Capability, Selection},
+    host::{self, Capability},
     output,
     probe::{self, Kernel},
     profile::{
@@ -102,7 +102,7 @@ impl Recording {
         let wanted = Wanted {
             types: config.by == By::Type,
             labels: config.labels,
-            whole_files: matches!(config.selection, Selection::All | Selection::Exe(_)),
+            whole_files: config.selection.is_of_whole_files(),
             follow: config.follows(),
             max_processes: config.max_processes as usize,
             max_ended_stacks: config.max_ended_stacks as usize,
@@ -123,7 +123,7 @@ impl Recording {
     /// Attaches to every selected process.
     fn start(&mut self, config: &Config, selected: Vec<host::Process>) -> Result<(), Failure> {
         // A process that is named must be recorded; of many found, those that can be are.
-        let named = matches!(config.selection, Selection::Pids(_));
+        let named = config.selection.is_by_pid();
         let mut refused: Vec<Failure> = Vec::new();
         let found = selected.len();
         for process in selected {
@@ -253,7 +253,7 @@ fn samplers(
     selected: &[host::Process],
 ) -> Result<Vec<(u32, Sampler)>, Failure> {
     let Some(every) = config.enable_sampler else { return Ok(Vec::new()) };
-    let named = matches!(config.selection, Selection::Pids(_));
+    let named = config.selection.is_by_pid();
     let mut samplers = Vec::new();
     for process in selected {
         let pid = process.id.pid;

@@ -10,12 +10,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
+use super::naming;
 use super::opened::{LiveProcess, not_readable};
 use super::roster::{Looked, Roster, Unseen};
 use super::{print, print_more, watch};
 use crate::cli::stats::Config;
 use crate::exit::Failure;
-use crate::host::{self, Identity, MemoryUse, Selection};
+use crate::host::{self, Identity, MemoryUse};
+use crate::profile::Workload;
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
@@ -26,6 +28,7 @@ struct Snapshot {
     path: String,
     go_version: Option<String>,
     container: Option<String>,
+    workload: Workload,
     stats: Stats,
     goroutines: Goroutines,
     memory: MemoryUse,
@@ -59,7 +62,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         let round = Round::read(&mut roster, config, true)?;
         let text = match config.json {
             true => json::document(&round, true)?,
-            false => text::once(&round, config.selection == Selection::All),
+            false => text::once(&round, config.selection.is_all()),
         };
         print(&text)?;
         return finish(round, config);
@@ -83,7 +86,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 
 /// Says what is missing: as the command's failure when it was asked for by pid.
 fn finish(mut round: Round, config: &Config) -> Result<(), Failure> {
-    if matches!(config.selection, Selection::Pids(_)) {
+    if config.selection.is_by_pid() {
         return match round.unseen.is_empty() {
             true => Ok(()),
             false => Err(round.unseen.swap_remove(0).failure),
@@ -115,7 +118,7 @@ impl Round {
     fn read(roster: &mut Roster, config: &Config, first: bool) -> Result<Self, Failure> {
         let time = SystemTime::now();
         let looked = roster.look(|process| snapshot(process))?;
-        let sought = matches!(config.selection, Selection::Exe(_) | Selection::Comm(_));
+        let sought = !config.selection.is_by_pid() && !config.selection.is_all();
         if first && sought && looked.seen.is_empty() && looked.unseen.is_empty() {
             return Err(roster.nobody(&looked));
         }
@@ -147,6 +150,7 @@ fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
         path: path.clone(),
         go_version: live.program.go.facts().version.map(|version| version.to_string()),
         container: container.map(|container| container.id.clone()),
+        workload: naming::workload(process),
         stats,
         goroutines,
         memory,
@@ -168,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::exit::Exit;
-    use crate::host::CgroupMemory;
+    use crate::host::{CgroupMemory, Selection};
     use crate::runtime::stats::{Allocated, Class, Collector, Heap, Large, Pause, Phase};
 
     /// A made-up process.
@@ -180,6 +184,7 @@ mod tests {
             path: "/usr/bin/orders".into(),
             go_version: Some("1.27.3".into()),
             container: Some("3f8a6c0d9e1b".into()),
+            workload: Workload { container: Some("orders-1".into()), ..Workload::default() },
             stats: Stats {
                 exact: true,
                 heap: Heap {

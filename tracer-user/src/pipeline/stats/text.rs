@@ -141,7 +141,12 @@ fn full(snapshot: &Snapshot, now: SystemTime) -> String {
     let mut text = String::new();
     let version = snapshot.go_version.as_deref().unwrap_or("?");
     let name = printable(&snapshot.comm);
-    let _ = writeln!(text, "{name} (pid {}, go{version})", snapshot.id.pid);
+    let mut facts = format!("pid {}, go{version}", snapshot.id.pid);
+    let short = snapshot.container.as_ref().map(|id| id.chars().take(12).collect::<String>());
+    if let Some(called) = snapshot.workload.container.as_ref().or(short.as_ref()) {
+        let _ = write!(facts, ", container {}", printable(called));
+    }
+    let _ = writeln!(text, "{name} ({facts})");
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12}  {value}");
     };
@@ -298,7 +303,7 @@ mod tests {
     #[test]
     fn one_process_in_full() {
         let expected = "\
-orders (pid 4242, go1.27.3)
+orders (pid 4242, go1.27.3, container orders-1)
 heap          12.0 MiB in 123,456 objects
               9.0 MiB survived the last collection
 goal          18.0 MiB, next collection at 17.0 MiB (GOGC 100, GOMEMLIMIT 512.0 MiB)

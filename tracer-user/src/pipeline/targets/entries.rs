@@ -124,6 +124,7 @@ mod tests {
             user: None,
             exe: Err(host::Error::Gone { pid }),
             container: Ok(None),
+            unit: None,
             inner_pid: None,
         };
         let mut entry = Entry::new(process, binary, 0);

@@ -1,0 +1,367 @@
+//! What a container is called, and its pod, as its runtime has written it down on the host.
+//!
+//! In: a container's id, a process in it. Out: [`Names`], each of which may be missing. Asked are: the
+//! monitor that podman and cri-o leave beside each container (its command line), the bundle that
+//! containerd and cri-o made for it (annotations), docker's own record, and kubelet's log directories.
+//! Nothing inside of the container is asked: what it says of itself may be a lie. In a container of its
+//! own heaptap reads the host's files through /proc/1/root.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::cgroup::{Container, Runtime};
+use super::read;
+
+/// What somebody calls a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The container's own; in a pod that of its specification.
+    pub container: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+}
+
+/// Longest name that is taken: Kubernetes allows 253 bytes, and docker's record has one more.
+const LONGEST: usize = 256;
+/// How far up a container's monitor is looked for.
+const ANCESTORS: usize = 16;
+/// Directory entries that are looked at.
+const ENTRIES: usize = 4_096;
+/// What is known is asked again after this long: containers can be renamed.
+const FRESH: Duration = Duration::from_secs(60);
+/// What was not found, after this long: a runtime may be about to write it.
+const MISSING: Duration = Duration::from_secs(5);
+/// Containers that are remembered.
+const MOST: usize = 4_096;
+
+/// One look-up for each container, not for each of its processes.
+static KNOWN: Mutex<Option<HashMap<String, (Instant, Names)>>> = Mutex::new(None);
+
+/// The names of the container that a process is in.
+pub(super) fn of(container: &Container, pid: u32) -> Names {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_with(HashMap::new);
+    let now = Instant::now();
+    if let Some((asked, names)) = known.get(&container.id) {
+        let keep = if names.container.is_some() { FRESH } else { MISSING };
+        if now - *asked < keep {
+            return names.clone();
+        }
+    }
+    let names = Host::default().names(container, pid);
+    if known.len() >= MOST {
+        known.clear();
+    }
+    known.insert(container.id.clone(), (now, names.clone()));
+    names
+}
+
+/// Where things lie.
+struct Host {
+    proc: PathBuf,
+    /// The host's root directory, as process 1 has it.
+    root: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), root: "/proc/1/root".into() }
+    }
+}
+
+impl Host {
+    fn names(&self, container: &Container, pid: u32) -> Names {
+        let mut names = match container.runtime {
+            Runtime::SystemdNspawn => {
+                Names { container: Some(container.id.clone()), ..Names::default() }
+            }
+            Runtime::Podman | Runtime::CriO => self.by_monitor(&container.id, pid),
+            Runtime::Containerd => self.by_containerd(&container.id),
+            Runtime::Docker => self.by_docker(&container.id),
+            Runtime::Unknown => self
+                .by_containerd(&container.id)
+                .or(|| self.by_monitor(&container.id, pid))
+                .or(|| self.by_docker(&container.id)),
+        };
+        if let Some(uid) = container.pod_uid.as_deref().filter(|_| names.pod.is_none()) {
+            let pod = self.by_kubelet(uid);
+            (names.pod, names.namespace) = (pod.pod, pod.namespace);
+        }
+        names
+    }
+
+    /// conmon, an ancestor: `-c ID … -b BUNDLE … -n NAME`. cri-o names as kubelet did with docker:
+    /// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+    fn by_monitor(&self, id: &str, pid: u32) -> Names {
+        let Some(arguments) = self.monitor(id, pid) else { return Names::default() };
+        let after = |flag: &str| {
+            let at = arguments.iter().position(|argument| argument == flag)?;
+            arguments.get(at + 1).cloned()
+        };
+        let name = after("-n");
+        let of_pod = name.as_deref().and_then(kubelet_name);
+        let bundle = after("-b").and_then(|bundle| self.bundle(Path::new(&bundle)));
+        bundle
+            .unwrap_or_default()
+            .or(|| of_pod.unwrap_or_default())
+            .or(|| Names { container: name.and_then(name_of), ..Names::default() })
+    }
+
+    /// The arguments of the monitor that a process descends from, if it is this container's.
+    fn monitor(&self, id: &str, pid: u32) -> Option<Vec<String>> {
+        let mut pid = pid;
+        for _ in 0..ANCESTORS {
+            let dir = self.proc.join(pid.to_string());
+            let line = read::bounded(&dir.join("stat")).ok()?;
+            let stat = read::Stat::parse(&line).ok()?;
+            if stat.comm == b"conmon" {
+                let arguments = read::bounded(&dir.join("cmdline")).ok()?;
+                let arguments: Vec<String> = arguments
+                    .split(|byte| *byte == 0)
+                    .map(|argument| String::from_utf8_lossy(argument).into_owned())
+                    .collect();
+                let is_its = arguments.windows(2).any(|pair| pair[0] == "-c" && pair[1] == id);
+                return is_its.then_some(arguments);
+            }
+            pid = stat.parent;
+        }
+        None
+    }
+
+    /// A task's bundle in one of containerd's namespaces.
+    fn by_containerd(&self, id: &str) -> Names {
+        let tasks = Path::new("/run/containerd/io.containerd.runtime.v2.task");
+        let Ok(namespaces) = fs::read_dir(self.inside(tasks)) else { return Names::default() };
+        namespaces
+            .take(ENTRIES)
+            .filter_map(|namespace| self.bundle(&tasks.join(namespace.ok()?.file_name()).join(id)))
+            .next()
+            .unwrap_or_default()
+    }
+
+    fn by_docker(&self, id: &str) -> Names {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Record {
+            name: String,
+            #[serde(default)]
+            config: Config,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Config {
+            labels: Option<HashMap<String, String>>,
+        }
+        let dir = Path::new("/var/lib/docker/containers").join(id);
+        let Some(record) = self.json::<Record>(&dir.join("config.v2.json")) else {
+            return Names::default();
+        };
+        let labels = record.config.labels.unwrap_or_default();
+        by_labels(&labels).or(|| Names {
+            container: name_of(record.name.trim_start_matches('/').to_owned()),
+            ..Names::default()
+        })
+    }
+
+    /// `NAMESPACE_POD_UID`, where kubelet puts a pod's logs.
+    fn by_kubelet(&self, uid: &str) -> Names {
+        let Ok(pods) = fs::read_dir(self.inside(Path::new("/var/log/pods"))) else {
+            return Names::default();
+        };
+        let found = pods.take(ENTRIES).find_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let (namespace, rest) = name.split_once('_')?;
+            let (pod, of) = rest.rsplit_once('_')?;
+            (of == uid).then(|| Names {
+                container: None,
+                pod: name_of(pod.to_owned()),
+                namespace: name_of(namespace.to_owned()),
+            })
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The names in the annotations of an OCI bundle; nothing when there is no such bundle.
+    fn bundle(&self, bundle: &Path) -> Option<Names> {
+        #[derive(Deserialize)]
+        struct Spec {
+            #[serde(default)]
+            annotations: HashMap<String, String>,
+        }
+        let spec: Spec = self.json(&bundle.join("config.json"))?;
+        let get = |key: &str| spec.annotations.get(key).cloned().and_then(name_of);
+        let containerd = Names {
+            container: get("io.kubernetes.cri.container-name"),
+            pod: get("io.kubernetes.cri.sandbox-name"),
+            namespace: get("io.kubernetes.cri.sandbox-namespace"),
+        };
+        let labels = spec.annotations.get("io.kubernetes.cri-o.Labels");
+        let labels = labels.and_then(|labels| serde_json::from_str(labels).ok());
+        Some(
+            containerd
+                .or(|| by_labels(&labels.unwrap_or_default()))
+                .or(|| by_labels(&spec.annotations)),
+        )
+    }
+
+    fn json<T: for<'de> Deserialize<'de>>(&self, path: &Path) -> Option<T> {
+        serde_json::from_slice(&read::bounded(&self.inside(path)).ok()?).ok()
+    }
+
+    /// A path of the host.
+    fn inside(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+/// The labels that kubelet gives to containers (pkg/kubelet/types/labels.go).
+fn by_labels(labels: &HashMap<String, String>) -> Names {
+    let get = |key: &str| labels.get(key).cloned().and_then(name_of);
+    Names {
+        container: get("io.kubernetes.container.name"),
+        pod: get("io.kubernetes.pod.name"),
+        namespace: get("io.kubernetes.pod.namespace"),
+    }
+}
+
+/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`; Kubernetes' names have no `_`.
+fn kubelet_name(name: &str) -> Option<Names> {
+    let mut parts = name.strip_prefix("k8s_")?.split('_').map(str::to_owned);
+    let [container, pod, namespace] = [parts.next()?, parts.next()?, parts.next()?].map(name_of);
+    (parts.count() == 2).then_some(Names { container, pod, namespace })
+}
+
+/// A name, if it can be one.
+fn name_of(name: String) -> Option<String> {
+    (!name.is_empty() && name.len() <= LONGEST).then_some(name)
+}
+
+impl Names {
+    /// These, unless nobody is named; then others.
+    fn or(self, others: impl FnOnce() -> Names) -> Names {
+        if self.container.is_some() || self.pod.is_some() { self } else { others() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3f8a6c0d9e1b2a4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4";
+    const UID: &str = "2f1c9a54-7d1e-4b7f-9b0a-6a2d7f3c1e55";
+
+    struct Made(tempfile::TempDir);
+
+    impl Made {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let made = Self(tempfile::tempdir().unwrap());
+            for (path, text) in files {
+                let path = made.0.path().join(path.replace("{ID}", ID).replace("{UID}", UID));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text.replace("{ID}", ID).replace("{UID}", UID)).unwrap();
+            }
+            made
+        }
+
+        fn names(&self, runtime: Runtime, pod_uid: Option<&str>) -> [Option<String>; 3] {
+            let (proc, root) = (self.0.path().join("proc"), self.0.path().join("root"));
+            let pod_uid = pod_uid.map(Into::into);
+            let container = Container { id: ID.into(), runtime, pod_uid, names: Names::default() };
+            let Names { container, pod, namespace } = Host { proc, root }.names(&container, 30);
+            [container, pod, namespace]
+        }
+    }
+
+    fn words(words: [&str; 3]) -> [Option<String>; 3] {
+        words.map(|word| Some(word.to_owned()).filter(|word| !word.is_empty()))
+    }
+
+    const STAT: &str = "30 (app (x)) S 20 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 77 0 0\n";
+    const SHELL: &str = "20 (sh) S 10 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 77 0 0\n";
+    const CONMON: &str = "10 (conmon) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 77 0 0\n";
+
+    fn monitored(arguments: &str, config: &str) -> Made {
+        Made::new(&[
+            ("proc/30/stat", STAT),
+            ("proc/20/stat", SHELL),
+            ("proc/10/stat", CONMON),
+            ("proc/10/cmdline", &arguments.replace(' ', "\0")),
+            ("root/store/userdata/config.json", config),
+        ])
+    }
+
+    #[test]
+    fn podman_tells_it_in_the_monitors_command_line() {
+        let line = "/usr/bin/conmon --api-version 1 -c {ID} -u {ID} -b /store/userdata -n web-1";
+        let config = r#"{"ociVersion":"1.0","annotations":{"io.container.manager":"libpod"}}"#;
+        let made = monitored(line, config);
+        assert_eq!(made.names(Runtime::Podman, None), words(["web-1", "", ""]));
+        // The monitor of a container around this one.
+        let other = monitored("/usr/bin/conmon -c ffff -n outer", "{}");
+        assert_eq!(other.names(Runtime::Podman, None), words(["", "", ""]));
+        let without = monitored("/usr/bin/conmon -c {ID} -n", "no JSON");
+        assert_eq!(without.names(Runtime::Podman, None), words(["", "", ""]));
+    }
+
+    #[test]
+    fn cri_o_tells_it_in_the_bundle_or_in_kubelets_way() {
+        let line = "conmon -c {ID} -n k8s_api_orders-7d9_shop_{UID}_0 -b /store/userdata";
+        let labels = r#"{"annotations":{"io.kubernetes.cri-o.Labels":"{\"io.kubernetes.container.name\":\"api\",\"io.kubernetes.pod.name\":\"orders-7d9\",\"io.kubernetes.pod.namespace\":\"shop\"}"}}"#;
+        for config in [labels, "{}", ""] {
+            let made = monitored(line, config);
+            assert_eq!(made.names(Runtime::CriO, None), words(["api", "orders-7d9", "shop"]));
+        }
+    }
+
+    #[test]
+    fn containerd_tells_it_in_annotations() {
+        let task = "root/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json";
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"api",
+            "io.kubernetes.cri.sandbox-name":"orders","io.kubernetes.cri.sandbox-namespace":"shop"}}"#;
+        let made = Made::new(&[(task, config)]);
+        for runtime in [Runtime::Containerd, Runtime::Unknown] {
+            assert_eq!(made.names(runtime, Some(UID)), words(["api", "orders", "shop"]));
+        }
+    }
+
+    #[test]
+    fn docker_tells_it_in_its_record() {
+        let record = "root/var/lib/docker/containers/{ID}/config.v2.json";
+        let made = Made::new(&[(record, r#"{"Name":"/web","Config":{"Labels":null}}"#)]);
+        assert_eq!(made.names(Runtime::Docker, None), words(["web", "", ""]));
+        let labels = r#"{"Name":"/k8s_a_b_c_d_0","Config":{"Labels":{
+            "io.kubernetes.container.name":"a","io.kubernetes.pod.name":"b",
+            "io.kubernetes.pod.namespace":"c"}}}"#;
+        let made = Made::new(&[(record, labels)]);
+        assert_eq!(made.names(Runtime::Docker, None), words(["a", "b", "c"]));
+    }
+
+    #[test]
+    fn kubelet_tells_the_pod_where_nobody_else_does() {
+        let made = Made::new(&[
+            ("root/var/log/pods/shop_orders-1_0123/api/0.log", ""),
+            ("root/var/log/pods/shop_orders-2_{UID}/api/0.log", ""),
+        ]);
+        let names = made.names(Runtime::Containerd, Some(UID));
+        assert_eq!(names, words(["", "orders-2", "shop"]));
+        assert_eq!(made.names(Runtime::Containerd, None), words(["", "", ""]));
+    }
+
+    #[test]
+    fn what_is_damaged_names_nobody() {
+        let task = "root/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json";
+        let long =
+            format!(r#"{{"annotations":{{"io.kubernetes.pod.name":"{}"}}}}"#, "x".repeat(300));
+        for config in ["", "{", "[]", r#"{"annotations":7}"#, r#"{"annotations":{}}"#, &long] {
+            let made = Made::new(&[(task, config)]);
+            assert_eq!(made.names(Runtime::Containerd, None), words(["", "", ""]), "{config}");
+        }
+        assert_eq!(kubelet_name("k8s_a_b_c"), None);
+        assert_eq!(kubelet_name("web_a_b_c_d_0"), None);
+    }
+}
