@@ -132,9 +132,10 @@ fn a_storm_leaves_nothing_behind() -> Result<()> {
         let objects = OBJECTS.to_string();
         let args = ["200", objects.as_str()];
         // It may make nothing: when it is found is left to chance.
-        let mut first = Command::new(&own.program).args(["500", "0"]).spawn()?;
+        let mut first = Command::new(&own.program).args(["600000", "0"]).spawn()?;
         let recording = own.record(&["--exe", &path, "--max-processes", "64"])?;
         let heaptap = recording.pid();
+        first.kill()?;
         first.wait()?;
         // One comes and goes, so that everything that is kept for a binary is there.
         Storm::run(&own.program, &args, 10, Duration::from_millis(200))?;
@@ -212,9 +213,10 @@ fn a_file_that_is_overwritten_is_let_go_before() -> Result<()> {
     let own = Own::copy("brief", Variant::Default, "rewritten")?;
     let path = own.program.to_str().context("a path that is no text")?.to_owned();
     let run = || Command::new(&own.program).args(["100", "10"]).status();
-    let mut first = Command::new(&own.program).args(["500", "0"]).spawn()?;
+    let mut first = Command::new(&own.program).args(["600000", "0"]).spawn()?;
     let recording = own.record(&["--exe", &path])?;
     let heaptap = recording.pid();
+    first.kill()?;
     first.wait()?;
     until("empty tables", || Ok(Holding::of(heaptap)?.processes == 0))?;
     let attached = Holding::of(heaptap)?.links;

@@ -15,6 +15,7 @@ mod lease;
 mod maps;
 mod memory;
 mod names;
+mod priority;
 mod process;
 mod read;
 mod select;
@@ -27,6 +28,7 @@ pub use lease::Lease;
 pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
 pub use memory::{CgroupMemory, MemoryUse, memory_use};
 pub use names::Names;
+pub use priority::Priority;
 pub use process::{Identity, Process, process, processes};
 pub use select::{Filter, Kind, Selected, Selection, Selector, select};
 pub use system::{

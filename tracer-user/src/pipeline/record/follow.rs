@@ -158,6 +158,8 @@ impl Recording {
     /// Waits for the end (the time is up, Ctrl-C, or nobody is left of those that were named) and
     /// stops counting.
     pub async fn follow(&mut self, config: &Config, mut signals: Signals) -> Result<(), Failure> {
+        // Who starts on a busy host is not to be missed; naming stacks later can wait.
+        let priority = if config.follows() { host::Priority::raise() } else { None };
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
         let progress = !config.show.quiet && io::stderr().is_terminal();
@@ -203,6 +205,7 @@ impl Recording {
         if progress {
             eprint!("\r\x1b[K");
         }
+        drop(priority);
         self.targets.deselect_all(&mut self.kernel)?;
         self.duration = self.began.elapsed();
         for (pid, sampler) in self.samplers.drain(..) {
