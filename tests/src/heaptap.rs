@@ -71,11 +71,15 @@ impl Recording {
     pub fn start<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Recording> {
         let args: Vec<I> = args.into_iter().collect();
         let names_mode = args.iter().any(|arg| arg.as_ref() == "--mode");
-        let mut child = Command::new(program()?)
-            .arg("record")
-            .args(args)
-            .args(if names_mode { &[][..] } else { &["--mode", "exact"] })
-            .stdin(Stdio::null())
+        let mut command = Command::new(program()?);
+        command.arg("record").args(args);
+        command.args(if names_mode { &[][..] } else { &["--mode", "exact"] });
+        Recording::of(command.stdin(Stdio::null()))
+    }
+
+    /// The same of a command that ends up as heaptap.
+    pub fn of(command: &mut Command) -> Result<Recording> {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -11,6 +11,7 @@ pub mod holding;
 pub mod lines;
 pub mod own_profile;
 pub mod patch;
+pub mod podman;
 pub mod pprof;
 pub mod profile;
 pub mod report;

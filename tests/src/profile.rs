@@ -49,6 +49,8 @@ pub struct Process {
     #[serde(default = "one")]
     pub processes: u64,
     pub comm: String,
+    pub container: Option<String>,
+    pub container_name: Option<String>,
     pub go_version: Option<String>,
 }
 

@@ -66,6 +66,7 @@ pub fn install(purpose: Purpose) -> Result<()> {
 enum Thing {
     BpfToolchain,
     Go(GoRelease),
+    Podman,
     Bpftrace,
     Program(RealProgram),
 }
@@ -80,6 +81,10 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
         if toolchain::go(release)?.is_none() && !known_absent {
             things.push(Thing::Go(release));
         }
+    }
+    let podman = ["podman", "runc", "conmon"];
+    if purpose != Purpose::Demo && podman.iter().any(|name| paths::find_program(name).is_none()) {
+        things.push(Thing::Podman);
     }
     if purpose == Purpose::Bench {
         if paths::find_program("bpftrace").is_none() {
@@ -107,6 +112,8 @@ impl Thing {
         match self {
             Thing::BpfToolchain => bpf_toolchain(apt),
             Thing::Go(release) => go(release, apt),
+            // For the tests in containers; runc, because crun refuses hybrid cgroups.
+            Thing::Podman => apt.install(&["podman", "runc"]),
             Thing::Bpftrace => apt.install(&["bpftrace"]),
             Thing::Program(program) => fetch::install(program, apt),
         }

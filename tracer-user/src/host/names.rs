@@ -70,7 +70,11 @@ struct Host {
 
 impl Default for Host {
     fn default() -> Self {
-        Self { proc: "/proc".into(), root: "/proc/1/root".into() }
+        // A host may protect its first process; then heaptap's own root has to do, which is the host's
+        // unless heaptap is in a container. A container's id is found nowhere else by chance.
+        let first = PathBuf::from("/proc/1/root");
+        let root = if first.join("proc").exists() { first } else { "/".into() };
+        Self { proc: "/proc".into(), root }
     }
 }
 
