@@ -157,5 +157,5 @@ fn bpftrace(binary: &Path, pid: u32) -> Result<Tracer> {
         "BEGIN {{ printf(\"begun\\n\"); }} uprobe:{}:\"{function}\" {{ @[pid, ustack(64)] = sum(reg(\"ax\")); }}",
         binary.display()
     );
-    Tracer::bpftrace(&script, pid)
+    Tracer::bpftrace(&script, Some(pid))
 }

@@ -15,6 +15,7 @@ mod records;
 mod report;
 mod requests;
 mod sampling;
+mod slowdown;
 mod stats;
 mod symbols;
 mod target;
@@ -46,6 +47,8 @@ enum What {
     Footprint(footprint::Options),
     /// Mode sample at 1 GB/s: CPU that it costs the program, traps, its figures beside mode exact
     Sampling(sampling::Options),
+    /// Real programs beside each way to watch the host, and wholly traced, beside bpftrace
+    Slowdown(slowdown::Options),
     /// Throughput of a program whose records are read each second
     Reading(reading::Options),
     /// Reading all goroutines of a program with their stacks
@@ -76,6 +79,7 @@ fn run(what: What) -> Result<()> {
         What::Frames(options) => frames::run(&options),
         What::Footprint(options) => footprint::run(&options),
         What::Sampling(options) => sampling::run(&options),
+        What::Slowdown(options) => slowdown::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
         What::Records(options) => records::run(&options),

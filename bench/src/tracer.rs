@@ -54,9 +54,13 @@ impl Tracer {
     }
 
     /// bpftrace with a script that prints `begun` when it begins.
-    pub fn bpftrace(script: &str, pid: u32) -> Result<Self> {
+    pub fn bpftrace(script: &str, pid: Option<u32>) -> Result<Self> {
+        let pid = pid.map(|pid| ["-p".to_owned(), pid.to_string()]);
         let mut child = Command::new("bpftrace")
-            .args(["-B", "line", "-p", &pid.to_string(), "-e", script])
+            .args(["-B", "line"])
+            .args(pid.into_iter().flatten())
+            .args(["-e", script])
+            .env("BPFTRACE_MAP_KEYS_MAX", "65536")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

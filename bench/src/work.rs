@@ -7,6 +7,7 @@ mod bundle;
 mod compile;
 mod server;
 mod site;
+mod symbols;
 
 use std::{
     ffi::OsString,
@@ -16,6 +17,7 @@ use std::{
     time::Instant,
 };
 
+use crate::target;
 use anyhow::{Context as _, Result, bail, ensure};
 use heaptap::gobin::GoBinary;
 use nix::{
@@ -29,6 +31,7 @@ use tempfile::TempDir;
 use xtask::{pins::GoRelease, programs::RealProgram, toolchain};
 
 pub use server::Server;
+pub use symbols::Named;
 
 /// A program and something for it to do.
 pub struct Work {
@@ -42,8 +45,15 @@ pub struct Work {
     dir: TempDir,
 }
 
-/// All names that [`Work::prepare`] knows.
+/// Real programs that [`Work::prepare`] knows.
 pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
+
+/// The worst case: nothing but small allocations. `churn-short` makes as many as can be waited for when
+/// each one is traced.
+pub const CHURN: [&str; 2] = ["churn", "churn-short"];
+
+/// Objects of [`CHURN`].
+const CHURNED: [u64; 2] = [200_000_000, 1_000_000];
 
 impl Work {
     /// Generates what the program works on.
@@ -91,7 +101,16 @@ impl Work {
                     format!("scrapes itself each second and answers {} requests", server::REQUESTS);
                 ("prometheus", about, real(RealProgram::Prometheus)?, Vec::new())
             }
-            other => bail!("no work called {other}: there are {}", ALL.join(", ")),
+            "churn" | "churn-short" => {
+                let at = usize::from(name == "churn-short");
+                let about = format!("allocates {} objects of 64 bytes", CHURNED[at]);
+                let program = target::build("churn", GoRelease::newest().minor())?;
+                (CHURN[at], about, program, vec![word(&CHURNED[at].to_string())])
+            }
+            other => bail!(
+                "no work called {other}: there are {}",
+                [&ALL[..], &CHURN].concat().join(", ")
+            ),
         };
         Ok(Work { name, about, program, arguments, serves: name == "prometheus", dir })
     }
@@ -109,6 +128,28 @@ impl Work {
     pub fn version(&self) -> String {
         let go = fs::File::open(&self.program).ok().and_then(|file| GoBinary::open(file).ok());
         go.and_then(|go| go.facts().version_text.clone()).unwrap_or_else(|| "Go ?".to_string())
+    }
+
+    /// Makes it run a copy of the program that has symbols for these functions: peers attach by name, and
+    /// real programs are stripped. The code is the same.
+    pub fn name_functions(&mut self, functions: &[Named]) -> Result<()> {
+        let copy = self.dir.path().join(self.program.file_name().context("no file name")?);
+        let mut objcopy = Command::new("objcopy");
+        for Named { name, start, .. } in functions {
+            objcopy.arg(format!("--add-symbol={name}={:#x},function,global", start.0));
+        }
+        let output =
+            objcopy.arg(&self.program).arg(&copy).output().context("objcopy (binutils)")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "objcopy failed: {}", said.trim());
+        symbols::set_sizes(&copy, functions)?;
+        self.program = copy;
+        Ok(())
+    }
+
+    /// The program's file.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Whether it answers requests instead of coming to an end by itself.

@@ -13,12 +13,21 @@ use crate::{build, process};
 use xtask::paths;
 
 /// In the order in which they are run; `heaptap-bench --help` tells what each is.
-const ALL: &[&str] =
-    &["symbols", "footprint", "goroutines", "frames", "cost", "sampling", "reading", "records"];
+const ALL: &[&str] = &[
+    "symbols",
+    "footprint",
+    "goroutines",
+    "frames",
+    "cost",
+    "sampling",
+    "reading",
+    "records",
+    "slowdown",
+];
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, slowdown) and its flags;
     /// all when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,

@@ -87,7 +87,7 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
         things.push(Thing::Podman);
     }
     if purpose == Purpose::Bench {
-        if paths::find_program("bpftrace").is_none() {
+        if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
         }
         for program in RealProgram::ALL {
@@ -114,7 +114,8 @@ impl Thing {
             Thing::Go(release) => go(release, apt),
             // For the tests in containers; runc, because crun refuses hybrid cgroups.
             Thing::Podman => apt.install(&["podman", "runc"]),
-            Thing::Bpftrace => apt.install(&["bpftrace"]),
+            // With objcopy, which gives stripped programs the names that bpftrace asks for.
+            Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
             Thing::Program(program) => fetch::install(program, apt),
         }
     }
