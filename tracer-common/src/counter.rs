@@ -47,6 +47,7 @@ counters! {
     FreedUnknown, "freed_unknown", false, "sampled objects that were freed and had been allocated before the recording";
     OtherSpecial, "other_specials", false, "freed finalizers and the like, which are no samples";
     LabelsLeftOut, "labels_left_out", false, "events whose goroutine has more than 8 profiler labels; some are not shown";
+    OverBudget, "over_budget", false, "hits of processes that had used up what the budget allows (--budget)";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";

@@ -65,11 +65,25 @@ pub struct ProcEntry {
     pub g_labels: u32,
     /// [`LABELS_LIST`] or [`LABELS_MAP`].
     pub labels_are: u32,
-    pub _pad: u32,
+    /// Where its traps are counted and allowed; 0: nowhere.
+    pub slot: u32,
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
     pub mallocgc_len: u64,
 }
+
+/// What the traps of a process cost, beyond the traps themselves; by CPU and [`ProcEntry::slot`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Nanoseconds inside of the kernel programs, from one event in [`TIMED`].
+    pub handler_ns: u64,
+    /// Events that `handler_ns` stands for.
+    pub timed: u64,
+}
+
+/// One event in this many is timed; a power of two.
+pub const TIMED: u64 = 64;
 
 /// What one counter of events is kept under.
 #[repr(C)]
@@ -209,7 +223,7 @@ pub const SCRATCH_SLOTS: u32 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// [`NOTICE_EXEC`] or [`NOTICE_EXIT`].
+    /// [`NOTICE_EXEC`], [`NOTICE_EXIT`] or [`NOTICE_DRY`].
     pub kind: u32,
     pub pid: u32,
     /// The image that the process was running, 0 when it was not traced.
@@ -219,6 +233,8 @@ pub struct Notice {
 
 pub const NOTICE_EXEC: u32 = 1;
 pub const NOTICE_EXIT: u32 = 2;
+/// The process has taken the last trap that it was allowed.
+pub const NOTICE_DRY: u32 = 3;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
@@ -233,6 +249,7 @@ const _: () = {
     assert!(size_of::<StackValue>() == 48 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 48);
     assert!(size_of::<Notice>() == 16);
+    assert!(size_of::<Usage>() == 16);
     assert!(
         size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>() + size_of::<Labels>()
     );
@@ -248,6 +265,8 @@ mod pod {
     unsafe impl aya::Pod for super::StackValue {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Notice {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Usage {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Scratch {}
     // SAFETY: as above.

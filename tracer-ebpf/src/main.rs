@@ -11,6 +11,7 @@ mod alloc;
 mod atomic;
 mod count;
 mod empty;
+mod gate;
 mod labels;
 mod maps;
 mod process;

@@ -3,12 +3,12 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     counter::COUNTERS as COUNTER_SLOTS,
-    record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch},
+    record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage},
 };
 
 /// Who is traced, by tgid.
@@ -39,6 +39,19 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 
+/// Traps that a process has taken, by its slot. Written here only.
+#[map]
+pub static TAKEN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// How many it may have taken before it is left alone. Written by the loader only: with one writer
+/// each, neither word is ever lost to a race.
+#[map]
+pub static ALLOWED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What its events cost beyond the trap.
+#[map]
+pub static USAGE: PerCpuArray<Usage> = PerCpuArray::with_max_entries(1, 0);
+
 /// Execs and exits of processes in the table, for the loader.
 #[map]
 pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
@@ -46,6 +59,10 @@ pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
 /// Whether execs of processes that are not traced are told too; 0 or 1, set at load time.
 #[unsafe(no_mangle)]
 pub static FOLLOW: Global<u8> = Global::new(0);
+
+/// Whether traps are counted and limited; 0 or 1, set at load time.
+#[unsafe(no_mangle)]
+pub static BUDGET: Global<u8> = Global::new(0);
 
 /// Whether stacks are split by the goroutine's profiler labels; 0 or 1, set at load time.
 #[unsafe(no_mangle)]

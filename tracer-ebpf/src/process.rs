@@ -62,7 +62,9 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-fn notify(kind: u32, pid: u32, image: u32) {
+/// Tells the loader; what finds no room is counted.
+#[inline(always)]
+pub fn notify(kind: u32, pid: u32, image: u32) {
     let notice = Notice { kind, pid, image, _pad: 0 };
     if NOTICES.output::<Notice>(&notice, 0).is_err() {
         count(Counter::NotifyFull);

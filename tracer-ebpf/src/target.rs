@@ -15,6 +15,7 @@ use tracer_common::{
 use crate::{
     atomic,
     count::count,
+    gate::{self, Passed},
     labels,
     maps::{PROCESSES, STACKS},
     regs::Regs,
@@ -27,6 +28,7 @@ pub struct Hit {
     pub image: u32,
     /// The rest of the process's entry stays where it is: copying it is a tenth of an event.
     pub process: &'static ProcEntry,
+    _passed: Passed,
 }
 
 /// What one event adds to its stack.
@@ -46,6 +48,8 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
     };
     // SAFETY: a value of the map, valid for this program run.
     let process = unsafe { &*entry };
+    // Whatever comes of it, the process has paid for the trap.
+    let passed = gate::pass(tgid, process)?;
     // SAFETY: ctx is the context that the kernel passed.
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if process.state != PROC_LIVE {
@@ -56,7 +60,7 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
         count(Counter::WrongBinary);
         return None;
     }
-    Some(Hit { cookie, image: process.image, process })
+    Some(Hit { cookie, image: process.image, process, _passed: passed })
 }
 
 /// Memory of the task that hit the probe.

@@ -183,6 +183,11 @@ impl Kernel {
         self.groups.remove(group);
     }
 
+    /// Whether a group is off: no program of it is running any more.
+    pub fn is_off(&self, group: GroupId) -> bool {
+        self.groups.is_off(group)
+    }
+
     /// Waits until what was detached is off: no program of it is running any more.
     pub fn settle(&mut self) {
         self.groups.settle();

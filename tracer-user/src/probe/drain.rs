@@ -13,8 +13,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
     record::{
-        AGES, FreedValue, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_EXEC,
-        NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
+        AGES, FreedValue, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_DRY,
+        NOTICE_EXEC, NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
     },
 };
 
@@ -68,6 +68,8 @@ pub enum Notice {
     Exec { pid: u32, image: u32 },
     /// It is gone and no longer selected.
     Exit { pid: u32, image: u32 },
+    /// It has taken the last trap that it was allowed.
+    Dry { image: u32 },
 }
 
 /// Notices as they come.
@@ -205,6 +207,7 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     match kind {
         NOTICE_EXEC => Some(Notice::Exec { pid, image }),
         NOTICE_EXIT => Some(Notice::Exit { pid, image }),
+        NOTICE_DRY => Some(Notice::Dry { image }),
         _ => None,
     }
 }

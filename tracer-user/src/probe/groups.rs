@@ -31,7 +31,7 @@ const CLOSING: usize = 16;
 #[derive(Default)]
 pub(super) struct Groups {
     attached: HashMap<GroupId, Attached>,
-    closing: Vec<JoinHandle<()>>,
+    closing: Vec<(GroupId, JoinHandle<()>)>,
 }
 
 #[derive(Default)]
@@ -61,11 +61,11 @@ impl Groups {
     /// Begins to take a group off. Its programs may still run until [`Groups::settle`] has returned.
     pub fn remove(&mut self, group: GroupId) {
         for link in self.attached.remove(&group).into_iter().flat_map(|attached| attached.links) {
-            self.closing.retain(|thread| !thread.is_finished());
+            self.closing.retain(|(_, thread)| !thread.is_finished());
             if self.closing.len() >= CLOSING {
-                join(self.closing.remove(0));
+                join(self.closing.remove(0).1);
             }
-            self.closing.push(thread::spawn(move || drop(link)));
+            self.closing.push((group, thread::spawn(move || drop(link))));
         }
     }
 
@@ -80,7 +80,14 @@ impl Groups {
 
     /// Waits until what was removed is off.
     pub fn settle(&mut self) {
-        self.closing.drain(..).for_each(join);
+        self.closing.drain(..).for_each(|(_, thread)| join(thread));
+    }
+
+    /// Whether nothing of a group is attached and none of its programs is running any more.
+    pub fn is_off(&self, group: GroupId) -> bool {
+        let closing =
+            |(of, thread): &(GroupId, JoinHandle<()>)| *of == group && !thread.is_finished();
+        !self.holds(group) && !self.closing.iter().any(closing)
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Options {
     pub by_type: bool,
     /// Split stacks by the goroutine's profiler labels.
     pub by_labels: bool,
+    /// Count traps and limit them ([`Kernel::allow`]).
+    pub budget: bool,
     /// Tell each exec, also of processes that are not selected.
     pub follow: bool,
     /// Attach through perf events even where the kernel has links of many uprobes.
@@ -41,6 +43,7 @@ impl Default for Options {
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
+            budget: false,
             follow: false,
             perf_events: false,
             log: None,
@@ -65,6 +68,9 @@ impl Kernel {
         let by_type = u8::from(options.by_type);
         let by_labels = u8::from(options.by_labels);
         let follow = u8::from(options.follow);
+        let budget = u8::from(options.budget);
+        // Slot 0 is nobody's.
+        let slots = if options.budget { options.max_processes + 1 } else { 1 };
         let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
@@ -77,6 +83,10 @@ impl Kernel {
             .map_max_entries("OBJECTS", options.max_objects.max(1))
             .map_max_entries("FREED", if_used(options.max_objects > 0, options.max_stacks))
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
+            .map_max_entries("TAKEN", slots)
+            .map_max_entries("ALLOWED", slots)
+            .map_max_entries("USAGE", slots)
+            .override_global("BUDGET", &budget, true)
             .override_global("BY_TYPE", &by_type, true)
             .override_global("BY_LABELS", &by_labels, true)
             .override_global("FOLLOW", &follow, true)

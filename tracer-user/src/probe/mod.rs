@@ -6,9 +6,11 @@
 //! `symbolize`.
 
 mod attach;
+pub mod budget;
 mod drain;
 mod error;
 pub mod features;
+mod gate;
 mod groups;
 mod load;
 mod multi;
@@ -19,6 +21,7 @@ pub mod trap;
 pub use attach::{AttachSite, Attachment, Program, Scope};
 pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;
+pub use gate::Taken as Traps;
 pub use groups::GroupId;
 pub use load::{Kernel, Options};
 pub use syscall::wait_for_programs;

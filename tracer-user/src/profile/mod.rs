@@ -12,6 +12,7 @@ pub mod build;
 pub mod estimate;
 pub mod fold;
 mod intern;
+pub mod ledger;
 mod made;
 mod rank;
 pub mod scale;

@@ -225,6 +225,7 @@ impl Recording {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
+            Notice::Dry { .. } => {}
             Notice::Exec { pid, image } => {
                 // It may run the same program again, another Go program, or something else.
                 self.targets.ended(&mut self.kernel, image);

@@ -64,6 +64,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,
+        budget: false,
         follow: config.follows(),
         log: config.kernel_log,
         perf_events: config.perf_events,

@@ -143,7 +143,7 @@ impl Tapped {
             special_is_profile: layout.map_or(0, |l| l.special.kind_profile),
             g_labels: layout.map_or(0, |l| l.g.labels),
             labels_are: layout.map_or(0, |l| if l.minor < 24 { LABELS_MAP } else { LABELS_LIST }),
-            _pad: 0,
+            slot: 0,
             mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
         }

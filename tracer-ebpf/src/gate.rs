@@ -1,0 +1,72 @@
+//! The gate of the budget: each trap of a process takes a token, and without one the program leaves.
+//!
+//! Whoever takes the last one tells the loader, which then takes the probes off; until they are off a
+//! trap costs no more than the look at the gate. One event in `TIMED` is timed from here to the end
+//! of its program.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use tracer_common::{
+    Counter, ProcEntry,
+    record::{NOTICE_DRY, TIMED},
+};
+
+use crate::{
+    atomic,
+    count::count,
+    maps::{ALLOWED, BUDGET, TAKEN, USAGE},
+    process::notify,
+};
+
+/// Passed the gate; when it is dropped, the time since is added where it is measured.
+pub struct Passed {
+    slot: u32,
+    /// 0: not measured.
+    began: u64,
+}
+
+/// Takes a token for a process; nothing when there is none left.
+#[inline(always)]
+pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
+    let free = Passed { slot: 0, began: 0 };
+    if BUDGET.load() == 0 || process.slot == 0 {
+        return Some(free);
+    }
+    let slot = process.slot;
+    let (Some(taken), Some(allowed)) = (TAKEN.get_ptr_mut(slot), ALLOWED.get_ptr(slot)) else {
+        return Some(free);
+    };
+    // SAFETY: words of the maps; this one is only ever added to.
+    let before = unsafe { atomic::fetch_add(taken, 1) };
+    // SAFETY: as above.
+    let allowed = unsafe { allowed.read_volatile() };
+    if before >= allowed {
+        count(Counter::OverBudget);
+        return None;
+    }
+    if before + 1 == allowed {
+        notify(NOTICE_DRY, pid, process.image);
+    }
+    if before & (TIMED - 1) != 0 {
+        return Some(free);
+    }
+    // SAFETY: a helper without arguments.
+    Some(Passed { slot, began: unsafe { bpf_ktime_get_ns() } })
+}
+
+impl Drop for Passed {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.began == 0 {
+            return;
+        }
+        // SAFETY: a helper without arguments.
+        let took = unsafe { bpf_ktime_get_ns() }.wrapping_sub(self.began);
+        if let Some(usage) = USAGE.get_ptr_mut(self.slot) {
+            // SAFETY: words of the map, only ever added to.
+            unsafe {
+                atomic::add(&raw mut (*usage).handler_ns, took);
+                atomic::add(&raw mut (*usage).timed, 1);
+            }
+        }
+    }
+}

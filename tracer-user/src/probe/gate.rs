@@ -1,0 +1,59 @@
+//! The kernel's side of the budget: what the processes' traps come to, and how many more they may take.
+//!
+//! In: slots of the process table's entries. Out: counts, as of now. What they cost and what is
+//! allowed is decided in [`super::budget`].
+
+use aya::maps::{Array, MapData, MapError, PerCpuArray};
+use tracer_common::record::Usage;
+
+use super::{Error, Kernel, load::map};
+
+/// What a process's traps come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// All traps, also those that found the gate closed.
+    pub traps: u64,
+    /// Nanoseconds inside of the kernel programs, of the events that were timed, and how many.
+    pub timed_ns: u64,
+    pub timed: u64,
+}
+
+impl Kernel {
+    /// What a slot's process has taken.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn traps(&self, slot: u32) -> Result<Taken, Error> {
+        let failed = |source: MapError| Error::Map { map: "TAKEN", source };
+        let taken: Array<&MapData, u64> = map(&self.ebpf, "TAKEN")?;
+        let usage: PerCpuArray<&MapData, Usage> = map(&self.ebpf, "USAGE")?;
+        let usage = usage.get(&slot, 0).map_err(failed)?;
+        Ok(Taken {
+            traps: taken.get(&slot, 0).map_err(failed)?,
+            timed_ns: usage.iter().map(|usage| usage.handler_ns).sum(),
+            timed: usage.iter().map(|usage| usage.timed).sum(),
+        })
+    }
+
+    /// Lets a slot's process go on until it has taken so many traps in all.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn allow(&mut self, slot: u32, traps: u64) -> Result<(), Error> {
+        let failed = |source: MapError| Error::Map { map: "ALLOWED", source };
+        let map = self.ebpf.map_mut("ALLOWED").ok_or(Error::Missing("ALLOWED"))?;
+        let mut allowed: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
+        allowed.set(slot, traps, 0).map_err(failed)
+    }
+
+    /// A slot that another process takes over: its counts begin anew.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn clear_slot(&mut self, slot: u32) -> Result<(), Error> {
+        let failed = |source: MapError| Error::Map { map: "TAKEN", source };
+        let map = self.ebpf.map_mut("TAKEN").ok_or(Error::Missing("TAKEN"))?;
+        let mut taken: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
+        taken.set(slot, 0, 0).map_err(failed)
+    }
+}
