@@ -141,7 +141,9 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
 }
 
 fn heaptap(heaptap: &Path, pid: u32) -> Result<Tracer> {
-    let mut tracer = Tracer::spawn_heaptap(heaptap, ["--mode", "exact", "-p", &pid.to_string()])?;
+    let pid = pid.to_string();
+    let arguments = ["--mode", "exact", "--budget", "none", "-p", &pid];
+    let mut tracer = Tracer::spawn_heaptap(heaptap, arguments)?;
     tracer.until_recording()?;
     Ok(tracer)
 }

@@ -185,8 +185,10 @@ impl Recording {
     fn start(options: &Options, mode: &str, pid: u32) -> Result<Self> {
         let dir = TempDir::new()?;
         let pid = pid.to_string();
-        let mut arguments: Vec<OsString> =
-            ["-p", &pid, "--mode", mode].into_iter().map(OsString::from).collect();
+        let mut arguments: Vec<OsString> = ["-p", &pid, "--mode", mode, "--budget", "none"]
+            .into_iter()
+            .map(OsString::from)
+            .collect();
         for suffix in ["svg", "pb.gz", "json"] {
             arguments.extend(["-o".into(), dir.path().join(format!("out.{suffix}")).into()]);
         }

@@ -137,7 +137,9 @@ fn record(options: &Options, work: &Work, mode: &str, frames: &mut Frames) -> Re
     let mut running = work.start()?;
     let pid = running.pid().to_string();
     let mut arguments: Vec<String> =
-        ["-p", &pid, "--mode", mode, "--runtime-frames", "--quiet"].map(String::from).into();
+        ["-p", &pid, "--mode", mode, "--budget=none", "--runtime-frames", "--quiet"]
+            .map(String::from)
+            .into();
     if let Some(stacks) = options.max_stacks {
         arguments.push(format!("--max-stacks={stacks}"));
     }

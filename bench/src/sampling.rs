@@ -137,7 +137,7 @@ fn measure(options: &Options, release: &str, requests: &mut Requests) -> Result<
 
 fn record(options: &Options, pid: u32, mode: &str, json: &Path) -> Result<Tracer> {
     let (pid, json) = (pid.to_string(), json.display().to_string());
-    let arguments = ["-p", &pid, "--mode", mode, "--quiet", "-o", &json];
+    let arguments = ["-p", &pid, "--mode", mode, "--budget", "none", "--quiet", "-o", &json];
     let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
     tracer.until_recording()?;
     Ok(tracer)

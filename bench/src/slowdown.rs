@@ -70,7 +70,7 @@ const WATCHERS: [Watcher; 3] = [
 
 const EXACT: Watcher = Watcher {
     name: "exact",
-    arguments: &["record", "--all", "--mode", "exact"],
+    arguments: &["record", "--all", "--mode", "exact", "--budget", "none"],
     kind: Kind::Records,
 };
 

@@ -67,13 +67,15 @@ pub fn run_command(mut command: Command) -> Result<Ended> {
 
 impl Recording {
     /// Starts `heaptap record` with these arguments and waits until all probes are attached. In mode
-    /// exact unless they name another.
+    /// exact and without a budget unless they name others.
     pub fn start<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Recording> {
         let args: Vec<I> = args.into_iter().collect();
         let names_mode = args.iter().any(|arg| arg.as_ref() == "--mode");
+        let names_budget = args.iter().any(|arg| arg.as_ref() == "--budget");
         let mut command = Command::new(program()?);
         command.arg("record").args(args);
         command.args(if names_mode { &[][..] } else { &["--mode", "exact"] });
+        command.args(if names_budget { &[][..] } else { &["--budget", "none"] });
         Recording::of(command.stdin(Stdio::null()))
     }
 

@@ -26,6 +26,7 @@ pub struct Meta {
     pub value_types: Vec<ValueType>,
     pub totals: Vec<u64>,
     pub lost_events: u64,
+    pub budget: Option<f64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +53,20 @@ pub struct Process {
     pub container: Option<String>,
     pub container_name: Option<String>,
     pub go_version: Option<String>,
+    pub cost: Option<Cost>,
+}
+
+/// What recording cost a process.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cost {
+    pub traps: u64,
+    pub caused_ns: u64,
+    pub cpu_ns: u64,
+    pub percent: Option<f64>,
+    pub windows: u32,
+    pub observed_ns: u64,
+    pub traced_ns: u64,
+    pub scaled: bool,
 }
 
 fn or_zero<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u32, D::Error> {
@@ -125,6 +140,17 @@ impl Profile {
     pub fn total(&self, kind: &str) -> Result<u64> {
         let value = self.value(kind)?;
         Ok(self.stacks.iter().map(|stack| stack.values[value]).sum())
+    }
+
+    /// Sum of one value over stacks whose innermost frame is this, and the half-width of its interval.
+    pub fn estimate(&self, value: usize, innermost: &str) -> (f64, f64) {
+        let is = |stack: &&Stack| stack.frames.first().is_some_and(|f| f.function == innermost);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for stack in self.stacks.iter().filter(is) {
+            sum += stack.values[value] as f64;
+            squares += stack.error.get(value).map_or(0.0, |error| error * error);
+        }
+        (sum, squares.sqrt())
     }
 
     /// A counter of the kernel programs; 0 when it is not listed.

@@ -155,7 +155,8 @@ fn heaptap_in_a_container_sees_the_host() -> Result<()> {
     tap.args(["--volume", &format!("{}:/heaptap:ro", program.display())]);
     tap.args(["--volume", &format!("{}:/out", out.path().display())]);
     tap.args(["--volume", "/sys/kernel/tracing:/sys/kernel/tracing"]);
-    tap.args(["db", "record", "--comm", "web", "--mode", "exact", "-o", "/out/out.json"]);
+    tap.args(["db", "record", "--comm", "web", "--mode", "exact", "--budget", "none"]);
+    tap.args(["-o", "/out/out.json"]);
     let recording = Recording::of(tap.stdin(Stdio::null()))?;
     let (heaptap, _) = podman.inspect("tap")?;
     until_counted(heaptap, &web)?;

@@ -85,6 +85,9 @@ pub struct Usage {
 /// One event in this many is timed; a power of two.
 pub const TIMED: u64 = 64;
 
+/// An event that takes longer, in nanoseconds, was interrupted, and counts as this: it stands for others.
+pub const TIMED_AT_MOST: u64 = 30_000;
+
 /// What one counter of events is kept under.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{
     Counter, ProcEntry,
-    record::{NOTICE_DRY, TIMED},
+    record::{NOTICE_DRY, TIMED, TIMED_AT_MOST},
 };
 
 use crate::{
@@ -60,7 +60,7 @@ impl Drop for Passed {
             return;
         }
         // SAFETY: a helper without arguments.
-        let took = unsafe { bpf_ktime_get_ns() }.wrapping_sub(self.began);
+        let took = unsafe { bpf_ktime_get_ns() }.wrapping_sub(self.began).min(TIMED_AT_MOST);
         if let Some(usage) = USAGE.get_ptr_mut(self.slot) {
             // SAFETY: words of the map, only ever added to.
             unsafe {

@@ -48,14 +48,14 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
     };
     // SAFETY: a value of the map, valid for this program run.
     let process = unsafe { &*entry };
-    // Whatever comes of it, the process has paid for the trap.
-    let passed = gate::pass(tgid, process)?;
-    // SAFETY: ctx is the context that the kernel passed.
-    let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if process.state != PROC_LIVE {
         count(Counter::Gone);
         return None;
     }
+    // Whatever comes of it, the process has paid for the trap.
+    let passed = gate::pass(tgid, process)?;
+    // SAFETY: ctx is the context that the kernel passed.
+    let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if process.binary != cookie.binary {
         count(Counter::WrongBinary);
         return None;

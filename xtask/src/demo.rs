@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
     println!("demo: recording every allocation for 5 s");
     let mut record = as_root(&heaptap)?;
     record
-        .args(["record", "-p", &pid, "-d", "5", "--mode", "exact", "-o"])
+        .args(["record", "-p", &pid, "-d", "5", "--mode", "exact", "--budget", "none", "-o"])
         .arg(&svg)
         .arg("-o")
         .arg(&pprof);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::groups::{Outputs, Processes, Show};
+use super::value::Budget;
 use super::{Refusal, value};
 use crate::host::Selection;
 use crate::profile::Source;
@@ -36,6 +37,8 @@ pub struct Config {
     pub max_processes: u32,
     /// Stacks of ended processes that are kept.
     pub max_ended_stacks: u32,
+    /// Part of a process's own CPU time that recording may cost it; nothing: no limit.
+    pub budget: Option<f64>,
     /// Turn on samplers that are off, with this many bytes between samples.
     pub enable_sampler: Option<u64>,
     /// Only stacks that keep nothing of what they allocate.
@@ -112,6 +115,12 @@ pub(super) struct Flags {
     /// How to see allocations
     #[arg(long, value_enum, default_value_t = Mode::Auto, help_heading = "How to record")]
     mode: Mode,
+
+    /// What recording may cost each process, as a share of its own CPU time; a process that costs more
+    /// is seen in short windows, and its values are estimates: 1%, 0.5%, none
+    #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = value::budget)]
+    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
+    budget: Budget,
 
     /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
     #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
@@ -214,6 +223,7 @@ impl Flags {
             max_objects: self.max_objects,
             max_processes: self.max_processes,
             max_ended_stacks: self.max_ended_stacks,
+            budget: self.budget.0,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
             perf_events: self.perf_events,
@@ -269,6 +279,7 @@ mod tests {
                 max_objects: 65536,
                 max_processes: 1024,
                 max_ended_stacks: 65536,
+                budget: Some(0.01),
                 enable_sampler: None,
                 short_lived: false,
                 kernel_log: None,
@@ -280,7 +291,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 \
+                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 --budget 0.5% \
                      --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
@@ -303,6 +314,7 @@ mod tests {
                 max_objects: 9,
                 max_processes: 8,
                 max_ended_stacks: 7,
+                budget: Some(0.005),
                 enable_sampler: None,
                 short_lived: false,
                 kernel_log: Some(log::Level::Debug),
@@ -382,6 +394,16 @@ mod tests {
             assert!(refused.contains("--mode sample"), "{refused}");
         }
         assert!(refusal(&["--all", "--enable-sampler=0"]).contains("--enable-sampler"));
+    }
+
+    #[test]
+    fn a_budget_is_a_share_or_none() {
+        assert_eq!(config(&["--all", "--budget", "none"]).budget, None);
+        assert_eq!(config(&["--all", "--budget=2.5%"]).budget, Some(0.025));
+        for text in ["", "1", "0%", "-1%", "101%", "x%", "nan%", "%", "1%%", "None"] {
+            let refused = refusal(&["--all", "--budget", text]);
+            assert!(refused.contains("--budget") && refused.contains("none"), "{refused}");
+        }
     }
 
     #[test]

@@ -34,6 +34,26 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A share of CPU time; nothing: no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Budget(pub Option<f64>);
+
+/// Reads `1%`, `0.5%`, `none`.
+pub(super) fn budget(text: &str) -> Result<Budget, String> {
+    let refuse =
+        || "expected a share of CPU time from 0.01% to 100%, such as 1%, or none".to_owned();
+    if text == "none" {
+        return Ok(Budget(None));
+    }
+    let number =
+        text.strip_suffix('%').filter(|number| number.starts_with(|c: char| c.is_ascii_digit()));
+    let percent: f64 = number.and_then(|number| number.parse().ok()).ok_or_else(refuse)?;
+    if !(0.01..=100.0).contains(&percent) {
+        return Err(refuse());
+    }
+    Ok(Budget(Some(percent / 100.0)))
+}
+
 /// Reads a process id.
 pub(super) fn pid(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {

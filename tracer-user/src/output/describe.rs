@@ -1,11 +1,12 @@
 //! Says in sentences what a profile is: title, what was measured and how, totals, processes,
 //! losses. In: a [`Profile`]. Out: plain lines that every output for people shares.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, INUSE_SPACE, Process, Profile, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, INUSE_SPACE, Process, Profile, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -61,6 +62,9 @@ pub fn columns(profile: &Profile, value: usize) -> Vec<usize> {
 pub fn method(profile: &Profile) -> String {
     let meta = &profile.meta;
     let how = match meta.source {
+        Source::Exact if meta.in_windows => {
+            "estimate: every allocation counted in short windows, for the budget"
+        }
         Source::Exact => "exact: every allocation counted",
         Source::Span => "estimate: allocations sampled where a span ran out",
         Source::Sample => "estimate: objects sampled by the runtime, from allocation to free",
@@ -141,7 +145,7 @@ pub fn process(process: &Process) -> String {
 
 /// One line for each counter that is a loss; empty when nothing was lost.
 pub fn losses(profile: &Profile) -> Vec<String> {
-    let exact = profile.meta.source == Source::Exact;
+    let exact = profile.meta.source == Source::Exact && !profile.meta.in_windows;
     let seen = profile.value_of_kind(ALLOC_OBJECTS).filter(|_| exact);
     let lost = profile.meta.counters.iter().filter(|c| c.is_loss && c.count > 0);
     lost.map(|counter| {
@@ -152,6 +156,55 @@ pub fn losses(profile: &Profile) -> Vec<String> {
         format!("lost: {}{part} {}", grouped(counter.count), counter.help)
     })
     .collect()
+}
+
+/// What recording cost each process that was kept to a budget, and what was seen of it for that; the
+/// dearest first.
+pub fn costs(profile: &Profile) -> Vec<String> {
+    let Some(budget) = profile.meta.budget else { return Vec::new() };
+    let with_cost = |process: &Process| process.cost.map(|cost| (process.who(), cost));
+    let mut all: Vec<(String, Cost)> = profile.processes.iter().filter_map(with_cost).collect();
+    all.sort_by_key(|(_, cost)| Reverse(cost.caused));
+    let one = |(who, cost): &(String, Cost)| {
+        let part = match cost.percent() {
+            Some(percent) => format!(
+                "{percent:.2} % of its {} of CPU time (budget {} %)",
+                duration(cost.cpu),
+                100.0 * budget
+            ),
+            None => "of CPU time that could not be read".to_owned(),
+        };
+        let seen = match cost.windows {
+            0 => "traced all the time".to_owned(),
+            _ => format!(
+                "traced {:.1} % of the time, taken off {} times, {}",
+                cost.observed_percent(),
+                grouped(cost.windows.into()),
+                if cost.is_scaled {
+                    "the rest estimated"
+                } else {
+                    "the rest left out: its runtime's counters can't be read"
+                }
+            ),
+        };
+        format!(
+            "cost of {who}: {}, {:.1} ms, {part}; {seen}",
+            counted(cost.traps, "trap"),
+            cost.caused.as_secs_f64() * 1e3
+        )
+    };
+    all.iter().map(one).collect()
+}
+
+/// The dearest of [`costs`], for where there is little room.
+pub fn first_costs(profile: &Profile) -> Vec<String> {
+    let mut costs = costs(profile);
+    let more = costs.len().saturating_sub(NAMED);
+    if more > 0 {
+        costs.truncate(NAMED);
+        costs.push(format!("cost of {more} more processes: less each (-o FILE.json tells)"));
+    }
+    costs
 }
 
 /// What became of a stack's objects: `1,300 objects: 90 % freed, half of them within 16 ms; ▂▅█▁`.
@@ -243,6 +296,52 @@ mod tests {
             verdict(&profile),
             "estimate: ± is the 95 % confidence interval, losses not included"
         );
+    }
+
+    #[test]
+    fn what_it_cost_is_told_for_each_process() {
+        let cost = |windows, is_scaled| Cost {
+            traps: 12_345,
+            caused: Duration::from_micros(8_400),
+            cpu: Duration::from_secs(2),
+            windows,
+            observed: Duration::from_millis(50),
+            traced: Duration::from_secs(1),
+            is_scaled,
+        };
+        let mut build = Build::new(Source::Exact);
+        let one = build.process(7, "a", "");
+        let other = build.process(8, "b", "");
+        assert!(costs(&build.done()).is_empty());
+        let mut build = Build::new(Source::Exact);
+        build.process(7, "a", "");
+        build.process(8, "b", "");
+        build.cost(one, cost(0, true));
+        let less = Cost { caused: Duration::from_micros(9), cpu: Duration::ZERO, ..cost(0, true) };
+        build.cost(other, less);
+        let profile = build.done();
+        let lines = costs(&profile);
+        assert_eq!(
+            lines[0],
+            "cost of 7: 12,345 traps, 8.4 ms, 0.42 % of its 2.0 s of CPU time (budget 1 %); traced \
+             all the time"
+        );
+        assert!(lines[1].contains("of CPU time that could not be read"), "{lines:?}");
+        assert_eq!(verdict(&profile), "exact, nothing lost");
+        let mut build = Build::new(Source::Exact);
+        for pid in 0..6 {
+            let process = build.process(pid, "a", "");
+            build.cost(process, cost(3, pid > 0));
+        }
+        let profile = build.done();
+        assert_eq!(first_costs(&profile).len(), 5);
+        assert!(costs(&profile)[0].contains("5.0 % of the time, taken off 3 times, the rest left"));
+        assert!(costs(&profile)[1].ends_with("the rest estimated"));
+        assert!(
+            method(&profile).starts_with("estimate: every allocation counted in short windows")
+        );
+        assert!(verdict(&profile).starts_with("estimate"));
+        assert!(profile.meta.is_estimate());
     }
 
     #[test]

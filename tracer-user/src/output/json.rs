@@ -4,7 +4,7 @@
 //! [`Profile::sorted`]. Names are exact: JSON's own escapes are the only change.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -46,6 +46,9 @@ struct Meta<'a> {
     totals: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     age_bounds_ns: Vec<u64>,
+    /// Part of each process's CPU time that recording might cost it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<f64>,
     lost_events: u64,
 }
 
@@ -83,6 +86,22 @@ pub(super) struct Process<'a> {
     unit: Option<&'a str>,
     go_version: Option<&'a str>,
     binary: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
+}
+
+/// What recording cost it, and what was seen of it.
+#[derive(Serialize)]
+struct Cost {
+    traps: u64,
+    caused_ns: u64,
+    cpu_ns: u64,
+    /// Null when its CPU time could not be read.
+    percent: Option<f64>,
+    windows: u32,
+    observed_ns: u64,
+    traced_ns: u64,
+    scaled: bool,
 }
 
 #[derive(Serialize)]
@@ -227,7 +246,7 @@ impl<'a> Meta<'a> {
             method: meta.method.as_deref(),
             estimate: meta.is_estimate(),
             started_unix_ns: unix_ns(meta.started),
-            duration_ns: u64::try_from(meta.duration.as_nanos()).unwrap_or(u64::MAX),
+            duration_ns: nanos(meta.duration),
             value_types: meta
                 .value_types
                 .iter()
@@ -241,9 +260,14 @@ impl<'a> Meta<'a> {
             }),
             age_bounds_ns: age_bounds(profile),
             totals: values.map(|v| profile.total(v)).collect(),
+            budget: meta.budget,
             lost_events: meta.lost(),
         }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds since 1970.
@@ -272,6 +296,16 @@ impl<'a> Process<'a> {
             unit: process.workload.unit.as_deref(),
             go_version: process.go_version.as_deref(),
             binary: process.binary.0,
+            cost: process.cost.map(|cost| Cost {
+                traps: cost.traps,
+                caused_ns: nanos(cost.caused),
+                cpu_ns: nanos(cost.cpu),
+                percent: cost.percent(),
+                windows: cost.windows,
+                observed_ns: nanos(cost.observed),
+                traced_ns: nanos(cost.traced),
+                scaled: cost.is_scaled,
+            }),
         }
     }
 }

@@ -217,6 +217,9 @@ impl Table<'_> {
         for loss in describe::losses(self.profile) {
             self.wrapped(&loss, "", Paint::Alarm)?;
         }
+        for cost in describe::first_costs(self.profile) {
+            self.wrapped(&cost, "", Paint::Plain)?;
+        }
         for note in &self.profile.meta.notes {
             self.wrapped(&printable(note), "note: ", Paint::Plain)?;
         }

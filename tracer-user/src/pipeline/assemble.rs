@@ -3,24 +3,23 @@
 //! In: the targets and what was counted for them. Out: a [`Profile`] with everything in it
 //! that was recorded, unfolded. Addresses are named once per binary, however many processes ran it.
 
+use std::time::Duration;
+
 use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
     estimates::Estimates,
     naming::{self, Namer, Natives},
-    targets::{Counts, StackId, Tapped, Targets},
+    targets::{Counts, Spent, StackId, Tapped, Targets},
 };
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
     probe::Text,
     profile::{
-        BinaryId, FrameKind, Label, LabelValue, LocationId, Meta, Name, Process, ProcessId,
+        BinaryId, Cost, FrameKind, Label, LabelValue, LocationId, Meta, Name, Process, ProcessId,
         Profile, Sample,
     },
 };
-
-/// Stands for objects of span classes of which no span was used up: how many is known, not by whom.
-const UNSEEN: &str = "[no span used up: who allocated it was not seen]";
 
 /// Makes the profile. `by_type` says that a raw stack's class is a type.
 pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
@@ -39,7 +38,14 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry) else { continue };
-        let Some(worth) = estimates.worth(id, counts) else { continue };
+        let Some(mut worth) = estimates.worth(id, counts) else { continue };
+        let kinds = profile.meta.value_types.len();
+        if worth.values.len() > kinds {
+            // What became of objects is not told.
+            worth.values.truncate(kinds);
+            worth.error.truncate(kinds);
+            worth.ages = None;
+        }
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
         let site = tapped.sites.get(id.site as usize);
@@ -73,8 +79,8 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
             ages: worth.ages,
         });
     }
-    for (entry, values) in estimates.unseen() {
-        let stack = vec![profile.made_up(UNSEEN, FrameKind::Marker)];
+    for (entry, text, values) in estimates.unseen(targets) {
+        let stack = vec![profile.made_up(text, FrameKind::Marker)];
         let (process, error) = (ProcessId(entry), vec![0.0; values.len()]);
         profile.samples.push(Sample {
             process,
@@ -102,9 +108,24 @@ fn add_processes(profile: &mut Profile, targets: &Targets) {
         let binary = BinaryId(entry.binary as u32);
         let go = &targets.binaries[entry.binary].go;
         let processes = entry.processes;
-        profile
-            .processes
-            .push(Process { processes, ..naming::process(&entry.process, go, binary) });
+        let cost = entry.spent.as_ref().map(cost);
+        profile.processes.push(Process {
+            processes,
+            cost,
+            ..naming::process(&entry.process, go, binary)
+        });
+    }
+}
+
+fn cost(spent: &Spent) -> Cost {
+    Cost {
+        traps: spent.traps,
+        caused: Duration::from_nanos(spent.caused as u64),
+        cpu: spent.cpu,
+        windows: spent.breaks,
+        observed: spent.observed,
+        traced: spent.traced,
+        is_scaled: spent.is_scaled,
     }
 }
 

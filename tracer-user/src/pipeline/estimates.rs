@@ -12,8 +12,14 @@ use crate::{
     profile::{
         self, AGES, Source,
         estimate::{self, Class, Weights},
+        ledger::Part,
     },
 };
+
+/// Stands for objects of span classes of which no span was used up: how many is known, not by whom.
+const NO_SPAN: &str = "[no span used up: who allocated it was not seen]";
+/// Stands for what was allocated while a process was not traced, of a kind that was never seen.
+const NOT_TRACED: &str = "[not traced for the budget: who allocated it was not seen]";
 
 /// Values of one stack, in the order of the profile's value types.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,9 +59,16 @@ impl Estimates {
             // without a stack.
             return None;
         }
+        let mut worth = self.seen(id, raw);
+        worth.add(&raw.part);
+        Some(worth)
+    }
+
+    /// What was seen stands for.
+    fn seen(&self, id: &StackId, raw: &Counts) -> Worth {
         match self {
             Estimates::Exact => {
-                Some(Worth { values: vec![raw.objects, raw.bytes], error: Vec::new(), ages: None })
+                Worth { values: vec![raw.objects, raw.bytes], error: Vec::new(), ages: None }
             }
             Estimates::Span(classes) => {
                 let class = classes.get(&(id.entry, id.class)).copied().unwrap_or_default();
@@ -64,23 +77,41 @@ impl Estimates {
                 let width = estimate::half_width(&weights(raw), &class.seen) * factor;
                 // All objects of a class have the same slot.
                 let slot = raw.bytes as f64 / raw.objects as f64;
-                Some(Worth {
+                Worth {
                     values: vec![objects.round() as u64, (objects * slot).round() as u64],
                     error: vec![width, width * slot],
                     ages: None,
-                })
+                }
             }
             Estimates::Sample(rates) => {
                 let size = id.class;
                 let rate = rates.get(id.entry as usize).copied().unwrap_or(0);
                 let ages = raw.ages.as_deref().copied().unwrap_or_default();
-                Some(sampled(raw.hits, size, estimate::chance(size, rate), &ages))
+                sampled(raw.hits, size, estimate::chance(size, rate), &ages)
             }
         }
     }
 
-    /// Values, by entry, of what is known to be there without any stack.
-    pub fn unseen(&self) -> Vec<(u32, Vec<u64>)> {
+    /// Values, by entry, of what is known to be there without any stack, and the frame that says so.
+    pub fn unseen(&self, targets: &Targets) -> Vec<(u32, &'static str, Vec<u64>)> {
+        let mut unseen: Vec<(u32, &'static str, Vec<u64>)> = Vec::new();
+        for (entry, values) in self.without_span() {
+            unseen.push((entry, NO_SPAN, values));
+        }
+        for (number, entry) in (0..).zip(targets.entries.iter()) {
+            let (objects, bytes) = entry.untraced;
+            if objects >= 0.5 {
+                unseen.push((
+                    number,
+                    NOT_TRACED,
+                    vec![objects.round() as u64, bytes.round() as u64],
+                ));
+            }
+        }
+        unseen
+    }
+
+    fn without_span(&self) -> Vec<(u32, Vec<u64>)> {
         let Estimates::Span(classes) = self else { return Vec::new() };
         let mut entries: HashMap<u32, Vec<u64>> = HashMap::new();
         for ((entry, class), facts) in classes.iter().filter(|(_, c)| c.seen.objects == 0) {
@@ -93,6 +124,22 @@ impl Estimates {
         let mut entries: Vec<_> = entries.into_iter().collect();
         entries.sort();
         entries
+    }
+}
+
+impl Worth {
+    /// Adds what was allocated while its process was not traced, to the first two values.
+    fn add(&mut self, part: &Part) {
+        if *part == Part::default() {
+            return;
+        }
+        self.error.resize(self.values.len(), 0.0);
+        for (at, (value, width)) in [part.objects, part.bytes].into_iter().enumerate() {
+            if let (Some(own), Some(error)) = (self.values.get_mut(at), self.error.get_mut(at)) {
+                *own = own.saturating_add(value.round() as u64);
+                *error = error.hypot(width);
+            }
+        }
     }
 }
 

@@ -146,6 +146,8 @@ impl Named {
             default_value: 0,
             period: Some(Period { of: GOROUTINE, length: 1 }),
             counters: Vec::new(),
+            budget: None,
+            in_windows: false,
             notes: Vec::new(),
         };
         let mut profile = Profile::new(meta);

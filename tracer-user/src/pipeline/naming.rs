@@ -42,6 +42,7 @@ pub fn process(process: &host::Process, go: &GoBinary, binary: BinaryId) -> Proc
         workload: workload(process),
         binary,
         processes: 1,
+        cost: None,
         go_version: go.facts().version_text.clone(),
     }
 }

@@ -22,6 +22,8 @@ pub const LOAN: f64 = 10e6;
 pub const WINDOW: f64 = 1e6;
 /// How deep in debt an account may be when a window begins: they begin at random moments.
 const DEBT: f64 = 3e6;
+/// The least that a process begins with, in nanoseconds: what 50 ms of a CPU earn at 1 %.
+const LEAST: f64 = 0.5e6;
 /// What taking probes off and putting them on costs a process: its code is written to, its threads
 /// are interrupted.
 const SWITCH: f64 = 100e3;
@@ -33,6 +35,31 @@ const LONGEST: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(20);
 /// How often accounts are looked at while a group is on.
 pub const TICK: Duration = Duration::from_millis(200);
+
+/// The loans of one program's processes, of which there may be many short ones: all of them together
+/// begin with what two may begin with.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool(f64);
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(2.0 * LOAN)
+    }
+}
+
+impl Pool {
+    /// What the next process begins with.
+    pub fn lend(&mut self) -> f64 {
+        let loan = (self.0 / 2.0).clamp(LEAST, LOAN);
+        self.0 -= loan;
+        loan
+    }
+
+    /// A process that began with a loan has ended.
+    pub fn give_back(&mut self, account: &Account) {
+        self.0 = (self.0 + account.loan + account.credit()).clamp(-LOAN, 2.0 * LOAN);
+    }
+}
 
 /// What was read of a process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +78,8 @@ pub struct Account {
     first_cpu: Duration,
     last: Reading,
     switches: u32,
+    /// What it may be caused before it has earned it.
+    loan: f64,
     /// What it earned beyond what an account can hold.
     forgone: f64,
     allowed: u64,
@@ -72,6 +101,7 @@ impl Account {
             first_cpu: first.cpu,
             last: first,
             switches: 0,
+            loan: 0.0,
             forgone: 0.0,
             allowed: 0,
             caused_at_opening: 0.0,
@@ -127,7 +157,8 @@ impl Account {
             + f64::from(self.switches) * SWITCH
     }
 
-    fn credit(&self) -> f64 {
+    /// What is left of its budget, in nanoseconds.
+    pub fn credit(&self) -> f64 {
         self.share * self.cpu().as_nanos() as f64 - self.caused() - self.forgone
     }
 
@@ -181,17 +212,27 @@ impl Governor {
         }
     }
 
-    /// One more process; what it may take is in [`Governor::allowances`].
-    pub fn add(&mut self, number: u32, trap: Duration, first: Reading, now: Duration) {
+    /// One more process, with a loan; says up to which number of traps it may go.
+    pub fn add(
+        &mut self,
+        number: u32,
+        trap: Duration,
+        loan: f64,
+        first: Reading,
+        now: Duration,
+    ) -> u64 {
         let mut account = Account::new(self.share, trap.as_nanos() as f64, first);
+        account.loan = loan.min(LOAN);
         match self.state {
             State::On => {
-                account.grant(if self.windows == 0 { LOAN } else { WINDOW });
+                account.grant(if self.windows == 0 { account.loan } else { WINDOW });
                 account.since = Some(now);
             }
             State::Closing | State::Off { .. } => account.breaks = 1,
         }
+        let allowed = account.allowed;
         self.accounts.insert(number, account);
+        allowed
     }
 
     pub fn remove(&mut self, number: u32) -> Option<Account> {
@@ -223,6 +264,11 @@ impl Governor {
         self.state == State::Closing
     }
 
+    /// Whether nobody is to be accounted for.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
     /// Windows that have ended, the first stretch among them.
     pub fn windows(&self) -> u32 {
         self.windows
@@ -241,9 +287,9 @@ impl Governor {
 
     /// While it is on: what accounts pay for is allowed. Up to which number of traps, by process.
     pub fn allowances(&mut self) -> Vec<(u32, u64)> {
-        let loan = if self.windows == 0 { LOAN } else { 0.0 };
+        let is_first = self.windows == 0;
         let allow = |(number, account): (&u32, &mut Account)| {
-            account.grant(account.credit() + loan);
+            account.grant(account.credit() + if is_first { account.loan } else { 0.0 });
             (*number, account.allowed)
         };
         self.accounts.iter_mut().map(allow).collect()
@@ -387,7 +433,7 @@ mod tests {
         fn new(programs: Vec<Program>) -> Self {
             let mut governor = Governor::new(0.01, Duration::ZERO);
             for (number, program) in (0..).zip(&programs) {
-                governor.add(number, TRAP, program.reading(), Duration::ZERO);
+                governor.add(number, TRAP, LOAN, program.reading(), Duration::ZERO);
             }
             let allowed = governor.allowances().iter().map(|(_, allowed)| *allowed).collect();
             Self { governor, programs, state: 9, now: Duration::ZERO, allowed, closing: 0 }
@@ -509,10 +555,33 @@ mod tests {
     }
 
     #[test]
+    fn many_short_processes_of_a_program_are_kept_to_its_budget_too() {
+        let mut pool = Pool::default();
+        let (mut caused, mut used) = (0.0, 0.0);
+        for _ in 0..200 {
+            let mut governor = Governor::new(0.01, Duration::ZERO);
+            let mut program = Program::new(1.0, 1.2e6);
+            let loan = pool.lend();
+            let allowed = governor.add(1, TRAP, loan, program.reading(), Duration::ZERO);
+            for _ in 0..200 {
+                // Taken off as soon as it is dry.
+                program.step(program.taken.traps < allowed, allowed);
+            }
+            governor.read(1, program.reading());
+            let account = governor.remove(1).unwrap();
+            pool.give_back(&account);
+            caused += account.caused();
+            used += account.cpu().as_nanos() as f64;
+        }
+        let percent = 100.0 * caused / used;
+        assert!((0.2..1.2).contains(&percent), "{percent} %");
+    }
+
+    #[test]
     fn readings_that_run_backwards_change_nothing() {
         let mut governor = Governor::new(0.01, Duration::ZERO);
         let taken = Taken { traps: 1000, timed_ns: 9000, timed: 15 };
-        governor.add(7, TRAP, Reading { cpu: MS, ..Reading::default() }, MS);
+        governor.add(7, TRAP, LOAN, Reading { cpu: MS, ..Reading::default() }, MS);
         governor.read(7, Reading { cpu: 100 * MS, taken });
         let before = (governor.account(7).unwrap().caused(), governor.account(7).unwrap().cpu());
         governor.read(7, Reading { cpu: 90 * MS, taken: Taken { traps: 10, ..taken } });

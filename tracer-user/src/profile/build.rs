@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, CounterValue, Frame, FrameKind, Label,
+    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, Cost, CounterValue, Frame, FrameKind, Label,
     LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample, Source,
     TRUNCATED, ValueType, Workload,
 };
@@ -31,6 +31,8 @@ impl Build {
             default_value: 1,
             period: None,
             counters: Vec::new(),
+            budget: None,
+            in_windows: false,
             notes: Vec::new(),
         };
         Self { profile: Profile::new(meta), locations: HashMap::new() }
@@ -54,6 +56,7 @@ impl Build {
             workload: Workload::default(),
             binary,
             processes: 1,
+            cost: None,
             go_version: Some(go_version.to_owned()).filter(|v| !v.is_empty()),
         });
         ProcessId(self.profile.processes.len() as u32 - 1)
@@ -62,6 +65,14 @@ impl Build {
     /// Puts a process into a container.
     pub fn container(&mut self, process: ProcessId, id: &str) -> &mut Self {
         self.profile.processes[process.0 as usize].container = Some(id.to_owned());
+        self
+    }
+
+    /// What a process was caused, with a budget of 1 %.
+    pub fn cost(&mut self, process: ProcessId, cost: Cost) -> &mut Self {
+        self.profile.meta.budget = Some(0.01);
+        self.profile.meta.in_windows |= cost.windows > 0;
+        self.profile.processes[process.0 as usize].cost = Some(cost);
         self
     }
 

@@ -62,6 +62,15 @@ pub struct Part {
     pub bytes: (f64, f64),
 }
 
+impl Part {
+    /// Adds what is independent of it.
+    pub fn add(&mut self, other: &Part) {
+        for (own, more) in [(&mut self.objects, other.objects), (&mut self.bytes, other.bytes)] {
+            *own = (own.0 + more.0, own.1.hypot(more.1));
+        }
+    }
+}
+
 /// The windows of one program.
 #[derive(Clone, Debug)]
 pub struct Ledger<K> {

@@ -68,6 +68,10 @@ pub struct Meta {
     pub period: Option<Period>,
     /// Counters of the kernel programs that are not zero: name, count, help, and whether it is a loss.
     pub counters: Vec<CounterValue>,
+    /// Part of its CPU time that recording might cost each process, where that was limited.
+    pub budget: Option<f64>,
+    /// Whether some process was seen in windows only.
+    pub in_windows: bool,
     /// Sentences that a reader must know to read the numbers right (one line each).
     pub notes: Vec<String>,
 }
@@ -76,7 +80,7 @@ impl Meta {
     /// Whether values are estimates.
     pub fn is_estimate(&self) -> bool {
         match self.source {
-            Source::Exact => false,
+            Source::Exact => self.in_windows,
             Source::Span | Source::Sample => true,
             Source::Records => self.period.is_some_and(|p| p.of == SPACE && p.length > 1),
         }
@@ -170,6 +174,42 @@ pub struct Process {
     pub processes: u64,
     /// `go1.26.6`, or nothing when the binary does not tell.
     pub go_version: Option<String>,
+    /// What it was caused, where that was kept to a budget.
+    pub cost: Option<Cost>,
+}
+
+/// What recording cost a process, and how much of the process was seen for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub traps: u64,
+    /// Time of its own that it lost to them.
+    pub caused: Duration,
+    /// CPU time that it used while being recorded, as far as it could be read.
+    pub cpu: Duration,
+    /// How often its probes were taken off; 0: everything was seen.
+    pub windows: u32,
+    /// With the probes on, of `traced`.
+    pub observed: Duration,
+    pub traced: Duration,
+    /// Whether values stand for what was not seen too: its runtime's own counters tell how much that
+    /// is.
+    pub is_scaled: bool,
+}
+
+impl Cost {
+    /// In percent of its CPU time; nothing when that could not be read.
+    pub fn percent(&self) -> Option<f64> {
+        let cpu = self.cpu.as_secs_f64();
+        (cpu > 0.0).then(|| 100.0 * self.caused.as_secs_f64() / cpu)
+    }
+
+    /// How much of the time it was seen, in percent.
+    pub fn observed_percent(&self) -> f64 {
+        match self.windows {
+            0 => 100.0,
+            _ => 100.0 * self.observed.as_secs_f64() / self.traced.as_secs_f64().max(1e-9),
+        }
+    }
 }
 
 /// Names of what a process runs in, as far as they are known.

@@ -219,6 +219,7 @@ fn comments(profile: &Profile) -> Vec<String> {
         let loss = if counter.is_loss { " (loss)" } else { "" };
         comments.push(format!("{}={}{loss}: {}", counter.name, counter.count, counter.help));
     }
+    comments.extend(describe::costs(profile));
     comments.extend(meta.notes.iter().map(|note| format!("note: {note}")));
     comments
 }

@@ -191,6 +191,9 @@ fn facts(profile: &Profile) -> Vec<Fact> {
     };
     add(&format!("{}; {}", describe::totals(profile), describe::verdict(profile)), 2, false);
     add(&describe::processes(profile), 3, false);
+    for cost in describe::first_costs(profile) {
+        add(&cost, 2, false);
+    }
     for loss in describe::losses(profile) {
         add(&loss, 2, true);
     }

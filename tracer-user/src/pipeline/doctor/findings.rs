@@ -150,6 +150,13 @@ fn cost(kernel: &mut Kernel, function: Trapped, offset: FileOffset) -> Result<Du
     Ok(trap::cost(kernel, function, &own_file()?, offset)?)
 }
 
+/// What one trap costs on this host; nothing where it can't be measured.
+pub fn trap_cost(function: Trapped) -> Option<Duration> {
+    let offset = own_offset(function).ok()?;
+    let smallest = Options { max_stacks: 1, max_processes: 1, ..Options::default() };
+    cost(&mut Kernel::load(&smallest).ok()?, function, offset).ok()
+}
+
 fn own_file() -> Result<File, Problem> {
     File::open(OWN_FILE).map_err(|error| Problem::other(format!("{OWN_FILE}: {error}")))
 }

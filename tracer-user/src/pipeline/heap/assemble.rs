@@ -82,6 +82,8 @@ impl<'a> Assembler<'a> {
             default_value,
             period: None,
             counters: Vec::new(),
+            budget: None,
+            in_windows: false,
             notes: Vec::new(),
         };
         let (binaries, locations, last) = Default::default();

@@ -174,6 +174,7 @@ impl Recording {
         let mut settling: Option<Settling> = None;
         loop {
             let due = if settling.is_none() { self.targets.images.due() } else { None };
+            let govern = self.targets.meters.due();
             tokio::select! {
                 () = sleep_until(end.into()) => break,
                 _ = signals.interrupt.recv() => break,
@@ -193,6 +194,9 @@ impl Recording {
                 began = settled(settling.as_mut()), if settling.is_some() => {
                     settling = None;
                     self.targets.collect(&mut self.kernel, began)?;
+                }
+                () = sleep_until(govern.unwrap_or(end).into()), if govern.is_some() => {
+                    self.targets.govern(&mut self.kernel)?;
                 }
                 _ = tidy.tick() => self.tidy()?,
                 _ = ticks.tick(), if progress => self.progress(),
@@ -225,7 +229,7 @@ impl Recording {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
-            Notice::Dry { .. } => {}
+            Notice::Dry { image } => self.targets.dry(&mut self.kernel, image),
             Notice::Exec { pid, image } => {
                 // It may run the same program again, another Go program, or something else.
                 self.targets.ended(&mut self.kernel, image);

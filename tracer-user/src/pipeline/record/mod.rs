@@ -64,7 +64,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,
-        budget: false,
+        budget: config.budget.is_some(),
         follow: config.follows(),
         log: config.kernel_log,
         perf_events: config.perf_events,
@@ -107,6 +107,7 @@ impl Recording {
             follow: config.follows(),
             max_processes: config.max_processes as usize,
             max_ended_stacks: config.max_ended_stacks as usize,
+            budget: config.budget,
         };
         Self {
             source,
@@ -203,8 +204,15 @@ impl Recording {
         let held = held.into_iter().chain(self.follower.counters());
         self.notes.extend(self.follower.notes());
         let mut value_types = vec![ALLOC_OBJECTS, ALLOC_SPACE];
-        if self.source == Source::Sample {
+        let in_windows = self.targets.in_windows();
+        if self.source == Source::Sample && !in_windows {
             value_types.extend([INUSE_OBJECTS, INUSE_SPACE]);
+        } else if self.source == Source::Sample {
+            self.notes.push(
+                "what is in use is left out: a process was not traced all the time, and objects that \
+                 were freed meanwhile were not seen; --budget none traces it throughout"
+                    .to_string(),
+            );
         }
         let meta = Meta {
             source: self.source,
@@ -228,6 +236,8 @@ impl Recording {
                 })
                 .chain(held.filter(|counter| counter.count > 0))
                 .collect(),
+            budget: config.budget,
+            in_windows,
             notes: self.notes,
         };
         let by_type = config.by == By::Type;

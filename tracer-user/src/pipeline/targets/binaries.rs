@@ -105,6 +105,8 @@ impl Tapped {
         };
         let records = match records {
             None if wanted.labels => Some(opener.program(exe)?),
+            // Without them the budget is kept all the same, but nothing is known beyond what is seen.
+            None if wanted.budget.is_some() => opener.program(exe).ok(),
             records => records,
         };
         let types = if wanted.types {
@@ -128,8 +130,9 @@ impl Tapped {
         })
     }
 
-    /// What the kernel programs must know of an image of it; `number` is this binary's.
-    pub(super) fn entry(&self, image: u32, number: u32, bias: LoadBias) -> ProcEntry {
+    /// What the kernel programs must know of an image of it; `number` is this binary's, `slot` where
+    /// its traps are counted.
+    pub(super) fn entry(&self, image: u32, number: u32, slot: u32, bias: LoadBias) -> ProcEntry {
         let layout = self.records.as_ref().map(|records| records.layout);
         ProcEntry {
             image,
@@ -143,7 +146,7 @@ impl Tapped {
             special_is_profile: layout.map_or(0, |l| l.special.kind_profile),
             g_labels: layout.map_or(0, |l| l.g.labels),
             labels_are: layout.map_or(0, |l| if l.minor < 24 { LABELS_MAP } else { LABELS_LIST }),
-            slot: 0,
+            slot,
             mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
         }

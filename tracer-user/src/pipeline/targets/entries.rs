@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, ffi::OsString};
 
+use super::meters::Spent;
 use crate::host;
 
 /// One process, or several that ended.
@@ -25,13 +26,19 @@ pub struct Entry {
     /// Objects allocated from spans that were not used up, beyond those that the span probes have
     /// counted, by span class (span mode).
     pub unseen: HashMap<u64, i64>,
+    /// What it was caused, where that is accounted for.
+    pub spent: Option<Spent>,
+    /// Objects and bytes that were allocated while it was not traced, and of which nothing of their kind
+    /// was ever seen.
+    pub untraced: (f64, f64),
 }
 
 impl Entry {
     /// Of one process.
     pub fn new(process: host::Process, binary: usize, sampler_rate: u64) -> Self {
         let (other_rate, unseen) = (None, HashMap::new());
-        Self { process, binary, processes: 1, sampler_rate, other_rate, unseen }
+        let (spent, untraced) = (None, (0.0, 0.0));
+        Self { process, binary, processes: 1, sampler_rate, other_rate, unseen, spent, untraced }
     }
 
     /// Adds the objects by span class that caches had given.
@@ -44,8 +51,9 @@ impl Entry {
     }
 }
 
-/// What processes have in common that share an entry: binary, command name, container, rate.
-type Common = (usize, OsString, Option<String>, u64);
+/// What processes have in common that share an entry: binary, command name, container, rate, and
+/// whether they were traced all the time.
+type Common = (usize, OsString, Option<String>, u64, bool);
 
 /// All entries. An index is for good.
 #[derive(Default)]
@@ -79,15 +87,21 @@ impl Entries {
         }
         let container = entry.process.container.as_ref().ok().and_then(Option::as_ref);
         let container = container.map(|container| container.id.clone());
-        let mut common = (entry.binary, entry.process.comm.clone(), container, entry.sampler_rate);
+        let whole = entry.spent.as_ref().is_none_or(Spent::is_whole);
+        let rate = entry.sampler_rate;
+        let mut common = (entry.binary, entry.process.comm.clone(), container, rate, whole);
         if self.shared.len() >= self.limit && !self.shared.contains_key(&common) {
             // A host of names: what is left to tell is the binary.
-            common = (entry.binary, OsString::from("(others)"), None, entry.sampler_rate);
+            common = (entry.binary, OsString::from("(others)"), None, rate, whole);
         }
         match self.shared.get(&common) {
             Some(at) => {
                 let shared = &mut self.list[*at];
                 shared.processes += entry.processes;
+                match (&mut shared.spent, entry.spent) {
+                    (Some(spent), Some(more)) => spent.add(&more),
+                    (spent, more) => *spent = spent.take().or(more),
+                }
                 for (class, objects) in entry.unseen {
                     *shared.unseen.entry(class).or_default() += objects;
                 }
@@ -102,6 +116,14 @@ impl Entries {
                 self.shared.insert(common, self.list.len());
                 self.push(entry)
             }
+        }
+    }
+
+    /// More of what nothing is known of but how much it is.
+    pub fn add_untraced(&mut self, number: u32, (objects, bytes): (f64, f64)) {
+        if let Some(entry) = self.list.get_mut(number as usize) {
+            entry.untraced.0 += objects;
+            entry.untraced.1 += bytes;
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Targets, failure};
+use super::{Tapped, Targets, failure};
 use crate::{
     exit::Failure,
     host::Lease,
@@ -75,19 +75,28 @@ impl Targets {
             None if self.wanted.follow => Lease::take(&tapped.file).ok(),
             _ => None,
         };
-        let scope = who.and_then(NonZeroU32::new).map_or(Scope::File, Scope::Process);
-        let planned = tapped.attach_sites(number);
-        // Neighbours have the same program.
-        for same in planned.chunk_by(|(a, _), (b, _)| a == b) {
-            let sites: Vec<AttachSite<'_>> = same.iter().map(|(_, site)| *site).collect();
-            let at = Attachment { program: same[0].0, file: &tapped.file, scope, sites: &sites };
-            if let Err(err) = kernel.attach(id, &at) {
-                kernel.detach(id);
-                return Err(failure(err));
-            }
-        }
+        tapped.attach(kernel, id, number, who)?;
         tapped.groups.push(Group { id, who, users: 1, idle: None, lease });
         Ok(Joined { group: id, number })
+    }
+
+    /// Puts a group on again that was taken off for a while; says whether there still is such a group.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub(super) fn attach_again(
+        &mut self,
+        kernel: &mut Kernel,
+        id: GroupId,
+    ) -> Result<bool, Failure> {
+        for (binary, tapped) in (0..).zip(&self.binaries) {
+            if let Some(group) = tapped.groups.iter().find(|group| group.id == id) {
+                let number = 2 * binary + 1 + u32::from(group.who.is_some());
+                tapped.attach(kernel, id, number, group.who)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// An image does not need its group any more.
@@ -149,5 +158,29 @@ impl Targets {
         }
         off.iter().for_each(|group| kernel.detach(group.id));
         kernel.settle();
+    }
+}
+
+impl Tapped {
+    /// Attaches all sites, for one process or for everybody.
+    fn attach(
+        &self,
+        kernel: &mut Kernel,
+        id: GroupId,
+        number: u32,
+        who: Option<u32>,
+    ) -> Result<(), Failure> {
+        let scope = who.and_then(NonZeroU32::new).map_or(Scope::File, Scope::Process);
+        let planned = self.attach_sites(number);
+        // Neighbours have the same program.
+        for same in planned.chunk_by(|(a, _), (b, _)| a == b) {
+            let sites: Vec<AttachSite<'_>> = same.iter().map(|(_, site)| *site).collect();
+            let at = Attachment { program: same[0].0, file: &self.file, scope, sites: &sites };
+            if let Err(err) = kernel.attach(id, &at) {
+                kernel.detach(id);
+                return Err(failure(err));
+            }
+        }
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::{
     address::RuntimeAddr,
     probe::{Ages, RawStack, Taken, Text},
+    profile::ledger::Part,
 };
 
 use super::libraries::Places;
@@ -38,6 +39,8 @@ pub struct Counts {
     pub weight_squares: u64,
     /// What became of its objects (mode sample).
     pub ages: Option<Box<Ages>>,
+    /// Its part of what was allocated while its process was not traced.
+    pub part: Part,
 }
 
 /// Profiler labels by entry and [`StackId::labels`].
@@ -54,12 +57,16 @@ pub struct Held {
     pub strays: u64,
 }
 
-/// Whose stacks they are: the entry, and where the process had its code.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    pub entry: u32,
-    pub places: Places,
+/// What was counted for one process, out of the kernel's tables.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub stacks: Vec<(StackId, Counts)>,
+    /// Profiler labels by [`StackId::labels`].
+    pub labels: Vec<(u64, Vec<[Text; 2]>)>,
 }
+
+/// [`StackId::entry`] of a process that has none yet.
+const NOBODY: u32 = u32::MAX;
 
 impl Held {
     /// With room for so many stacks of ended processes.
@@ -72,54 +79,49 @@ impl Held {
         self.stacks.len() < self.limit / 2
     }
 
-    /// Takes in what was counted for ended processes. `by_type` says that a class is a type.
-    pub fn ended<'a>(
-        &mut self,
-        taken: Taken,
-        by_type: bool,
-        origin: impl Fn(u32) -> Option<&'a Origin>,
-    ) {
-        self.add(taken, by_type, origin, self.limit);
-    }
-
-    /// The same at the end of the recording, when the kernel's tables bound it.
-    pub fn last<'a>(
-        &mut self,
-        taken: Taken,
-        by_type: bool,
-        origin: impl Fn(u32) -> Option<&'a Origin>,
-    ) {
-        self.add(taken, by_type, origin, usize::MAX);
-    }
-
-    fn add<'a>(
+    /// Sorts out what was counted, by image. `by_type` says that a class is a type; `places` is where
+    /// an image has its code.
+    pub fn sort_out<'a>(
         &mut self,
         mut taken: Taken,
         by_type: bool,
-        origin: impl Fn(u32) -> Option<&'a Origin>,
-        limit: usize,
-    ) {
+        places: impl Fn(u32) -> Option<&'a Places>,
+    ) -> HashMap<u32, Seen> {
+        let mut images: HashMap<u32, Seen> = HashMap::new();
         for ((image, hash), texts) in taken.labels {
-            if let Some(origin) = origin(image)
-                && self.labels.len() < limit
-            {
-                self.labels.insert((origin.entry, hash), texts);
-            }
+            images.entry(image).or_default().labels.push((hash, texts));
         }
         for raw in taken.stacks {
-            let Some(origin) = origin(raw.key.image) else {
+            let Some(places) = places(raw.key.image) else {
                 self.strays += raw.hits;
                 continue;
             };
-            let ages = taken.ages.remove(&raw.key).map(Box::new);
             let counts = Counts {
                 hits: raw.hits,
                 objects: raw.objects,
                 bytes: raw.bytes,
                 weight_squares: raw.weight_squares,
-                ages,
+                ages: taken.ages.remove(&raw.key).map(Box::new),
+                part: Part::default(),
             };
-            let id = stack_id(raw, origin, by_type);
+            let image = raw.key.image;
+            let id = stack_id(raw, places, by_type);
+            images.entry(image).or_default().stacks.push((id, counts));
+        }
+        images
+    }
+
+    /// Takes in what was counted for a process that has ended, or at the end of the recording, when
+    /// the kernel's tables bound it.
+    pub fn add(&mut self, entry: u32, seen: Seen, is_end: bool) {
+        let limit = if is_end { usize::MAX } else { self.limit };
+        for (hash, texts) in seen.labels {
+            if self.labels.len() < limit {
+                self.labels.insert((entry, hash), texts);
+            }
+        }
+        for (id, counts) in seen.stacks {
+            let id = StackId { entry, ..id };
             if self.stacks.len() >= limit && !self.stacks.contains_key(&id) {
                 self.lost += counts.hits;
                 continue;
@@ -127,12 +129,16 @@ impl Held {
             self.stacks.entry(id).or_default().add(counts);
         }
     }
+
+    /// How many further stacks may be kept.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.stacks.len())
+    }
 }
 
-fn stack_id(raw: RawStack, origin: &Origin, by_type: bool) -> StackId {
-    let places = &origin.places;
+fn stack_id(raw: RawStack, places: &Places, by_type: bool) -> StackId {
     StackId {
-        entry: origin.entry,
+        entry: NOBODY,
         site: raw.key.site,
         class: if by_type { places.of_type(raw.key.class) } else { raw.key.class },
         labels: raw.labels,
@@ -142,7 +148,7 @@ fn stack_id(raw: RawStack, origin: &Origin, by_type: bool) -> StackId {
 }
 
 impl Counts {
-    fn add(&mut self, other: Counts) {
+    pub(super) fn add(&mut self, other: Counts) {
         self.hits = self.hits.saturating_add(other.hits);
         self.objects = self.objects.saturating_add(other.objects);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -158,6 +164,7 @@ impl Counts {
             (ages @ None, more) => *ages = more,
             (Some(_), None) => {}
         }
+        self.part.add(&other.part);
     }
 }
 
@@ -167,9 +174,23 @@ mod tests {
     use crate::address::{LoadBias, VAddr};
     use tracer_common::StackKey;
 
-    fn origin(entry: u32, bias: u64) -> Origin {
+    fn places(bias: u64) -> Places {
         let text = (VAddr(0x1000), VAddr(0x2000));
-        Origin { entry, places: Places::new(LoadBias(bias), text, Vec::new()) }
+        Places::new(LoadBias(bias), text, Vec::new())
+    }
+
+    fn add(
+        held: &mut Held,
+        entry: u32,
+        stacks: Vec<RawStack>,
+        places: &HashMap<u32, Places>,
+        is_end: bool,
+    ) {
+        let taken = Taken { stacks, ages: HashMap::new(), labels: HashMap::new() };
+        let mut images: Vec<_> =
+            held.sort_out(taken, false, |image| places.get(&image)).into_iter().collect();
+        images.sort_by_key(|(image, _)| *image);
+        images.into_iter().for_each(|(_, seen)| held.add(entry, seen, is_end));
     }
 
     fn stack(image: u32, pc: u64, hits: u64) -> RawStack {
@@ -186,16 +207,12 @@ mod tests {
         }
     }
 
-    fn taken(stacks: Vec<RawStack>) -> Taken {
-        Taken { stacks, ages: HashMap::new(), labels: HashMap::new() }
-    }
-
     #[test]
     fn equal_stacks_of_processes_that_share_an_entry_are_one() {
-        let origins = HashMap::from([(1, origin(7, 0x5000)), (2, origin(7, 0x9000))]);
+        let both = HashMap::from([(1, places(0x5000)), (2, places(0x9000))]);
         let mut held = Held::new(10);
         let stacks = vec![stack(1, 0x6010, 3), stack(2, 0xa010, 4), stack(2, 0xa020, 1)];
-        held.ended(taken(stacks), false, |image| origins.get(&image));
+        add(&mut held, 7, stacks, &both, false);
         let mut counts: Vec<_> =
             held.stacks.iter().map(|(id, counts)| (id.pcs[0].0, counts.bytes)).collect();
         counts.sort_unstable();
@@ -204,13 +221,12 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_counted_and_the_end_needs_none() {
-        let origins = HashMap::from([(1, origin(0, 0))]);
-        let of = |image: u32| origins.get(&image);
+        let one = HashMap::from([(1, places(0))]);
         let mut held = Held::new(1);
         let stacks = vec![stack(1, 0x1010, 1), stack(1, 0x1020, 5), stack(1, 0x1010, 1)];
-        held.ended(taken(stacks), false, of);
+        add(&mut held, 0, stacks, &one, false);
         assert_eq!((held.stacks.len(), held.lost, held.strays), (1, 5, 0));
-        held.last(taken(vec![stack(1, 0x1030, 1), stack(9, 0x1030, 2)]), false, of);
+        add(&mut held, 0, vec![stack(1, 0x1030, 1), stack(9, 0x1030, 2)], &one, true);
         assert_eq!((held.stacks.len(), held.lost, held.strays), (2, 5, 2));
     }
 }

@@ -9,11 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Entry, Targets, failure, held::Origin, libraries::Places};
+use super::{
+    Entry, Targets, failure,
+    libraries::Places,
+    meters::{Metered, Partial},
+};
 use crate::{
     exit::Failure,
     host,
-    probe::{GroupId, Kernel},
+    probe::{GroupId, Kernel, Taken},
     profile::Source,
     runtime::{Live, ProcessMemory},
 };
@@ -30,6 +34,18 @@ pub struct Image {
     pub(super) at_start: Option<Vec<u64>>,
     /// `runtime.MemProfileRate` (mode sample; else 0).
     pub sampler_rate: u64,
+    /// Its account, where there is a budget.
+    pub(super) metered: Option<Metered>,
+}
+
+/// An image that has ended.
+struct Ended {
+    at: Instant,
+    /// Number of its [`Entry`].
+    entry: u32,
+    places: Places,
+    /// What is known of one that was not traced all the time.
+    partial: Option<Partial>,
 }
 
 /// All images: the living, and the ended ones that the kernel's tables still speak of.
@@ -37,7 +53,7 @@ pub struct Image {
 pub struct Images {
     live: HashMap<u32, Image>,
     by_pid: HashMap<u32, u32>,
-    ended: HashMap<u32, (Instant, Origin)>,
+    ended: HashMap<u32, Ended>,
     last: u32,
     /// When the kernel's tables are looked through next.
     next_pass: Option<Instant>,
@@ -75,10 +91,25 @@ impl Images {
         self.live.iter().map(|(number, image)| (*number, image))
     }
 
+    /// One that is being counted.
+    pub fn get(&self, number: u32) -> Option<&Image> {
+        self.live.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Image> {
+        self.live.get_mut(&number)
+    }
+
+    /// Those of a group.
+    pub(super) fn of_group(&mut self, group: GroupId) -> impl Iterator<Item = (u32, &mut Image)> {
+        let all = self.live.iter_mut().map(|(number, image)| (*number, image));
+        all.filter(move |(_, image)| image.group == group)
+    }
+
     /// Whether [`Targets::collect`] has something to do now, and else when; nothing while nobody has
     /// ended.
     pub fn due(&self) -> Option<Instant> {
-        let first = self.ended.values().map(|(ended, _)| *ended).min()? + TOGETHER;
+        let first = self.ended.values().map(|ended| ended.at).min()? + TOGETHER;
         Some(self.next_pass.map_or(first, |pass| pass.max(first)))
     }
 }
@@ -86,17 +117,21 @@ impl Images {
 impl Targets {
     /// An image has ended: it exec'd or exited. What it held open is closed.
     pub fn ended(&mut self, kernel: &mut Kernel, number: u32) {
-        let Some(image) = self.images.live.remove(&number) else { return };
+        let Some(mut image) = self.images.live.remove(&number) else { return };
         let pid = image.process.id.pid;
         if self.images.of_pid(pid) == Some(number) {
             self.images.by_pid.remove(&pid);
         }
+        let (spent, partial) = self.unmeter(kernel, &mut image, false);
         self.leave(kernel, image.binary, image.group);
         let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);
-        entry.add_cached(image.at_start.as_ref(), -1);
+        if partial.is_none() {
+            entry.add_cached(image.at_start.as_ref(), -1);
+        }
+        entry.spent = spent;
         let entry = self.entries.ended(entry, self.held.has_room());
-        let origin = Origin { entry, places: image.places };
-        self.images.ended.insert(number, (Instant::now(), origin));
+        let ended = Ended { at: Instant::now(), entry, places: image.places, partial };
+        self.images.ended.insert(number, ended);
     }
 
     /// Takes what was counted for images that ended before `settled` out of the kernel's tables. No
@@ -106,15 +141,13 @@ impl Targets {
     /// The kernel refused.
     pub fn collect(&mut self, kernel: &mut Kernel, settled: Instant) -> Result<(), Failure> {
         let now = Instant::now();
-        let over = self.images.ended.iter().filter(|(_, (ended, _))| *ended <= settled);
+        let over = self.images.ended.iter().filter(|(_, ended)| ended.at <= settled);
         let over: HashSet<u32> = over.map(|(number, _)| *number).collect();
         if over.is_empty() {
             return Ok(());
         }
         let taken = kernel.take(&over).map_err(failure)?;
-        let ended = &self.images.ended;
-        self.held.ended(taken, self.wanted.types, |image| ended.get(&image).map(|(_, of)| of));
-        self.images.ended.retain(|number, _| !over.contains(number));
+        self.settle(taken, &over, false);
         self.images.next_pass = Some(Instant::now() + now.elapsed() * SHARE);
         Ok(())
     }
@@ -124,18 +157,24 @@ impl Targets {
     /// # Errors
     /// The kernel refused.
     pub fn deselect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
-        let (source, entries) = (self.source, &mut self.entries);
-        for (number, image) in self.images.live.drain() {
+        let source = self.source;
+        let live: Vec<(u32, Image)> = self.images.live.drain().collect();
+        for (number, mut image) in live {
             let at_end = if source == Source::Span { in_caches(&image.records) } else { None };
             let rate = image.records.as_ref().and_then(|live| live.sampler_rate().ok());
             kernel.deselect(image.process.id.pid).map_err(failure)?;
+            let (spent, partial) = self.unmeter(kernel, &mut image, true);
             let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);
-            entry.add_cached(image.at_start.as_ref(), -1);
-            entry.add_cached(at_end.as_ref(), 1);
+            if partial.is_none() {
+                entry.add_cached(image.at_start.as_ref(), -1);
+                entry.add_cached(at_end.as_ref(), 1);
+            }
+            entry.spent = spent;
             entry.other_rate =
                 rate.filter(|rate| source == Source::Sample && *rate != image.sampler_rate);
-            let origin = Origin { entry: entries.push(entry), places: image.places };
-            self.images.ended.insert(number, (Instant::now(), origin));
+            let entry = self.entries.push(entry);
+            let ended = Ended { at: Instant::now(), entry, places: image.places, partial };
+            self.images.ended.insert(number, ended);
         }
         Ok(())
     }
@@ -146,9 +185,27 @@ impl Targets {
     /// The kernel refused.
     pub fn collect_all(&mut self, kernel: &Kernel) -> Result<(), Failure> {
         let taken = kernel.everything().map_err(failure)?;
-        let ended = &self.images.ended;
-        self.held.last(taken, self.wanted.types, |image| ended.get(&image).map(|(_, of)| of));
+        let over: HashSet<u32> = self.images.ended.keys().copied().collect();
+        self.settle(taken, &over, true);
         Ok(())
+    }
+
+    /// Brings together what is known of images that are over.
+    fn settle(&mut self, taken: Taken, over: &HashSet<u32>, is_end: bool) {
+        let ended = &self.images.ended;
+        let places = |image| ended.get(&image).map(|ended: &Ended| &ended.places);
+        let mut seen = self.held.sort_out(taken, self.wanted.types, places);
+        for number in over {
+            let Some(ended) = self.images.ended.remove(number) else { continue };
+            let mut last = seen.remove(number).unwrap_or_default();
+            if let Some(partial) = ended.partial {
+                let (all, untraced, lost) = partial.resolve(self.source, last, self.held.room());
+                last = all;
+                self.held.lost += lost;
+                self.entries.add_untraced(ended.entry, untraced);
+            }
+            self.held.add(ended.entry, last, is_end);
+        }
     }
 }
 

@@ -5,12 +5,16 @@
 //! process and selecting it anything may happen; so it is looked at again afterwards.
 
 mod binaries;
+mod budget;
 mod entries;
 mod groups;
 mod held;
 mod images;
 mod libraries;
+mod meters;
+mod totals;
 mod unfit;
+mod windows;
 
 use std::sync::Arc;
 
@@ -30,6 +34,8 @@ use groups::Joined;
 pub use held::{Counts, Held, StackId};
 pub use images::{Image, Images};
 pub use libraries::{Library, file_offset, nowhere};
+use meters::Opening;
+pub use meters::{Meters, Spent};
 use unfit::Unfit;
 
 /// Everything that is or was traced.
@@ -43,6 +49,7 @@ pub struct Targets {
     pub entries: Entries,
     /// What was counted, once it is out of the kernel's tables.
     pub held: Held,
+    pub meters: Meters,
     /// How many groups there were.
     groups: u32,
     unfit: Unfit,
@@ -63,6 +70,8 @@ pub struct Wanted {
     pub max_processes: usize,
     /// Stacks of ended processes that are kept.
     pub max_ended_stacks: usize,
+    /// Part of its CPU time that a process may be caused; nothing: no limit.
+    pub budget: Option<f64>,
 }
 
 /// A process that execs faster than it can be looked at is given up after this many looks.
@@ -79,6 +88,7 @@ impl Targets {
             images: Images::default(),
             entries: Entries::new(wanted.max_processes),
             held: Held::new(wanted.max_ended_stacks),
+            meters: Meters::new(wanted.budget, wanted.max_processes as u32),
             groups: 0,
             unfit: Unfit::default(),
         }
@@ -112,6 +122,12 @@ impl Targets {
     pub fn program(&self, stack: &StackId) -> Option<Program> {
         let tapped = &self.binaries[self.entries.get(stack.entry)?.binary];
         Some(tapped.sites.get(stack.site as usize)?.program)
+    }
+
+    /// Whether some process was not traced all the time. Known at the end.
+    pub fn in_windows(&self) -> bool {
+        let whole = |entry: &Entry| entry.spent.as_ref().is_none_or(Spent::is_whole);
+        !self.entries.iter().all(whole)
     }
 
     /// Starts counting a process.
@@ -156,12 +172,22 @@ impl Targets {
         };
         let number = self.images.number();
         let tapped = &mut self.binaries[binary];
-        kernel.select(pid, &tapped.entry(number, group_number, bias)).map_err(failure)?;
+        let emulated = tapped.sites.iter().all(|planned| planned.site.emulated);
+        let opening = Opening { pid, records: records.as_ref(), emulated };
+        let metered = self.meters.open(kernel, &opening, group, binary);
+        let slot = metered.as_ref().map_or(0, |metered| metered.slot);
+        let selected =
+            kernel.select(pid, &tapped.entry(number, group_number, slot, bias)).map_err(failure);
         // From here on an exec is seen by the kernel program; was there one before? One of the
         // same file moves a position-independent program, and changes nothing for others.
         let still = exe.process == process.id && exe.still_runs();
-        if !still || !load_bias(exe, &tapped.go).is_ok_and(|now| now == bias) {
-            kernel.deselect(pid).map_err(failure)?;
+        let still = still && load_bias(exe, &tapped.go).is_ok_and(|now| now == bias);
+        if selected.is_err() || !still {
+            let deselected = kernel.deselect(pid).map_err(failure);
+            if let Some(metered) = &metered {
+                self.meters.close(kernel, metered, group, binary);
+            }
+            selected.and(deselected)?;
             return Ok(false);
         }
         let at_start = if self.source == Source::Span { images::in_caches(&records) } else { None };
@@ -172,7 +198,8 @@ impl Targets {
             Vec::new()
         };
         let places = libraries::Places::new(bias, tapped.go.text_range(), libraries);
-        let image = Image { process, binary, group, places, records, at_start, sampler_rate };
+        let image =
+            Image { process, binary, group, places, records, at_start, sampler_rate, metered };
         self.images.insert(number, image);
         Ok(true)
     }
@@ -185,7 +212,11 @@ impl Targets {
         bias: LoadBias,
     ) -> Result<Option<Live<ProcessMemory>>, Failure> {
         let Some(program) = &self.binaries[binary].records else { return Ok(None) };
-        live(exe, Arc::clone(program), bias).map(Some)
+        match live(exe, Arc::clone(program), bias) {
+            // Counting needs none; without them nothing is known beyond what is seen.
+            Err(_) if self.source == Source::Exact && !self.wanted.labels => Ok(None),
+            live => live.map(Some),
+        }
     }
 
     /// Why nothing that runs this file can be recorded, as far as it is known.

@@ -1,0 +1,201 @@
+//! Keeps what is traced within its budget: allows traps, takes groups off and puts them on.
+//!
+//! In: word of processes that have used up what they were allowed, and the time. Out: what was counted in
+//! each window, in its image's [`Windows`]. When something is on or off is decided in [`Governor`].
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use super::{Image, Targets, failure, windows::View};
+use crate::{
+    exit::Failure,
+    probe::{GroupId, Kernel, budget::TICK},
+};
+
+/// How long before a window its programs' rates of allocation are read first.
+const BEFORE: Duration = Duration::from_millis(10);
+/// How often it is looked whether probes are off.
+const CLOSING: Duration = Duration::from_millis(10);
+
+impl Targets {
+    /// An image has taken its last trap: its group is taken off.
+    pub fn dry(&mut self, kernel: &mut Kernel, image: u32) {
+        if let Some(group) = self.images.get(image).map(|image| image.group) {
+            self.take_group_off(kernel, group);
+        }
+    }
+
+    fn take_group_off(&mut self, kernel: &mut Kernel, group: GroupId) {
+        let now = self.meters.now();
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return };
+        if !governor.dry(now) {
+            return;
+        }
+        kernel.detach(group);
+        // Who has something left is not seen any more either.
+        for (_, image) in self.images.of_group(group) {
+            if let Some(metered) = &image.metered {
+                let _ = kernel.allow(metered.slot, 0);
+            }
+        }
+        self.meters.wake(group, Instant::now() + CLOSING);
+    }
+
+    /// Does what is due: allows traps, and begins and ends windows.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn govern(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
+        for group in self.meters.wanted() {
+            if let Some(at) = self.govern_group(kernel, group)? {
+                self.meters.wake(group, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of one group; says when it is due again, unless nothing is to be done for it.
+    fn govern_group(
+        &mut self,
+        kernel: &mut Kernel,
+        group: GroupId,
+    ) -> Result<Option<Instant>, Failure> {
+        let Some(governor) = self.meters.governors.get(&group) else { return Ok(None) };
+        if governor.is_closing() {
+            if !kernel.is_off(group) {
+                return Ok(Some(Instant::now() + CLOSING));
+            }
+            self.take_window(kernel, group)?;
+            self.read_group(kernel, group);
+            let (now, random) = (self.meters.now(), self.meters.random());
+            if let Some(governor) = self.meters.governors.get_mut(&group) {
+                governor.off(now, random);
+            }
+        }
+        match self.meters.governors.get(&group).and_then(|governor| governor.due()) {
+            Some(due) => self.govern_off(kernel, group, due),
+            None => self.govern_on(kernel, group),
+        }
+    }
+
+    /// A group that is on: what accounts pay for is allowed.
+    fn govern_on(
+        &mut self,
+        kernel: &mut Kernel,
+        group: GroupId,
+    ) -> Result<Option<Instant>, Failure> {
+        self.read_group(kernel, group);
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
+        if governor.is_empty() {
+            // Nobody runs it now; it begins anew with the next process.
+            self.meters.governors.remove(&group);
+            return Ok(None);
+        }
+        if governor.is_dry() {
+            // There was no word of it.
+            self.take_group_off(kernel, group);
+            return Ok(Some(Instant::now() + CLOSING));
+        }
+        for (slot, allowed) in governor.allowances() {
+            kernel.allow(slot, allowed).map_err(failure)?;
+        }
+        Ok(Some(Instant::now() + TICK))
+    }
+
+    /// A group that is off: at the moment that is due its window begins.
+    fn govern_off(
+        &mut self,
+        kernel: &mut Kernel,
+        group: GroupId,
+        due: Duration,
+    ) -> Result<Option<Instant>, Failure> {
+        let now = self.meters.now();
+        if now + BEFORE < due {
+            return Ok(Some(self.meters.at(due) - BEFORE));
+        }
+        self.look_at(group);
+        if now < due {
+            return Ok(Some(self.meters.at(due)));
+        }
+        self.read_group(kernel, group);
+        let random = self.meters.random();
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
+        if governor.opens(now, random) {
+            let gap = governor.gap();
+            for (_, image) in self.images.of_group(group) {
+                if let Some(metered) = &mut image.metered {
+                    // Without its runtime's counters all windows weigh the same, and scale nothing.
+                    metered.weight = Some(metered.rate(self.source).unwrap_or(1.0) * gap);
+                }
+            }
+            match self.attach_again(kernel, group) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.meters.governors.remove(&group);
+                    return Ok(None);
+                }
+                // A process that has just ended, of which there will be word.
+                Err(_) => return Ok(Some(Instant::now() + TICK)),
+            }
+            let now = self.meters.now();
+            let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
+            for (slot, allowed) in governor.opened(now) {
+                kernel.allow(slot, allowed).map_err(failure)?;
+            }
+            return Ok(Some(Instant::now() + TICK));
+        }
+        let due = governor.due().unwrap_or(now);
+        Ok(Some(self.meters.at(due.saturating_sub(BEFORE))))
+    }
+
+    /// Reads what every process of a group has taken and used.
+    fn read_group(&mut self, kernel: &Kernel, group: GroupId) {
+        let costs = [self.meters.trap_if_known(false), self.meters.trap_if_known(true)];
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return };
+        for (_, image) in self.images.of_group(group) {
+            if let Some(metered) = &image.metered {
+                if let Some(cost) = costs[usize::from(metered.is_emulated())] {
+                    governor.trap(metered.slot, cost);
+                }
+                governor.read(metered.slot, metered.reading(kernel));
+            }
+        }
+    }
+
+    /// Looks at what the programs of a group have allocated.
+    fn look_at(&mut self, group: GroupId) {
+        for (_, image) in self.images.of_group(group) {
+            let Image { metered, records, .. } = image;
+            if let Some(metered) = metered {
+                metered.look(records.as_ref());
+            }
+        }
+    }
+
+    /// Takes what was counted in a window, of which no program is under way any more.
+    fn take_window(&mut self, kernel: &mut Kernel, group: GroupId) -> Result<(), Failure> {
+        let images: HashSet<u32> = self.images.of_group(group).map(|(number, _)| number).collect();
+        if images.is_empty() {
+            return Ok(());
+        }
+        let taken = kernel.take(&images).map_err(failure)?;
+        let live = &self.images;
+        let places = |number| live.get(number).map(|image| &image.places);
+        let seen = self.held.sort_out(taken, self.wanted.types, places);
+        let kept = |(_, image): (u32, &Image)| image.metered.as_ref().map(|m| m.windows.len());
+        let mut room = self.held.room().saturating_sub(self.images.iter().filter_map(kept).sum());
+        for (number, seen) in seen {
+            let Some(image) = self.images.get_mut(number) else { continue };
+            let view = View { source: self.source, sampler_rate: image.sampler_rate };
+            if let Some(metered) = &mut image.metered {
+                let before = metered.windows.len();
+                metered.windows.labels.extend(seen.labels);
+                metered.windows.add(view, metered.weight, seen.stacks, room);
+                room -= metered.windows.len() - before;
+            }
+        }
+        Ok(())
+    }
+}

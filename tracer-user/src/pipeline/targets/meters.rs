@@ -1,0 +1,393 @@
+//! Accounts of what is traced: what a trap costs here, what each process has taken and used, and what
+//! its runtime has counted meanwhile.
+//!
+//! In: the kernel's counts, CPU clocks, the runtimes' own counters. Out: readings for the
+//! [`Governor`]s, and at a process's end what it was caused and what of it was not seen.
+
+use std::{
+    collections::HashMap,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use nix::{
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+
+use super::{
+    Image, Targets,
+    held::Seen,
+    totals::{Stratum, Totals},
+    windows::{View, Windows},
+};
+use crate::{
+    pipeline::doctor,
+    probe::{
+        GroupId, Kernel, Traps,
+        budget::{Governor, Pool, Reading, TICK},
+        trap::Trapped,
+    },
+    profile::Source,
+    runtime::{Live, ProcessMemory},
+};
+
+/// What a trap costs until it was measured.
+const EMULATED: Duration = Duration::from_nanos(800);
+const STEPPED: Duration = Duration::from_nanos(8_000);
+
+/// The budget's side of a recording.
+pub struct Meters {
+    /// Part of its CPU time that a process may be caused; nothing: no limit.
+    share: Option<f64>,
+    began: Instant,
+    pub(super) governors: HashMap<GroupId, Governor>,
+    /// Loans, by binary.
+    pools: HashMap<usize, Pool>,
+    /// Slots of the kernel's tables that nobody has.
+    free: Vec<u32>,
+    random: u64,
+    emulated: Cost,
+    stepped: Cost,
+    /// When something is to be done for a group, and the first of these moments.
+    wanted_at: HashMap<GroupId, Instant>,
+    next: Option<Instant>,
+}
+
+/// What one trap costs, when it is known.
+#[derive(Default)]
+enum Cost {
+    #[default]
+    Unknown,
+    Measuring(JoinHandle<Option<Duration>>),
+    Known(Option<Duration>),
+}
+
+/// The account of one process.
+pub struct Metered {
+    pub slot: u32,
+    /// What the slot was used before.
+    base: Traps,
+    clock: Option<ClockId>,
+    emulated: bool,
+    since: Instant,
+    /// What its runtime had counted when it was selected, and at the last two looks.
+    start: Option<Totals>,
+    looks: [Option<(Instant, Totals)>; 2],
+    /// How much was allocated around the present window for each such window; nothing in the first
+    /// stretch.
+    pub weight: Option<f64>,
+    pub windows: Windows,
+}
+
+/// What is left of a process that was not traced all the time.
+pub struct Partial {
+    windows: Windows,
+    weight: Option<f64>,
+    sampler_rate: u64,
+    /// What its runtime has counted.
+    allocated: Option<Vec<Stratum>>,
+    /// That was not at its end but when it was last put on: what was seen since comes on top.
+    is_behind: bool,
+}
+
+/// What processes were caused, and how much of them was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spent {
+    pub traps: u64,
+    /// Nanoseconds.
+    pub caused: f64,
+    /// CPU time used while being traced, as far as it could be read.
+    pub cpu: Duration,
+    /// How often probes were taken off for the budget.
+    pub breaks: u32,
+    pub observed: Duration,
+    pub traced: Duration,
+    /// Whether it can be said what was not seen.
+    pub is_scaled: bool,
+}
+
+impl Spent {
+    /// Whether everything was seen.
+    pub fn is_whole(&self) -> bool {
+        self.breaks == 0
+    }
+
+    /// What another process was caused.
+    pub fn add(&mut self, other: &Spent) {
+        self.traps += other.traps;
+        self.caused += other.caused;
+        self.cpu += other.cpu;
+        self.breaks += other.breaks;
+        self.observed += other.observed;
+        self.traced += other.traced;
+        self.is_scaled &= other.is_scaled;
+    }
+}
+
+impl Meters {
+    /// For so many processes at once.
+    pub fn new(share: Option<f64>, slots: u32) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            share,
+            began: Instant::now(),
+            governors: HashMap::new(),
+            pools: HashMap::new(),
+            free: if share.is_some() { (1..=slots).rev().collect() } else { Vec::new() },
+            // Any number but 0, and another one each time.
+            random: since.as_nanos() as u64 | 1,
+            emulated: Cost::default(),
+            stepped: Cost::default(),
+            wanted_at: HashMap::new(),
+            next: None,
+        }
+    }
+
+    /// Since it began.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// A moment of its own clock.
+    pub(super) fn at(&self, time: Duration) -> Instant {
+        self.began + time
+    }
+
+    /// Between 0 and 1.
+    pub(super) fn random(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// When [`Targets::govern`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Something is to be done for a group, at the latest then.
+    pub(super) fn wake(&mut self, group: GroupId, at: Instant) {
+        let wanted = self.wanted_at.entry(group).or_insert(at);
+        *wanted = at.min(*wanted);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// The groups for which something is to be done now.
+    pub(super) fn wanted(&mut self) -> Vec<GroupId> {
+        let now = Instant::now();
+        let groups =
+            self.wanted_at.extract_if(|_, at| *at <= now).map(|(group, _)| group).collect();
+        self.next = self.wanted_at.values().min().copied();
+        groups
+    }
+
+    /// What one trap costs, by whether the kernel emulates the instruction. It is measured in a thread
+    /// when it is first asked for.
+    pub(super) fn trap(&mut self, emulated: bool) -> Duration {
+        let (cost, guess, trapped) = if emulated {
+            (&mut self.emulated, EMULATED, Trapped::Emulated)
+        } else {
+            (&mut self.stepped, STEPPED, Trapped::SingleStepped)
+        };
+        *cost = match std::mem::take(cost) {
+            Cost::Unknown => Cost::Measuring(thread::spawn(move || doctor::trap_cost(trapped))),
+            Cost::Measuring(thread) if thread.is_finished() => {
+                Cost::Known(thread.join().ok().flatten())
+            }
+            unchanged => unchanged,
+        };
+        match cost {
+            Cost::Known(Some(measured)) => *measured,
+            _ => guess,
+        }
+    }
+
+    /// The same, if it was ever asked for.
+    pub(super) fn trap_if_known(&mut self, emulated: bool) -> Option<Duration> {
+        let cost = if emulated { &self.emulated } else { &self.stepped };
+        if matches!(cost, Cost::Unknown) { None } else { Some(self.trap(emulated)) }
+    }
+
+    /// Opens an account for a process that is about to be counted; nothing without a budget.
+    pub(super) fn open(
+        &mut self,
+        kernel: &mut Kernel,
+        of: &Opening<'_>,
+        group: GroupId,
+        binary: usize,
+    ) -> Option<Metered> {
+        let share = self.share?;
+        let slot = self.free.pop()?;
+        let clock = i32::try_from(of.pid).ok();
+        let clock = clock.and_then(|pid| ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok());
+        let base = kernel.clear_slot(slot).and_then(|()| kernel.traps(slot)).unwrap_or_default();
+        let start = of.records.and_then(Totals::read);
+        let metered = Metered {
+            slot,
+            base,
+            clock,
+            emulated: of.emulated,
+            since: Instant::now(),
+            looks: [None, start.clone().map(|start| (Instant::now(), start))],
+            start,
+            weight: None,
+            windows: Windows::default(),
+        };
+        let (now, trap) = (self.now(), self.trap(of.emulated));
+        let loan = self.pools.entry(binary).or_default().lend();
+        let governor = self.governors.entry(group).or_insert_with(|| Governor::new(share, now));
+        let allowed = governor.add(slot, trap, loan, metered.reading(kernel), now);
+        let _ = kernel.allow(slot, allowed);
+        self.wake(group, Instant::now() + TICK);
+        Some(metered)
+    }
+
+    /// Closes an account. A process that never was counted gives back its loan.
+    pub(super) fn close(
+        &mut self,
+        kernel: &Kernel,
+        metered: &Metered,
+        group: GroupId,
+        binary: usize,
+    ) -> Option<(Spent, bool)> {
+        let now = self.now();
+        let governor = self.governors.get_mut(&group)?;
+        governor.read(metered.slot, metered.reading(kernel));
+        let is_on = governor.is_on();
+        let account = governor.remove(metered.slot)?;
+        self.pools.entry(binary).or_default().give_back(&account);
+        self.free.push(metered.slot);
+        let traced = metered.since.elapsed();
+        let spent = Spent {
+            traps: account.traps(),
+            caused: account.caused(),
+            cpu: account.cpu(),
+            breaks: account.breaks().max(u32::from(account.is_dry())),
+            observed: account.observed(now).min(traced),
+            traced,
+            is_scaled: metered.start.is_some(),
+        };
+        Some((spent, is_on))
+    }
+}
+
+/// Of whom an account is opened.
+pub struct Opening<'a> {
+    pub pid: u32,
+    pub records: Option<&'a Live<ProcessMemory>>,
+    /// Whether the kernel emulates the instructions at all its sites.
+    pub emulated: bool,
+}
+
+impl Metered {
+    /// What it has taken and used by now.
+    pub(super) fn reading(&self, kernel: &Kernel) -> Reading {
+        let cpu = self.clock.and_then(|clock| clock_gettime(clock).ok());
+        let mut taken = kernel.traps(self.slot).unwrap_or_default();
+        taken.timed = taken.timed.saturating_sub(self.base.timed);
+        taken.timed_ns = taken.timed_ns.saturating_sub(self.base.timed_ns);
+        Reading { cpu: cpu.map(Duration::from).unwrap_or_default(), taken }
+    }
+
+    /// What one of its traps costs is known by this.
+    pub(super) fn is_emulated(&self) -> bool {
+        self.emulated
+    }
+
+    /// Looks at what its runtime has counted.
+    pub(super) fn look(&mut self, records: Option<&Live<ProcessMemory>>) {
+        if let Some(totals) = records.and_then(Totals::read) {
+            self.looks[0] = self.looks[1].replace((Instant::now(), totals));
+        }
+    }
+
+    /// How fast it allocated between the last two looks, per second.
+    pub(super) fn rate(&self, source: Source) -> Option<f64> {
+        let [Some((then, before)), Some((now, after))] = &self.looks else { return None };
+        let seconds = now.duration_since(*then).as_secs_f64().max(1e-6);
+        Some((after.amount(source) - before.amount(source)).max(0.0) / seconds)
+    }
+
+    /// What its runtime has counted until the last look, by stratum.
+    fn allocated(&self, source: Source) -> Option<Vec<Stratum>> {
+        let (_, last) = self.looks[1].as_ref()?;
+        Some(last.since(self.start.as_ref()?, source))
+    }
+
+    /// What it may have allocated since the last look, if it went on as between the last two.
+    fn since_last(&self, source: Source) -> Option<Vec<Stratum>> {
+        let [Some((then, before)), Some((now, after))] = &self.looks else { return None };
+        let times = now.elapsed().as_secs_f64() / now.duration_since(*then).as_secs_f64().max(1e-3);
+        Some(after.since(before, source).iter().map(|stratum| stratum.times(times)).collect())
+    }
+}
+
+impl Targets {
+    /// Closes the account of an image; what it was caused, and what is left of it when it was not
+    /// traced all the time. `lives` says that its runtime can still be asked.
+    pub(super) fn unmeter(
+        &mut self,
+        kernel: &Kernel,
+        image: &mut Image,
+        lives: bool,
+    ) -> (Option<Spent>, Option<Partial>) {
+        let source = self.source;
+        let Some(mut metered) = image.metered.take() else { return (None, None) };
+        let closed = self.meters.close(kernel, &metered, image.group, image.binary);
+        let Some((spent, is_on)) = closed else { return (None, None) };
+        if spent.is_whole() {
+            return (Some(spent), None);
+        }
+        if lives {
+            metered.look(image.records.as_ref());
+        }
+        let mut allocated = metered.allocated(source);
+        if !lives
+            && !is_on
+            && let Some(allocated) = &mut allocated
+        {
+            // It has ended, and its runtime can't be asked any more.
+            for (stratum, more) in
+                allocated.iter_mut().zip(metered.since_last(source).into_iter().flatten())
+            {
+                stratum.objects += more.objects;
+                stratum.bytes += more.bytes;
+                stratum.off += more.objects;
+            }
+        }
+        let partial = Partial {
+            windows: metered.windows,
+            weight: metered.weight,
+            sampler_rate: image.sampler_rate,
+            allocated,
+            is_behind: !lives && is_on,
+        };
+        (Some(spent), Some(partial))
+    }
+}
+
+impl Partial {
+    /// Everything that is known, with what was seen last; objects and bytes of which only that is known;
+    /// events for which there was no room.
+    pub(super) fn resolve(
+        mut self,
+        source: Source,
+        last: Seen,
+        room: usize,
+    ) -> (Seen, (f64, f64), u64) {
+        let view = View { source, sampler_rate: self.sampler_rate };
+        if self.is_behind
+            && let Some(allocated) = &mut self.allocated
+        {
+            view.add_seen(allocated, &last.stacks);
+        }
+        self.windows.labels.extend(last.labels);
+        self.windows.add(view, self.weight, last.stacks, room);
+        let labels = std::mem::take(&mut self.windows.labels).into_iter().collect();
+        let lost = self.windows.lost;
+        let resolved = self.windows.resolve(view, self.allocated.as_deref());
+        (Seen { stacks: resolved.stacks, labels }, resolved.unseen, lost)
+    }
+}
