@@ -2,6 +2,7 @@
 //! creators. The goroutine that asks the profiler is elsewhere then than when heaptap looks; its
 //! number tells which it is, and it is compared by nothing but its number and creator.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,8 +13,9 @@ use heaptap::address::{LoadBias, RuntimeAddr};
 use heaptap::gobin::{GoBinary, LoadType};
 use heaptap::host;
 use heaptap::runtime::g::{Entry, MAX_GOROUTINES, WAITING};
-use heaptap::runtime::goroutines::Limits;
-use heaptap::runtime::{Live, Memory, ProcessMemory, Program};
+use heaptap::runtime::goroutines::{Labeled, Limits, Snapshot, Waiting};
+use heaptap::runtime::labels::Labels;
+use heaptap::runtime::{Batch, Live, Memory, MemoryError, ProcessMemory, Program, Range};
 use heaptap::symbolize::name_for_print;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::report::Frame;
@@ -274,6 +276,7 @@ each_release! {
     with_c: calls_from_c;
     frame_pointers: frame_pointers_agree;
     running: those_that_run_are_never_guessed;
+    again: what_still_waits_is_not_read_again;
 }
 
 /// Goroutines that wait in Go code that C calls, and in C code.
@@ -381,6 +384,80 @@ fn those_that_run_are_never_guessed(go: &str) -> Result<()> {
     }
     ensure!(whole > 2000, "only {whole} stacks, {without} without");
     program.ask("still")?;
+    Ok(())
+}
+
+/// A process's memory, and how many bytes of it were read.
+struct Counting {
+    memory: ProcessMemory,
+    read: Cell<usize>,
+}
+
+impl Memory for Counting {
+    fn read(&self, at: RuntimeAddr, into: &mut [u8]) -> Result<(), MemoryError> {
+        self.read.set(self.read.get() + into.len());
+        self.memory.read(at, into)
+    }
+
+    fn read_many(&self, ranges: &[Range], batch: &mut Batch) -> Result<(), MemoryError> {
+        self.read.set(self.read.get() + ranges.iter().map(|range| range.len).sum::<usize>());
+        self.memory.read_many(ranges, batch)
+    }
+
+    fn check(&self) -> Result<(), MemoryError> {
+        self.memory.check()
+    }
+}
+
+/// What a snapshot says of a goroutine, in its own words.
+type Told<'s> = (u64, u64, Option<&'s [RuntimeAddr]>, Option<&'s Labels>);
+
+fn told(snapshot: &Snapshot) -> BTreeMap<u64, Told<'_>> {
+    let of = |g: &heaptap::runtime::goroutines::Goroutine| {
+        let stack = g.stack.ok().map(|stack| &*snapshot.stacks[stack as usize].pcs);
+        let labels = match g.labels {
+            Labeled::With(set) => Some(&snapshot.labels[set as usize]),
+            Labeled::None | Labeled::Unreadable => None,
+        };
+        (g.id, (u64::from(g.status), g.wait_since, stack, labels))
+    };
+    snapshot.goroutines.iter().map(of).collect()
+}
+
+/// A snapshot that uses what the one before has seen says the same of each goroutine that waits, and
+/// reads less.
+fn what_still_waits_is_not_read_again(go: &str) -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("goroutines", go, Variant::Stripped)?;
+    let mut program = fixture.start()?;
+    let Live { program: go, bias, memory } = open(&fixture, program.pid())?;
+    let live = Live::new(go, bias, Counting { memory, read: Cell::new(0) });
+    let mut waiting = Waiting::default();
+    let fresh = || live.snapshot(Limits::default());
+    for (spinning, rounds) in [(0, 3), (4, 20), (0, 3)] {
+        program.ask(&format!("spin {spinning}"))?;
+        for round in 0..rounds {
+            program.ask("collect")?;
+            live.snapshot_after(Limits::default(), Some(&mut waiting))?;
+            live.memory.read.set(0);
+            let before = fresh()?;
+            let read = live.memory.read.take();
+            let kept = live.snapshot_after(Limits::default(), Some(&mut waiting))?;
+            let again = live.memory.read.take();
+            let after = fresh()?;
+            ensure!(2 * again < read, "{again} bytes, {read} when all is read");
+            // The others may have gone on in between, the runtime's own too.
+            let (before, kept, after) = (told(&before), told(&kept), told(&after));
+            let still = |(id, told): &(&u64, &Told<'_>)| told.1 != 0 && after.get(id) == Some(told);
+            let still: Vec<_> = before.iter().filter(still).collect();
+            ensure!(still.len() > 10, "{} of {} wait", still.len(), before.len());
+            for (id, told) in still {
+                let kept = kept.get(id);
+                ensure!(kept == Some(told), "round {round} of {spinning}: {told:?}, {kept:?}");
+            }
+        }
+        program.ask("still")?;
+    }
     Ok(())
 }
 

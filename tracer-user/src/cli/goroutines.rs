@@ -62,7 +62,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_frames: u32,
 
-    /// Memory that heaptap may take for goroutines; a million takes about 130 MiB
+    /// Memory that heaptap may take for goroutines; a million takes about 130 MiB, and
+    /// 500 MiB with --watch
     #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_memory: u32,

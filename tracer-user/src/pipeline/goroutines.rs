@@ -25,7 +25,7 @@ use crate::profile::{
     BinaryId, CounterValue, FrameKind, GOROUTINE, LocationId, Meta, Name, Period, Profile, Source,
 };
 use crate::runtime::g;
-use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot, Stack};
+use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot, Stack, Waiting};
 
 /// A goroutine's frames, where there are none to read.
 const RUNNING: &str = "[running: not readable from outside]";
@@ -42,9 +42,11 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let mut roster = Roster::new(&Selection::Pids(vec![config.pid]));
     let mut outputs = Rounds::new(&config.show, config.watch.is_some())?;
     let mut named: Option<Named> = None;
+    // With the process that it is of.
+    let mut waiting = None;
     let mut first = true;
     let mut round = || {
-        let looked = roster.look(|process| read(config, process))?;
+        let looked = roster.look(|process| read(config, process, &mut waiting))?;
         let is_first = std::mem::take(&mut first);
         let Some((process, found)) = looked.seen.first() else {
             let failure = roster.nobody(&looked);
@@ -75,7 +77,11 @@ struct Read {
     took: Duration,
 }
 
-fn read(config: &Config, process: &LiveProcess) -> Result<Read, Failure> {
+fn read(
+    config: &Config,
+    process: &Rc<LiveProcess>,
+    waiting: &mut Option<(Rc<LiveProcess>, Waiting)>,
+) -> Result<Read, Failure> {
     let pid = config.pid;
     let refused =
         |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
@@ -83,7 +89,16 @@ fn read(config: &Config, process: &LiveProcess) -> Result<Read, Failure> {
         Limits { frames: config.max_frames, memory: config.max_memory, ..Limits::default() };
     let (started, clock) = (SystemTime::now(), Instant::now());
     let now = nanotime();
-    let snapshot = process.live.snapshot(limits).map_err(refused)?;
+    let waiting = match config.watch {
+        Some(_) => {
+            let same = waiting.take().filter(|(of, _)| Rc::ptr_eq(of, process));
+            let (_, before) =
+                waiting.insert(same.unwrap_or_else(|| (Rc::clone(process), Waiting::default())));
+            Some(before)
+        }
+        None => None,
+    };
+    let snapshot = process.live.snapshot_after(limits, waiting).map_err(refused)?;
     let took = clock.elapsed();
     let reasons = process.live.wait_reasons().map_err(refused)?;
     // `nanotime` of a process in a time namespace of its own is not ours.

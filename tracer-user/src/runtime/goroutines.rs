@@ -110,6 +110,20 @@ pub enum End {
     Broken,
 }
 
+/// What one snapshot of a process leaves for the next one: goroutines that wait, as they were.
+///
+/// A goroutine in `gopark` goes on by way of `execute` alone (proc.go), which clears `waitsince`; a
+/// later collection, not an earlier one, sets it again (mgcmark.go, `markroot`). So one that a
+/// collection has found there, and whose `g` is the same in all, has not run in between: its stack
+/// and its labels are what they were.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// By number in the runtime's list: what the `g` said, its stack and its labels.
+    of: Vec<Option<(G, u32, Labeled)>>,
+    stacks: Vec<Stack>,
+    labels: Vec<Labels>,
+}
+
 impl<M: Memory> Live<M> {
     /// Reads every goroutine and its stack.
     ///
@@ -117,29 +131,74 @@ impl<M: Memory> Live<M> {
     /// There are more of them, or they take more memory, than the limits allow; the list can't be
     /// read consistently; the process is gone or may not be read.
     pub fn snapshot(&self, limits: Limits) -> Result<Snapshot, Error> {
+        self.snapshot_after(limits, None)
+    }
+
+    /// As [`Live::snapshot`], which may be one of many of this process: what still waits as it did is
+    /// not read again.
+    ///
+    /// # Errors
+    /// Those of [`Live::snapshot`].
+    pub fn snapshot_after(
+        &self,
+        limits: Limits,
+        before: Option<&mut Waiting>,
+    ) -> Result<Snapshot, Error> {
         let list = self.goroutine_list(limits.goroutines)?;
-        let mut reader = Reader::new(self, limits)?;
+        let known = before.as_deref().map(Known::new);
+        let mut reader = Reader::new(self, limits, known)?;
         let mut moved = Vec::new();
         let mut next = 0;
         while next < list.count {
             let places = self.goroutine_places(list, next, CHUNK)?;
-            reader.look(&places, &mut moved, false)?;
+            reader.look(&places, Some(next as usize), &mut moved, false)?;
             next += places.len() as u64;
         }
         for look in 2..=LOOKS {
             let again = std::mem::take(&mut moved);
             for places in again.chunks(CHUNK) {
-                reader.look(places, &mut moved, look == LOOKS)?;
+                reader.look(places, None, &mut moved, look == LOOKS)?;
             }
         }
         self.memory.check()?;
-        Ok(reader.found)
+        let Reader { found, waiting, .. } = reader;
+        if let Some(before) = before {
+            let (stacks, labels) = (found.stacks.clone(), found.labels.clone());
+            *before = Waiting { of: waiting, stacks, labels };
+        }
+        Ok(found)
+    }
+}
+
+/// What is known from a snapshot before, with the numbers that it has in the one in the making.
+struct Known<'b> {
+    before: &'b Waiting,
+    stacks: Vec<Option<u32>>,
+    labels: Vec<Option<u32>>,
+}
+
+impl<'b> Known<'b> {
+    fn new(before: &'b Waiting) -> Self {
+        let stacks = vec![None; before.stacks.len()];
+        Self { before, stacks, labels: vec![None; before.labels.len()] }
+    }
+
+    /// The stack and the labels of a goroutine that still waits as it did.
+    fn of(&self, number: usize, g: &G) -> Option<(u32, Labeled)> {
+        let (before, stack, labels) = self.before.of.get(number)?.as_ref()?;
+        (before == g).then_some((*stack, *labels))
     }
 }
 
 /// A snapshot in the making.
 struct Reader<'a, M> {
     live: &'a Live<M>,
+    /// Nothing when there was no snapshot before and will be none.
+    before: Option<Known<'a>>,
+    /// For the next one.
+    waiting: Vec<Option<(G, u32, Labeled)>>,
+    /// Addresses in `gopark`, or not.
+    parked: HashMap<RuntimeAddr, bool>,
     limits: Limits,
     frames: Frames<'a>,
     kinds: Kinds,
@@ -159,15 +218,28 @@ struct Reader<'a, M> {
 #[derive(PartialEq)]
 struct Look {
     g: G,
+    /// In the runtime's list, where that is known.
+    number: Option<usize>,
+    /// What is known from the snapshot before; then it is not walked.
+    known: Option<(u32, Labeled)>,
     walk: Result<Walk, NoStack>,
     end: Option<End>,
 }
 
+impl Look {
+    fn new(g: G, number: Option<usize>) -> Self {
+        Self { g, number, known: None, walk: start(&g), end: None }
+    }
+}
+
 impl<'a, M: Memory> Reader<'a, M> {
-    fn new(live: &'a Live<M>, limits: Limits) -> Result<Self, Error> {
+    fn new(live: &'a Live<M>, limits: Limits, before: Option<Known<'a>>) -> Result<Self, Error> {
         let reasons = live.wait_reasons()?;
         Ok(Self {
             live,
+            before,
+            waiting: Vec::new(),
+            parked: HashMap::new(),
             limits,
             frames: Frames::new(&live.program.go, live.bias),
             kinds: Kinds::default(),
@@ -181,30 +253,42 @@ impl<'a, M: Memory> Reader<'a, M> {
         })
     }
 
-    /// Reads the goroutines at these places; those that ran meanwhile go to `moved`, or are taken as
-    /// they are when it is the last look.
+    /// Reads the goroutines at these places, `first` being the number of the first in the runtime's
+    /// list; those that ran meanwhile go to `moved`, or are taken as they are when it is the last look.
     fn look(
         &mut self,
         places: &[RuntimeAddr],
+        first: Option<usize>,
         moved: &mut Vec<RuntimeAddr>,
         last: bool,
     ) -> Result<(), Error> {
         let (mut looks, mut unreadable) = (Vec::with_capacity(places.len()), Vec::new());
+        let before = self.before.as_ref();
         self.live.goroutines_at(
             places,
             &mut self.kinds,
             &mut self.gs,
             |at, entry| match entry {
-                Entry::Live(g) => looks.push(Look { g, walk: start(&g), end: None }),
+                Entry::Live(g) => {
+                    let number = first.map(|first| first + at);
+                    let known = number.and_then(|number| before?.of(number, &g));
+                    looks.push(match known {
+                        Some(_) => Look { g, number, known, walk: Err(NoStack::Moving), end: None },
+                        None => Look::new(g, number),
+                    });
+                }
                 Entry::Dead => {}
                 Entry::Unreadable => unreadable.push(places[at]),
             },
         )?;
         self.walk(&mut looks)?;
-        let sets: Vec<RuntimeAddr> = looks.iter().map(|look| look.g.labels).collect();
+        // What is known is known with its labels.
+        let set = |look: &Look| if look.known.is_some() { RuntimeAddr(0) } else { look.g.labels };
+        let sets: Vec<RuntimeAddr> = looks.iter().map(set).collect();
         let labels = self.labels.read(self.live, &sets, &mut self.found.labels)?;
         self.memory += labels.bytes;
-        let places: Vec<RuntimeAddr> = looks.iter().map(|look| look.g.at).collect();
+        let unknown = looks.iter().filter(|look| look.known.is_none());
+        let places: Vec<RuntimeAddr> = unknown.map(|look| look.g.at).collect();
         let mut after = Vec::with_capacity(places.len());
         self.live.goroutines_at(&places, &mut self.kinds, &mut self.gs, |_, entry| {
             after.push(match entry {
@@ -213,30 +297,39 @@ impl<'a, M: Memory> Reader<'a, M> {
             });
         })?;
         let differs = self.compare(&looks)?;
-        for (((look, after), labels), differs) in
-            looks.into_iter().zip(after).zip(labels.of).zip(differs)
-        {
-            let Look { g, walk, end } = look;
-            let runs = g.status == g::RUNNING;
-            let steady = !differs && after.is_some_and(|after| is_same(&g, &after));
-            let walked = matches!(end, Some(End::Whole | End::Cut));
-            let settled = runs || last || steady && walked;
-            if !settled {
-                moved.push(g.at);
-                continue;
+        let mut after = after.into_iter();
+        for ((look, labels), differs) in looks.into_iter().zip(labels.of).zip(differs) {
+            let Look { g, number, known, walk, end } = look;
+            let (stack, labels) = match known {
+                Some(known) => self.renumber(known),
+                None => {
+                    let after = after.next().flatten();
+                    let runs = g.status == g::RUNNING;
+                    let steady = !differs && after.is_some_and(|after| is_same(&g, &after));
+                    let walked = matches!(end, Some(End::Whole | End::Cut));
+                    let settled = runs || last || steady && walked;
+                    if !settled {
+                        moved.push(g.at);
+                        continue;
+                    }
+                    let stack = match (walk, end) {
+                        (Err(NoStack::Running), _) => Err(NoStack::Running),
+                        _ if !steady => Err(NoStack::Moving),
+                        (Ok(walk), Some(end)) => Ok(self.number(walk.pcs, end)),
+                        (Err(why), _) => Err(why),
+                        (Ok(_), None) => Err(NoStack::Unreadable),
+                    };
+                    let held = after.is_some_and(|after| after.labels == g.labels);
+                    let labels = match labels {
+                        Labeled::With(_) if !held => Labeled::Unreadable,
+                        labels => labels,
+                    };
+                    (stack, labels)
+                }
+            };
+            if let (Some(number), Ok(stack)) = (number, stack) {
+                self.keep(number, g, stack, labels);
             }
-            let stack = match (walk, end) {
-                (Err(NoStack::Running), _) => Err(NoStack::Running),
-                _ if !steady => Err(NoStack::Moving),
-                (Ok(walk), Some(end)) => Ok(self.number(walk.pcs, end)),
-                (Err(why), _) => Err(why),
-                (Ok(_), None) => Err(NoStack::Unreadable),
-            };
-            let held = after.is_some_and(|after| after.labels == g.labels);
-            let labels = match labels {
-                Labeled::With(_) if !held => Labeled::Unreadable,
-                labels => labels,
-            };
             self.found.goroutines.push(Goroutine {
                 id: g.id,
                 status: g.status,
@@ -272,7 +365,7 @@ impl<'a, M: Memory> Reader<'a, M> {
             g.status == g::SYSCALL || g.status == g::WAITING && coroutine
         };
         let untold: Vec<usize> = (0..looks.len()).filter(|at| untold(&looks[*at].g)).collect();
-        let again = |at: &usize| Look { g: looks[*at].g, walk: start(&looks[*at].g), end: None };
+        let again = |at: &usize| Look::new(looks[*at].g, looks[*at].number);
         let mut again: Vec<Look> = untold.iter().map(again).collect();
         self.walk(&mut again)?;
         let mut differs = vec![false; looks.len()];
@@ -321,6 +414,59 @@ impl<'a, M: Memory> Reader<'a, M> {
             part = NEXT_PART;
         }
         Ok(())
+    }
+
+    /// What is known of a goroutine, by the numbers of this snapshot.
+    fn renumber(&mut self, known: (u32, Labeled)) -> (Result<u32, NoStack>, Labeled) {
+        // Taken out, so that what it refers to can be added.
+        let Some(mut before) = self.before.take() else {
+            return (Err(NoStack::Moving), Labeled::Unreadable);
+        };
+        let stack = match before.stacks[known.0 as usize] {
+            Some(number) => number,
+            None => {
+                let stack = &before.before.stacks[known.0 as usize];
+                let number = self.number(stack.pcs.to_vec(), stack.end);
+                *before.stacks[known.0 as usize].insert(number)
+            }
+        };
+        let labels = match known.1 {
+            Labeled::With(set) => {
+                Labeled::With(*before.labels[set as usize].get_or_insert_with(|| {
+                    self.found.labels.push(before.before.labels[set as usize].clone());
+                    self.found.labels.len() as u32 - 1
+                }))
+            }
+            other => other,
+        };
+        self.before = Some(before);
+        (Ok(stack), labels)
+    }
+
+    /// Keeps a goroutine for the next snapshot, if it is one that can be told to have waited.
+    fn keep(&mut self, number: usize, g: G, stack: u32, labels: Labeled) {
+        let told = g.status == g::WAITING && g.wait_since != 0 && labels != Labeled::Unreadable;
+        if self.before.is_none() || !told || !self.parked(g.sched.pc) {
+            return;
+        }
+        let size = size_of::<Option<(G, u32, Labeled)>>();
+        if self.waiting.len() <= number {
+            let more = number + 1 - self.waiting.len();
+            if self.memory + more * size > self.limits.memory / 2 {
+                return;
+            }
+            self.memory += more * size;
+            self.waiting.resize(number + 1, None);
+        }
+        self.waiting[number] = Some((g, stack, labels));
+    }
+
+    /// Whether a goroutine that goes on there waits in `gopark`.
+    fn parked(&mut self, pc: RuntimeAddr) -> bool {
+        *self.parked.entry(pc).or_insert_with(|| {
+            let function = self.live.program.go.function_at(self.live.bias.to_vaddr(pc));
+            function.is_some_and(|function| function.name == "runtime.gopark")
+        })
     }
 
     /// The number of a stack.
