@@ -17,6 +17,7 @@ pub mod profile;
 pub mod report;
 pub mod running;
 pub mod storm;
+pub mod terminal;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,7 @@ use std::os::unix::fs::MetadataExt;
 pub use fixture::{Fixture, Variant};
 pub use heaptap::{Ended, Recording};
 pub use running::Running;
+pub use terminal::Terminal;
 
 /// Fails the test when it can't attach probes.
 pub fn require_root() -> anyhow::Result<()> {

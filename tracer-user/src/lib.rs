@@ -2,7 +2,7 @@
 //!
 //! The way of the data, and who may know what, is told in `docs/internals.md`: `host` finds
 //! processes, `gobin` reads binaries, `probe` loads and attaches kernel programs and drains their
-//! maps, `runtime` reads the runtime's own records in a live process, `symbolize` names addresses, `profile` is the currency, `output` renders it. Only
+//! maps, `runtime` reads the runtime's own records in a live process, `symbolize` names addresses, `profile` is the currency, `output` renders it, `tui` shows it live. Only
 //! `pipeline` sees all stages; only `probe` imports aya; only `host` walks /proc.
 
 pub mod address;
@@ -16,3 +16,4 @@ pub mod probe;
 pub mod profile;
 pub mod runtime;
 pub mod symbolize;
+pub mod tui;

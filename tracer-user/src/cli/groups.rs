@@ -71,6 +71,14 @@ fn filter(text: &str) -> Result<Filter, String> {
 }
 
 impl Processes {
+    /// As [`Self::lower`], of all when nothing is said.
+    pub(super) fn or_all(mut self, purpose: &str) -> Result<Selection, Refusal> {
+        let globs = [&self.comm, &self.container, &self.pod, &self.namespace, &self.unit];
+        let said = !self.pid.is_empty() || self.exe.is_some() || globs.iter().any(|g| g.is_some());
+        self.all |= !said;
+        self.lower(purpose)
+    }
+
     /// `purpose` is what will be done with them, as in "say which processes to record".
     pub(super) fn lower(self, purpose: &str) -> Result<Selection, Refusal> {
         let by_glob = [

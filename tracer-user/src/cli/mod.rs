@@ -11,6 +11,7 @@ pub mod heap;
 pub mod record;
 mod refusal;
 pub mod stats;
+pub mod top;
 mod value;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub enum Command {
     Profile(heap::Config),
     Stats(stats::Config),
     Goroutines(goroutines::Config),
+    Top(top::Config),
     Doctor(DoctorConfig),
 }
 
@@ -69,6 +71,7 @@ where
         Subcommands::Mutex(flags) => flags.lower(heap::Profile::Mutex).map(Command::Profile),
         Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
+        Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
     }
 }
@@ -111,6 +114,9 @@ enum Subcommands {
     /// Show every goroutine of a running Go program: what it waits for, where, and who made it
     #[command(after_help = GOROUTINES_EPILOGUE)]
     Goroutines(goroutines::Flags),
+    /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
+    #[command(after_help = TOP_EPILOGUE)]
+    Top(top::Flags),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -144,6 +150,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap heap -p 4242                        what is alive on its heap, no probe
   sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
   sudo heaptap goroutines -p 4242                  what every goroutine waits for
+  sudo heaptap top                                 all Go programs, live
   sudo heaptap doctor                              why it does not work here
 
 ",
@@ -182,6 +189,20 @@ Examples:
   sudo heaptap stats -p 4242 --watch 1             a row each second, until Ctrl-C
   sudo heaptap stats --all                         a row for each Go program of this host
   sudo heaptap stats --all --json | jq '.processes[] | {pid, goal: .heap.goal}'
+
+",
+    exit_codes!()
+);
+
+const TOP_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: the figures are read out of the processes' memory. Press ?
+for keys and for what the columns mean.
+
+Examples:
+  sudo heaptap top                                 every Go program of this host
+  sudo heaptap top --container 'web-*' -w 2        of some containers, every two seconds
+  sudo heaptap top --once                          one table, for a script or a ticket
+  sudo heaptap top --json | jq '.processes[] | {pid, alloc_rate}'
 
 ",
     exit_codes!()
@@ -297,6 +318,7 @@ mod tests {
             &["heaptap", "mutex", "--help"],
             &["heaptap", "stats", "--help"],
             &["heaptap", "goroutines", "--help"],
+            &["heaptap", "top", "--help"],
             &["heaptap", "doctor", "--help"],
         ] {
             let help = refusal(words).text;

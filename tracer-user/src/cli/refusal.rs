@@ -5,8 +5,8 @@ use clap::error::ErrorKind;
 use crate::exit::Exit;
 
 /// Those that have a help text of their own.
-const COMMANDS: [&str; 8] =
-    ["ps", "record", "heap", "block", "mutex", "goroutines", "stats", "doctor"];
+const COMMANDS: [&str; 9] =
+    ["ps", "record", "heap", "block", "mutex", "goroutines", "stats", "top", "doctor"];
 
 /// The end of heaptap before it began.
 #[derive(Clone, Debug, PartialEq, Eq)]

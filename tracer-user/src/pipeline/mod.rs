@@ -20,6 +20,7 @@ pub mod sampler;
 mod stats;
 mod targets;
 mod terminal;
+mod top;
 mod watch;
 
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Ps(config) => ps::run(&config),
         Command::Stats(config) => stats::run(&config),
         Command::Goroutines(config) => goroutines::run(&config),
+        Command::Top(config) => top::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Profile(config) => heap::run(&config),
         Command::Record(config) => {

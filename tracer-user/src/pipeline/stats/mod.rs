@@ -22,26 +22,26 @@ use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
 /// What one look at one process told.
-struct Snapshot {
-    id: Identity,
-    comm: String,
-    path: String,
-    go_version: Option<String>,
-    container: Option<String>,
-    workload: Workload,
-    stats: Stats,
-    goroutines: Goroutines,
-    memory: MemoryUse,
+pub struct Snapshot {
+    pub id: Identity,
+    pub comm: String,
+    pub path: String,
+    pub go_version: Option<String>,
+    pub container: Option<String>,
+    pub workload: Workload,
+    pub stats: Stats,
+    pub goroutines: Goroutines,
+    pub memory: MemoryUse,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Goroutines {
+pub struct Goroutines {
     /// As `runtime.NumGoroutine` counts.
-    program: u64,
+    pub program: u64,
     /// The runtime's own.
-    runtime: u64,
+    pub runtime: u64,
     /// Entries that could not be read.
-    unreadable: u64,
+    pub unreadable: u64,
 }
 
 /// What one look at all processes told.
@@ -128,7 +128,10 @@ impl Round {
 }
 
 /// Reads one process.
-fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
+///
+/// # Errors
+/// It is gone, or its records can't be read consistently.
+pub fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
     let LiveProcess { process, path, live } = opened;
     let failure = |err: crate::runtime::Error| {
         Failure::new(err.exit(), format!("process {}: {err}", process.id.pid))
@@ -173,7 +176,7 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
     use crate::host::{CgroupMemory, Selection};
-    use crate::runtime::stats::{Allocated, Class, Collector, Heap, Large, Pause, Phase};
+    use crate::runtime::stats::made;
 
     /// A made-up process.
     pub(super) fn made() -> Snapshot {
@@ -185,60 +188,7 @@ mod tests {
             go_version: Some("1.27.3".into()),
             container: Some("3f8a6c0d9e1b".into()),
             workload: Workload { container: Some("orders-1".into()), ..Workload::default() },
-            stats: Stats {
-                exact: true,
-                heap: Heap {
-                    alloc: 12 * MIB,
-                    objects: 123_456,
-                    sys: 24 * MIB,
-                    in_use: 14 * MIB,
-                    idle: 10 * MIB,
-                    released: 3 * MIB,
-                    marked: 9 * MIB,
-                    live: 13 * MIB,
-                    goal: Some(18 * MIB),
-                    trigger: Some(17 * MIB),
-                },
-                collector: Collector {
-                    percent: Some(100),
-                    memory_limit: Some(512 * MIB),
-                    limit_binds: false,
-                    phase: Phase::Off,
-                    cycles: 2,
-                    forced: 1,
-                    last_unix_ns: 1_700_000_000_000_000_000,
-                    pause_total_ns: 150_000,
-                    pauses: vec![
-                        Pause { end_unix_ns: 1_700_000_000_000_000_000, ns: 90_000 },
-                        Pause { end_unix_ns: 1_699_999_990_000_000_000, ns: 60_000 },
-                    ],
-                    cpu_fraction: 0.0125,
-                },
-                allocated: Allocated {
-                    bytes: 400 * MIB,
-                    objects: 5_000_000,
-                    frees: 4_876_544,
-                    tiny: 1000,
-                    large: Large { bytes: 99 * MIB, objects: 9, freed_bytes: 90 * MIB, frees: 8 },
-                    classes: vec![
-                        Class { size: 8, objects: 10, frees: 10 },
-                        Class { size: 16, objects: 4_000_000, frees: 3_900_000 },
-                        Class { size: 24, objects: 0, frees: 0 },
-                    ],
-                },
-                stacks_in_use: MIB,
-                stacks_sys: 2 * MIB,
-                spans_in_use: 100_000,
-                spans_sys: 200_000,
-                caches_in_use: 4800,
-                caches_sys: 15600,
-                buckets_sys: 4000,
-                gc_sys: 3 * MIB,
-                other_sys: 50_000,
-                sys: 30 * MIB,
-                sampler_rate: 524_288,
-                procs: 8,
-            },
+            stats: made::stats(),
             goroutines: Goroutines { program: 120, runtime: 6, unreadable: 0 },
             memory: MemoryUse {
                 resident: Some(40 * MIB),

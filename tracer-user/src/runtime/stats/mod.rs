@@ -2,6 +2,8 @@
 //!
 //! In: a [`super::Live`] process. Out: [`Stats`].
 
+#[cfg(test)]
+pub mod made;
 mod read;
 
 /// Statistics of a process. Bytes unless said otherwise.

@@ -1,0 +1,205 @@
+//! `heaptap top` shows what programs do, on a terminal and without one, and leaves terminals as they
+//! were.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::{Fixture, Running, Terminal, Variant, heaptap, require_root};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const SMALL: (u16, u16) = (24, 80);
+
+fn program() -> Result<Running> {
+    require_root()?;
+    let mut program = Fixture::build("stats", "1.27", Variant::Default)?.start()?;
+    program.ask("work")?;
+    Ok(program)
+}
+
+fn top(program: &Running, size: (u16, u16)) -> Result<Terminal> {
+    Terminal::start(size, ["top", "-w", "0.1", "-p", &program.pid().to_string()])
+}
+
+#[test]
+fn a_program_is_shown_and_the_terminal_given_back() -> Result<()> {
+    let mut program = program()?;
+    let mut top = top(&program, SMALL)?;
+    top.see(&["heaptap top", "1 Go process", "ALLOC/S", &program.pid().to_string(), "q quit"])?;
+    // It allocates: there is a rate.
+    program.ask("busy")?;
+    top.wait("a rate", |text| text.contains("M/s allocated"))?;
+    program.ask("stop")?;
+    top.press("?")?;
+    top.see(&["Keys", "esc back"])?;
+    top.press("\x1b")?;
+    top.see(&["ALLOC/S"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    Ok(())
+}
+
+#[test]
+fn keys_sort_filter_and_pause() -> Result<()> {
+    let (one, other) = (program()?, program()?);
+    let [a, b] = [one.pid(), other.pid()].map(|pid| pid.to_string());
+    let (low, high) = if one.pid() < other.pid() { (&a, &b) } else { (&b, &a) };
+    let mut top = Terminal::start(SMALL, ["top", "-w", "0.1", "-p", &a, "-p", &b])?;
+    top.see(&["2 Go processes"])?;
+    let first = |text: &str, pid: &str, then: &str| matches!((text.find(pid), text.find(then)), (Some(a), Some(b)) if a < b);
+    top.press("I")?;
+    top.wait("the lower pid first", |text| text.contains("PID▲") && first(text, low, high))?;
+    top.press("r")?;
+    top.wait("the higher pid first", |text| text.contains("PID▼") && first(text, high, low))?;
+    top.press(&format!("/{low}"))?;
+    top.wait("one of them", |text| text.contains("(1 shown)") && !text.contains(&**high))?;
+    top.press("\r\x1b")?;
+    top.see(&[low, high])?;
+    top.press("p")?;
+    top.see(&["PAUSED"])?;
+    top.press("\x03")?;
+    ensure!(top.ended()?.code() == Some(0), "ctrl-c is q");
+    Ok(())
+}
+
+#[test]
+fn it_fits_every_size_of_the_terminal() -> Result<()> {
+    let program = program()?;
+    let mut top = top(&program, SMALL)?;
+    top.see(&["GOAL", "q quit"])?;
+    top.resize((10, 40))?;
+    top.wait("a narrow list", |text| text.contains("ALLOC/S") && !text.contains("GOAL"))?;
+    top.resize((60, 200))?;
+    top.see(&["LIMIT", "live ▒ since GC"])?;
+    top.resize((1, 1))?;
+    top.resize((24, 80))?;
+    top.see(&["GOAL", "q quit"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    Ok(())
+}
+
+#[test]
+fn signals_end_it_and_the_terminal_is_given_back() -> Result<()> {
+    let program = program()?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let top = top(&program, SMALL)?;
+        top.see(&["q quit"])?;
+        top.signal(signal)?;
+        ensure!(top.ended()?.code() == Some(0), "{signal}");
+    }
+    Ok(())
+}
+
+#[test]
+fn in_the_background_the_terminal_is_the_shells() -> Result<()> {
+    let program = program()?;
+    let mut top = top(&program, SMALL)?;
+    top.see(&["q quit"])?;
+    top.press("\x1a")?;
+    top.is_restored()?;
+    top.signal(Signal::SIGCONT)?;
+    top.see(&["q quit"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    Ok(())
+}
+
+#[test]
+fn colours_are_left_out_when_nobody_wants_them() -> Result<()> {
+    let program = program()?;
+    let pid = program.pid().to_string();
+    let mut command = Command::new(heaptap::program()?);
+    command.args(["top", "-p", &pid]).env("NO_COLOR", "1").env("TERM", "xterm");
+    let mut plain = Terminal::of(SMALL, command)?;
+    plain.see(&["q quit"])?;
+    ensure!(!plain.is_colored());
+    plain.press("q")?;
+    plain.ended()?;
+    let colored = Terminal::start(SMALL, ["top", "-p", &pid])?;
+    colored.see(&["q quit"])?;
+    ensure!(colored.is_colored());
+    Ok(())
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_do() -> Result<()> {
+    heaptap::run(["top"])?.refused(1, "--once prints a table without one")
+}
+
+#[test]
+fn a_process_that_is_none_is_refused_before_the_terminal_is_taken() -> Result<()> {
+    let top = Terminal::start(SMALL, ["top", "-p", "4194304"])?;
+    top.see(&["heaptap: there is no process 4194304"])?;
+    ensure!(top.ended()?.code() == Some(4));
+    heaptap::run(["top", "--once", "-p", "4194304"])?.refused(4, "there is no process 4194304")
+}
+
+/// What the fixture says of itself.
+fn own(program: &mut Running) -> Result<Value> {
+    serde_json::from_str(&program.ask("read")?).context("the fixture's statistics")
+}
+
+#[test]
+fn the_document_and_the_table_have_the_programs_own_numbers() -> Result<()> {
+    let mut program = program()?;
+    let pid = program.pid().to_string();
+    // The runtime may have allocated between two looks; not every time.
+    for _ in 0..30 {
+        let theirs = own(&mut program)?;
+        let ended = heaptap::run(["top", "--json", "--once", "-w", "0.05", "-p", &pid])?;
+        let document: Value = serde_json::from_str(&ended.expect(0)?.stdout)?;
+        let table = heaptap::run(["top", "--once", "-w", "0.05", "-p", &pid])?;
+        if own(&mut program)? != theirs {
+            continue;
+        }
+        let ours = &document["processes"][0];
+        for (field, name) in [
+            ("heap", "Alloc"),
+            ("heap_goal", "NextGC"),
+            ("allocated", "TotalAlloc"),
+            ("gc_cycles", "NumGC"),
+            ("goroutines", "NumGoroutine"),
+        ] {
+            ensure!(ours[field] == theirs[name], "{field}: {ours} is not {theirs}");
+        }
+        let pauses = theirs["Pauses"].as_array().context("no pauses")?;
+        let longest = pauses.iter().filter_map(|pause| pause[1].as_u64()).max();
+        ensure!(ours["pause_p99_ns"].as_u64() == longest, "of fewer than 100 the longest");
+        ensure!(ours["alloc_rate"] == 0.0 && document["heaptap"]["cpu"].is_number(), "{document}");
+        let table = &table.expect(0)?.stdout;
+        ensure!(!table.contains('\x1b') && table.lines().count() == 2, "{table}");
+        let row = table.lines().nth(1).context("no row")?;
+        ensure!(row.trim_start().starts_with(&pid), "{row}");
+        let goroutines = theirs["NumGoroutine"].to_string();
+        ensure!(row.split_whitespace().any(|cell| cell == goroutines), "{goroutines}: {row}");
+        return Ok(());
+    }
+    anyhow::bail!("the program does not rest")
+}
+
+#[test]
+fn documents_follow_one_another_until_the_program_ends() -> Result<()> {
+    let mut program = program()?;
+    let pid = program.pid().to_string();
+    let watched =
+        std::thread::spawn(move || heaptap::run(["top", "--json", "-w", "0.05", "-p", &pid]));
+    for _ in 0..20 {
+        program.ask("work")?;
+        heaptap::run(["stats", "-p", &program.pid().to_string()])?.expect(0)?;
+    }
+    program.wait()?;
+    let ended = watched.join().map_err(|_| anyhow::anyhow!("heaptap's runner panicked"))??;
+    let mut rates = 0;
+    let mut before = 0;
+    for line in ended.expect(0)?.stdout.lines() {
+        let document: Value = serde_json::from_str(line)?;
+        ensure!(document["schema"] == "heaptap.top/1", "{line}");
+        let time = document["unix_ns"].as_u64().context("no time")?;
+        ensure!(time > before, "{line}");
+        before = time;
+        rates += usize::from(document["processes"][0]["alloc_rate"].as_f64() > Some(0.0));
+    }
+    ensure!(rates > 0, "it allocated: {}", ended.stdout);
+    Ok(())
+}

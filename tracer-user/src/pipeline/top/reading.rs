@@ -1,0 +1,85 @@
+//! Rounds: what every process tells, into the model.
+
+use std::time::SystemTime;
+
+use super::footprint::Own;
+use crate::cli::top::Config;
+use crate::exit::Failure;
+use crate::host::Selection;
+use crate::pipeline::roster::{Looked, Roster};
+use crate::pipeline::stats::{Snapshot, snapshot};
+use crate::tui::model::Model;
+use crate::tui::model::process::{Look, Unread};
+
+/// Keeps processes open between rounds.
+pub struct Reading {
+    roster: Roster,
+    selection: Selection,
+    own: Own,
+    /// Why the first process that was asked for by pid could not be read.
+    failure: Option<Failure>,
+}
+
+impl Reading {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            roster: Roster::new(&config.selection),
+            selection: config.selection.clone(),
+            own: Own::default(),
+            failure: None,
+        }
+    }
+
+    /// Reads every process once.
+    ///
+    /// # Errors
+    /// /proc can't be listed; in the first round also that nothing is there of what was asked for.
+    pub fn round(&mut self, model: &mut Model, first: bool) -> Result<(), Failure> {
+        let time = SystemTime::now();
+        let looked = self.roster.look(|process| snapshot(process))?;
+        if first && !self.selection.is_all() && looked.seen.is_empty() {
+            return Err(self.roster.nobody(&looked));
+        }
+        let Looked { seen, unseen, .. } = looked;
+        if first && self.roster.is_named() {
+            self.failure = unseen.first().map(|unseen| unseen.failure.clone());
+        }
+        let looks = seen.into_iter().map(|(_, snapshot)| look(snapshot)).collect();
+        let unread = unseen.into_iter().map(|unseen| Unread {
+            pid: unseen.pid,
+            comm: unseen.comm,
+            reason: unseen.failure.message,
+        });
+        model.update(time, looks, unread.collect());
+        model.footprint = self.own.measure();
+        Ok(())
+    }
+
+    /// Whether processes were asked for by pid and none is left.
+    pub fn has_ended(&self, model: &Model) -> bool {
+        self.roster.is_named() && model.list.totals().processes == 0
+    }
+
+    /// What is missing of what was asked for by pid.
+    ///
+    /// # Errors
+    /// The first of those that could not be read.
+    pub fn verdict(self) -> Result<(), Failure> {
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+fn look(snapshot: Snapshot) -> Look {
+    let Snapshot { id, comm, path, go_version, container, workload, stats, .. } = snapshot;
+    Look {
+        id,
+        comm,
+        path,
+        go_version,
+        container,
+        workload,
+        stats,
+        goroutines: snapshot.goroutines.program,
+        memory: snapshot.memory,
+    }
+}
