@@ -11,6 +11,8 @@ use heaptap_tests::holding::is_counted;
 use heaptap_tests::podman::Podman;
 use heaptap_tests::profile::Profile;
 use heaptap_tests::{Fixture, Recording, Running, Variant, heaptap, require_root};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A container that runs the fixture `life`.
 struct Contained {
@@ -163,19 +165,12 @@ fn heaptap_in_a_container_sees_the_host() -> Result<()> {
     web.running.ask("alloc 10")?;
     host.ask("alloc 20")?;
     let host_pid = host.pid();
-    interrupt(heaptap)?;
+    kill(Pid::from_raw(heaptap.try_into()?), Signal::SIGINT)?;
     recording.finish()?.expect(0)?;
     let profile = Profile::read(&out.path().join("out.json"))?;
     web.check(&profile, 10)?;
     let on_host = profile.processes.iter().filter(|process| process.pid == host_pid);
     let on_host: Vec<_> = on_host.map(|process| process.container.clone()).collect();
     ensure!(on_host == [None], "{on_host:?}");
-    Ok(())
-}
-
-/// Ends a process as Ctrl-C does.
-fn interrupt(pid: u32) -> Result<()> {
-    let status = Command::new("kill").args(["-INT", &pid.to_string()]).status()?;
-    ensure!(status.success(), "can't interrupt process {pid}");
     Ok(())
 }
