@@ -8,6 +8,7 @@ mod cost;
 mod footprint;
 mod frames;
 mod goroutines;
+mod host;
 mod random;
 mod reading;
 mod recorded;
@@ -17,6 +18,7 @@ mod requests;
 mod sampling;
 mod slowdown;
 mod stats;
+mod storm;
 mod symbols;
 mod target;
 mod tracer;
@@ -53,6 +55,10 @@ enum What {
     Reading(reading::Options),
     /// Reading all goroutines of a program with their stacks
     Goroutines(goroutines::Options),
+    /// Hundreds of short-lived programs a second, and how soon a new one is traced
+    Storm(storm::Options),
+    /// 100 processes of 20 binaries: time until all are traced, memory, idle CPU
+    Host(host::Options),
     /// How fast the buckets of a heap profile are read
     Records(records::Options),
 }
@@ -82,6 +88,8 @@ fn run(what: What) -> Result<()> {
         What::Slowdown(options) => slowdown::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
+        What::Storm(options) => storm::run(&options),
+        What::Host(options) => host::run(&options),
         What::Records(options) => records::run(&options),
     }
 }

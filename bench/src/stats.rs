@@ -25,6 +25,23 @@ impl Series {
         }
     }
 
+    /// The value that this part of all is not above: 0.99 for the 99th percentile. NaN when there is
+    /// none.
+    pub fn quantile(&self, part: f64) -> f64 {
+        let sorted = self.sorted();
+        let at = (part * sorted.len() as f64).ceil().max(1.0) as usize - 1;
+        sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    }
+
+    /// How many are larger.
+    pub fn above(&self, limit: f64) -> usize {
+        self.0.iter().filter(|value| **value > limit).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Smallest and largest.
     pub fn range(&self) -> (f64, f64) {
         let sorted = self.sorted();
@@ -74,6 +91,15 @@ mod tests {
         assert_eq!(series(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert!(series(&[]).median().is_nan());
         assert_eq!(series(&[3.0, 1.0, 2.0]).range(), (1.0, 3.0));
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let hundred = series(&(1..=100).map(f64::from).collect::<Vec<_>>());
+        let of = |part| hundred.quantile(part);
+        assert_eq!([of(0.0), of(0.5), of(0.99), of(1.0)], [1.0, 50.0, 99.0, 100.0]);
+        assert_eq!((hundred.above(99.0), hundred.len()), (1, 100));
+        assert!(series(&[]).quantile(0.5).is_nan());
     }
 
     #[test]

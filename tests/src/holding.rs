@@ -30,10 +30,23 @@ impl Holding {
     }
 }
 
+/// A heaptap's table of processes, to be asked often.
+pub struct Processes(HashMap<MapData, u32, ProcEntry>);
+
+impl Processes {
+    pub fn of(heaptap: u32) -> Result<Processes> {
+        Ok(Processes(table(&descriptors(heaptap)?, "PROCESSES")?))
+    }
+
+    /// Whether it counts a process now.
+    pub fn is_counted(&self, pid: u32) -> bool {
+        self.0.get(&pid, 0).is_ok_and(|entry| entry.state == PROC_LIVE)
+    }
+}
+
 /// Whether heaptap counts a process now.
 pub fn is_counted(heaptap: u32, pid: u32) -> Result<bool> {
-    let processes = table::<u32, ProcEntry>(&descriptors(heaptap)?, "PROCESSES")?;
-    Ok(processes.get(&pid, 0).is_ok_and(|entry| entry.state == PROC_LIVE))
+    Ok(Processes::of(heaptap)?.is_counted(pid))
 }
 
 /// Megabytes that it has resident.

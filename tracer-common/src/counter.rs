@@ -39,7 +39,7 @@ counters! {
     Recorded, "recorded", false, "events counted under a stack";
     Stacks, "stacks", false, "distinct stacks kept";
     NotSelected, "not_selected", false, "hits in processes that were not selected";
-    WrongBinary, "wrong_binary", false, "hits whose site belongs to another binary than the process runs";
+    WrongBinary, "wrong_binary", false, "hits of probes that are attached for others: for another binary, or a second time for the same one";
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
     Forwarded, "forwarded", false, "calls between mallocgc and a size-specialised function, counted at the other";
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";

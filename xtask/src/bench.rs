@@ -23,11 +23,13 @@ const ALL: &[&str] = &[
     "reading",
     "records",
     "slowdown",
+    "storm",
+    "host",
 ];
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, slowdown) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, slowdown, storm, host) and its flags;
     /// all when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,

@@ -19,7 +19,11 @@ use aya::{
 };
 use tracer_common::Cookie;
 
-use super::{Error, GroupId, Kernel, groups::Link, syscall::MultiSites};
+use super::{
+    Error, GroupId, Kernel,
+    groups::{Held, Link},
+    syscall::MultiSites,
+};
 use crate::address::FileOffset;
 
 /// The uprobe programs of the kernel object.
@@ -180,17 +184,22 @@ impl Kernel {
 
     /// Takes a group off, without waiting for the kernel: its programs may still run for about 0.1 s.
     pub fn detach(&mut self, group: GroupId) {
-        self.groups.remove(group);
+        self.groups.remove(group, None);
+    }
+
+    /// The same; what is held is let go once the group is off.
+    pub fn detach_then(&mut self, group: GroupId, held: Held) {
+        self.groups.remove(group, Some(held));
+    }
+
+    /// How many links are being taken off.
+    pub fn detaching(&self) -> usize {
+        self.groups.closing()
     }
 
     /// Whether a group is off: no program of it is running any more.
     pub fn is_off(&self, group: GroupId) -> bool {
         self.groups.is_off(group)
-    }
-
-    /// Waits until what was detached is off: no program of it is running any more.
-    pub fn settle(&mut self) {
-        self.groups.settle();
     }
 
     /// Takes every uprobe off. When this returns no program is running any more.

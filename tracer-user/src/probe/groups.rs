@@ -5,9 +5,11 @@
 //! a time. Knows no program and no site.
 
 use std::{
-    collections::HashMap,
+    any::Any,
+    collections::{HashMap, VecDeque},
     os::fd::OwnedFd,
-    thread::{self, JoinHandle},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use aya::programs::uprobe::UProbeLink;
@@ -24,14 +26,32 @@ pub(super) enum Link {
     Perf(#[expect(dead_code, reason = "closed when it is dropped")] UProbeLink),
 }
 
-/// Links that are closed at the same time; who closes one more waits for the oldest.
-const CLOSING: usize = 16;
+/// What is let go once a group is off.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
+/// Threads that close links.
+const CLOSERS: usize = 16;
 
 /// Links by group, and those that are being closed.
 #[derive(Default)]
 pub(super) struct Groups {
     attached: HashMap<GroupId, Attached>,
-    closing: Vec<(GroupId, JoinHandle<()>)>,
+    closing: Arc<Closing>,
+}
+
+/// Links on their way out; shared with the threads that close them.
+#[derive(Default)]
+struct Closing {
+    left: Mutex<Left>,
+    fewer: Condvar,
+}
+
+#[derive(Default)]
+struct Left {
+    waiting: VecDeque<(GroupId, Link, Option<Held>)>,
+    /// What the threads are at.
+    under_way: Vec<GroupId>,
+    closers: usize,
 }
 
 #[derive(Default)]
@@ -58,14 +78,12 @@ impl Groups {
         self.attached.contains_key(&group)
     }
 
-    /// Begins to take a group off. Its programs may still run until [`Groups::settle`] has returned.
-    pub fn remove(&mut self, group: GroupId) {
-        for link in self.attached.remove(&group).into_iter().flat_map(|attached| attached.links) {
-            self.closing.retain(|(_, thread)| !thread.is_finished());
-            if self.closing.len() >= CLOSING {
-                join(self.closing.remove(0).1);
-            }
-            self.closing.push((group, thread::spawn(move || drop(link))));
+    /// Begins to take a group off, without waiting for the kernel. Its programs may still run until
+    /// [`Groups::is_off`]; then `held` is let go.
+    pub fn remove(&mut self, group: GroupId, held: Option<Held>) {
+        let links = self.attached.remove(&group).into_iter().flat_map(|attached| attached.links);
+        for link in links {
+            self.closing.push(group, link, held.clone());
         }
     }
 
@@ -73,21 +91,76 @@ impl Groups {
     pub fn remove_all(&mut self) {
         let groups: Vec<GroupId> = self.attached.keys().copied().collect();
         for group in groups {
-            self.remove(group);
+            self.remove(group, None);
         }
         self.settle();
     }
 
     /// Waits until what was removed is off.
     pub fn settle(&mut self) {
-        self.closing.drain(..).for_each(|(_, thread)| join(thread));
+        let mut left = self.closing.left();
+        while left.count() > 0 {
+            left = self.closing.fewer.wait(left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// How many links are being closed or wait for it.
+    pub fn closing(&self) -> usize {
+        self.closing.left().count()
     }
 
     /// Whether nothing of a group is attached and none of its programs is running any more.
     pub fn is_off(&self, group: GroupId) -> bool {
-        let closing =
-            |(of, thread): &(GroupId, JoinHandle<()>)| *of == group && !thread.is_finished();
-        !self.holds(group) && !self.closing.iter().any(closing)
+        !self.holds(group) && !self.closing.left().holds(group)
+    }
+}
+
+impl Closing {
+    /// Nothing panics while it is locked; if something did, what is left to close would be the same.
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, group: GroupId, link: Link, held: Option<Held>) {
+        let mut left = self.left();
+        left.waiting.push_back((group, link, held));
+        if left.closers >= CLOSERS {
+            return;
+        }
+        left.closers += 1;
+        drop(left);
+        let closer = Arc::clone(self);
+        if thread::Builder::new().spawn(move || closer.close_all()).is_err() {
+            // No thread to be had: it takes the time that it takes.
+            self.close_all();
+        }
+    }
+
+    /// Closes what waits, until nothing does.
+    fn close_all(&self) {
+        let mut left = self.left();
+        while let Some((group, link, held)) = left.waiting.pop_front() {
+            left.under_way.push(group);
+            drop(left);
+            drop(link);
+            drop(held);
+            left = self.left();
+            if let Some(at) = left.under_way.iter().position(|one| *one == group) {
+                left.under_way.swap_remove(at);
+            }
+            self.fewer.notify_all();
+        }
+        left.closers -= 1;
+    }
+}
+
+impl Left {
+    fn count(&self) -> usize {
+        self.waiting.len() + self.under_way.len()
+    }
+
+    fn holds(&self, group: GroupId) -> bool {
+        self.under_way.contains(&group) || self.waiting.iter().any(|(of, ..)| *of == group)
     }
 }
 
@@ -95,11 +168,6 @@ impl Drop for Groups {
     fn drop(&mut self) {
         self.remove_all();
     }
-}
-
-/// Closing a descriptor does not panic; if it did, the link would be gone all the same.
-fn join(thread: JoinHandle<()>) {
-    let _ = thread.join();
 }
 
 #[cfg(test)]
@@ -124,11 +192,11 @@ mod tests {
         groups.add(GroupId(1), link_of_first, 3);
         groups.add(GroupId(2), link_of_other, 4);
         assert_eq!(groups.sites(), 7);
-        groups.remove(GroupId(1));
+        groups.remove(GroupId(1), None);
         assert!(is_closed(first));
         assert!(!groups.holds(GroupId(1)) && groups.holds(GroupId(2)));
         assert_eq!(groups.sites(), 4);
-        groups.remove(GroupId(1));
+        groups.remove(GroupId(1), None);
         drop(groups);
         assert!(is_closed(other));
     }
@@ -136,7 +204,7 @@ mod tests {
     #[test]
     fn more_links_than_threads_are_all_closed() {
         let mut groups = Groups::default();
-        let readers: Vec<_> = (0..3 * CLOSING)
+        let readers: Vec<_> = (0..3 * CLOSERS)
             .map(|_| {
                 let (reader, link) = link();
                 groups.add(GroupId(9), link, 1);
@@ -144,7 +212,28 @@ mod tests {
             })
             .collect();
         groups.remove_all();
-        assert!(groups.closing.is_empty() && groups.sites() == 0);
+        assert!(groups.is_off(GroupId(9)) && groups.closing() == 0 && groups.sites() == 0);
         assert!(readers.into_iter().all(is_closed));
+    }
+
+    #[test]
+    fn what_is_held_is_let_go_after_the_last_link() {
+        let mut groups = Groups::default();
+        let links = [link(), link()];
+        let [first, second] = links.map(|(reader, link)| {
+            groups.add(GroupId(1), link, 1);
+            reader
+        });
+        let held: Held = Arc::new(());
+        let weak = Arc::downgrade(&held);
+        groups.remove(GroupId(1), Some(held));
+        groups.settle();
+        assert!(is_closed(first) && is_closed(second) && groups.is_off(GroupId(1)));
+        assert!(weak.upgrade().is_none());
+        // A group of nothing.
+        let held: Held = Arc::new(());
+        let weak = Arc::downgrade(&held);
+        groups.remove(GroupId(2), Some(held));
+        assert!(weak.upgrade().is_none());
     }
 }

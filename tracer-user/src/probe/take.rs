@@ -45,27 +45,25 @@ impl Kernel {
     /// way for them; it is removed.
     pub fn take(&mut self, images: &HashSet<u32>) -> Result<Taken, Error> {
         let mut taken = Taken::default();
-        let stacks: Vec<(StackKey, StackValue)> =
-            self.take_from("STACKS", |key: &StackKey| images.contains(&key.image))?;
-        taken.stacks = stacks.iter().map(|(key, value)| raw_stack(*key, value)).collect();
+        let of_stack = |key: &StackKey| images.contains(&key.image);
+        self.take_from("STACKS", of_stack, |key, value: &StackValue| {
+            taken.stacks.push(raw_stack(*key, value));
+        })?;
         if self.options().max_objects > 0 {
             let clock = Clock::now()?;
-            let freed = self.take_from("FREED", |key: &StackKey| images.contains(&key.image))?;
-            let objects =
-                self.take_from("OBJECTS", |key: &ObjectKey| images.contains(&key.image))?;
-            for (stack, freed) in freed {
-                let freed: FreedValue = freed;
-                taken.ages.entry(stack).or_default().freed = freed.by_age;
-            }
-            for (_, object) in objects {
-                let object: ObjectValue = object;
-                taken.ages.entry(object.stack).or_default().live[clock.class(&object)] += 1;
-            }
+            self.take_from("FREED", of_stack, |stack, freed: &FreedValue| {
+                taken.ages.entry(*stack).or_default().freed = freed.by_age;
+            })?;
+            let of_object = |key: &ObjectKey| images.contains(&key.image);
+            self.take_from("OBJECTS", of_object, |_, object: &ObjectValue| {
+                taken.ages.entry(object.stack).or_default().live[clock.class(object)] += 1;
+            })?;
         }
         if self.options().by_labels {
-            let labels = self.take_from("LABELS", |key: &LabelsKey| images.contains(&key.image))?;
-            let text = |(key, labels): (LabelsKey, Labels)| ((key.image, key.hash), texts(&labels));
-            taken.labels = labels.into_iter().map(text).collect();
+            let of_labels = |key: &LabelsKey| images.contains(&key.image);
+            self.take_from("LABELS", of_labels, |key, labels: &Labels| {
+                taken.labels.insert((key.image, key.hash), texts(labels));
+            })?;
         }
         Ok(taken)
     }
@@ -77,25 +75,28 @@ impl Kernel {
         Ok(Taken { stacks: self.stacks()?, ages, labels })
     }
 
-    /// Removes the entries of a table that are wanted, and returns them.
+    /// Removes the entries of a table that are wanted, each after `take` has seen it. They are not
+    /// kept here: a stack's entry is several times as large as what is made of it.
     fn take_from<K: Pod, V: Pod>(
         &mut self,
         name: &'static str,
         wanted: impl Fn(&K) -> bool,
-    ) -> Result<Vec<(K, V)>, Error> {
+        mut take: impl FnMut(&K, &V),
+    ) -> Result<(), Error> {
         // This also compares the sizes of K and V with the table's.
         let _: KernelMap<&MapData, K, V> = map(&self.ebpf, name)?;
         let table = self.ebpf.map(name).and_then(data).ok_or(Error::Missing(name))?;
         let mut taken = Vec::new();
         for_each(table.fd().as_fd(), name, |key: &K, value: &V| {
             if wanted(key) {
-                taken.push((*key, *value));
+                take(key, value);
+                taken.push(*key);
             }
         })?;
         let failed = |source| Error::Map { map: name, source };
         let table = self.ebpf.map_mut(name).ok_or(Error::Missing(name))?;
         let mut table: KernelMap<&mut MapData, K, V> = table.try_into().map_err(failed)?;
-        for (key, _) in &taken {
+        for key in &taken {
             match table.remove(key) {
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(MapError::SyscallError(err))
@@ -103,7 +104,7 @@ impl Kernel {
                 Err(source) => return Err(failed(source)),
             }
         }
-        Ok(taken)
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     num::NonZeroU32,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -39,8 +40,8 @@ pub struct Joined {
     pub number: u32,
 }
 
-/// Processes of a file that have a group each; for more the file is attached for everybody: every
-/// group takes the kernel a while to attach and to take off.
+/// Processes of a file that have a group each, those that are being taken off counted; for more the
+/// file is attached for everybody: every group takes the kernel a while to attach and to take off.
 const CROWD: usize = 16;
 /// How long a group is kept that nobody needs.
 const IDLE: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ impl Targets {
     ) -> Result<Joined, Failure> {
         let tapped = &mut self.binaries[binary];
         let of_all = tapped.groups.iter().any(|group| group.who.is_none());
-        let crowded = of_all || tapped.groups.len() >= CROWD;
+        let crowded = of_all || tapped.groups.len() + kernel.detaching() >= CROWD;
         let who = (!self.wanted.whole_files && !crowded).then_some(pid);
         let number = 2 * binary as u32 + 1 + u32::from(who.is_some());
         if let Some(group) = tapped.groups.iter_mut().find(|group| group.who == who) {
@@ -153,11 +154,12 @@ impl Targets {
 
     /// Leases are given back once nothing is attached.
     fn take_off(&mut self, kernel: &mut Kernel, off: Vec<Group>) {
-        if off.is_empty() {
-            return;
+        for group in off {
+            match group.lease {
+                Some(lease) => kernel.detach_then(group.id, Arc::new(lease)),
+                None => kernel.detach(group.id),
+            }
         }
-        off.iter().for_each(|group| kernel.detach(group.id));
-        kernel.settle();
     }
 }
 

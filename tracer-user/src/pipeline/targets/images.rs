@@ -61,8 +61,10 @@ pub struct Images {
 
 /// Those that end within this time are dealt with together.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// Looking through the kernel's tables takes at most one part in this many of the time.
+/// Looking through the kernel's tables takes at most one part in this many of the time…
 const SHARE: u32 = 20;
+/// …unless that leaves them to fill up for longer than this.
+const WAIT: Duration = Duration::from_millis(250);
 
 impl Images {
     /// A number that no image has had.
@@ -148,7 +150,7 @@ impl Targets {
         }
         let taken = kernel.take(&over).map_err(failure)?;
         self.settle(taken, &over, false);
-        self.images.next_pass = Some(Instant::now() + now.elapsed() * SHARE);
+        self.images.next_pass = Some(Instant::now() + (now.elapsed() * SHARE).min(WAIT));
         Ok(())
     }
 
