@@ -233,7 +233,7 @@ fn collections(stats: &Stats, now: SystemTime) -> Vec<String> {
     let cpu = percent(collector.cpu_fraction);
     let mut lines = vec![
         format!(
-            "{} ({} forced), the last {ago}; {cpu} of CPU{running}",
+            "{} ({} forced), the last {ago}; {cpu} of available CPU{running}",
             grouped(collector.cycles.into()),
             collector.forced
         ),
@@ -311,7 +311,7 @@ spans         14.0 MiB in use, 10.0 MiB idle
               3.0 MiB of the idle given back to the system
 stacks        1.0 MiB in use
 goroutines    120, and 6 of the runtime
-collections   2 (1 forced), the last 3.0 s ago; 1.2 % of CPU
+collections   2 (1 forced), the last 3.0 s ago; 1.2 % of available CPU
               150 µs stopped in all
               90 µs until 2023-11-14 22:13:20 UTC
               60 µs until 2023-11-14 22:13:10 UTC

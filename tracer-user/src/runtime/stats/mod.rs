@@ -73,7 +73,7 @@ pub struct Collector {
     pub pause_total_ns: u64,
     /// The last 256 at most, newest first.
     pub pauses: Vec<Pause>,
-    /// Share of the program's CPU time since its start, from 0 to 1.
+    /// Share of the CPU time of GOMAXPROCS CPUs since its start, from 0 to 1 (`GCCPUFraction`).
     pub cpu_fraction: f64,
 }
 

@@ -9,6 +9,9 @@ use crate::runtime::stats::{Pause, Stats};
 
 /// Rounds that are kept: five minutes of seconds.
 pub const ROUNDS: usize = 300;
+/// Collections that a trend is of, at most. They are kept apart: a calm program collects once in two
+/// minutes.
+const COLLECTIONS: usize = 300;
 
 /// A round, as charts need it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,20 +28,23 @@ pub struct Point {
 }
 
 /// Where the live heap goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trend {
     Up,
     Flat,
     Down,
     /// Too few collections were seen.
+    #[default]
     Unknown,
 }
 
-/// Collections that are needed to tell a trend.
-const MIN_COLLECTIONS: usize = 4;
+/// Collections that are needed to tell a trend: with fewer no order of them is beyond chance.
+const MIN_COLLECTIONS: usize = 10;
 /// A trend is a change by more than this share of what was, and by more than [`MIN_CHANGE`].
 const MIN_SHARE: f64 = 0.05;
 const MIN_CHANGE: u64 = 64 << 10;
+/// And one that chance alone makes in one of 100 cases, in standard deviations.
+const BEYOND_CHANCE: f64 = 2.58;
 
 impl Trend {
     /// The word for scripts; nothing when it is not known.
@@ -65,6 +71,9 @@ impl Trend {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     points: VecDeque<Point>,
+    /// What survived each collection that was seen, oldest first.
+    marked: VecDeque<u64>,
+    trend: Trend,
     /// Bytes allocated until the last look without, and with, what caches hold.
     last: [Option<(SystemTime, u64)>; 2],
 }
@@ -80,6 +89,13 @@ impl History {
             Some(bytes as f64 / elapsed.as_secs_f64())
         });
         *last = Some((now, stats.allocated.bytes));
+        if self.points.back().is_none_or(|before| before.cycles != stats.collector.cycles) {
+            if self.marked.len() == COLLECTIONS {
+                self.marked.pop_front();
+            }
+            self.marked.push_back(stats.heap.marked);
+            self.trend = trend(self.marked.make_contiguous());
+        }
         if self.points.len() == ROUNDS {
             self.points.pop_front();
         }
@@ -103,28 +119,47 @@ impl History {
         self.points.back()?.rate
     }
 
-    /// What survived collections that were seen, the older half of them against the newer one, by
-    /// their medians: the heap itself goes up and down between collections.
+    /// What survived collections, the newer half of those that were seen against the older one: the
+    /// heap itself goes up and down between collections.
     pub fn trend(&self) -> Trend {
-        let mut seen: Vec<(u32, u64)> = self.points.iter().map(|p| (p.cycles, p.marked)).collect();
-        seen.dedup_by_key(|(cycles, _)| *cycles);
-        if seen.len() < MIN_COLLECTIONS {
-            return Trend::Unknown;
-        }
-        let mut marked: Vec<u64> = seen.into_iter().map(|(_, marked)| marked).collect();
-        let half = marked.len() / 2;
-        let newer = median(&mut marked.split_off(half));
-        let older = median(&mut marked);
-        let least = (older as f64 * MIN_SHARE) as u64;
-        match newer.abs_diff(older) > least.max(MIN_CHANGE) {
-            false => Trend::Flat,
-            true if newer > older => Trend::Up,
-            true => Trend::Down,
-        }
+        self.trend
     }
 }
 
-fn median(values: &mut [u64]) -> u64 {
+/// Where values go, oldest first: by the medians of their halves, and not where chance does the same.
+fn trend(values: &[u64]) -> Trend {
+    if values.len() < MIN_COLLECTIONS {
+        return Trend::Unknown;
+    }
+    let (older, newer) = values.split_at(values.len() / 2);
+    let (before, now) = (median(older), median(newer));
+    let least = (before as f64 * MIN_SHARE) as u64;
+    let larger = now.abs_diff(before) > least.max(MIN_CHANGE);
+    match (larger, deviation(older, newer)) {
+        (true, deviation) if now > before && deviation > BEYOND_CHANCE => Trend::Up,
+        (true, deviation) if now < before && deviation < -BEYOND_CHANCE => Trend::Down,
+        _ => Trend::Flat,
+    }
+}
+
+/// How far the order of two groups is from what chance makes, in standard deviations: above 0 when the
+/// newer values are the larger ones (the rank sum test of Mann and Whitney, by its normal form).
+fn deviation(older: &[u64], newer: &[u64]) -> f64 {
+    let mut sorted = older.to_vec();
+    sorted.sort_unstable();
+    // Pairs of an older and a newer value in which the newer is larger; equal ones count half.
+    let larger = |value: &u64| {
+        let below = sorted.partition_point(|older| older < value);
+        let equal = sorted.partition_point(|older| older <= value) - below;
+        below as f64 + equal as f64 / 2.0
+    };
+    let pairs: f64 = newer.iter().map(larger).sum();
+    let (a, b) = (older.len() as f64, newer.len() as f64);
+    (pairs - a * b / 2.0) / (a * b * (a + b + 1.0) / 12.0).sqrt()
+}
+
+fn median(values: &[u64]) -> u64 {
+    let mut values = values.to_vec();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)
 }
@@ -181,16 +216,52 @@ mod tests {
 
     #[test]
     fn trends_are_of_what_survives_and_need_some_collections() {
-        assert_eq!(trend([10, 20, 30]), Trend::Unknown);
-        assert_eq!(trend([10, 20, 30, 40]), Trend::Up);
-        assert_eq!(trend([40, 30, 20, 10]), Trend::Down);
-        assert_eq!(trend([100, 104, 99, 102]), Trend::Flat);
-        assert_eq!(trend([100, 100, 100, 900, 100, 100, 100]), Trend::Flat, "one outlier");
-        assert_eq!(trend((0..1000).map(|n| 100 + n)), Trend::Up, "old rounds are forgotten");
+        assert_eq!(trend(1..10), Trend::Unknown);
+        assert_eq!(trend(1..11), Trend::Up);
+        assert_eq!(trend((1..11).rev()), Trend::Down);
+        assert_eq!(trend((0..12).map(|n| 100 + n % 5)), Trend::Flat);
+        assert_eq!(
+            trend((0..20).map(|n| if n == 15 { 900 } else { 100 })),
+            Trend::Flat,
+            "one outlier"
+        );
+        assert_eq!(trend((0..1000).map(|n| 100 + n)), Trend::Up, "old ones are forgotten");
+        let stopped = (0..1000).map(|n: u64| 100 + n.min(600));
+        assert_eq!(trend(stopped), Trend::Flat, "it rose, and has stopped");
         let mut still = History::default();
         (1..50).for_each(|second| still.add(at(second), &stats(0, second << 20, 7), 1));
         assert_eq!(still.trend(), Trend::Unknown, "one collection, seen often");
         assert_eq!(still.points().len(), 49);
+    }
+
+    /// Numbers from 0 to 999 without any order (Marsaglia's xorshift), the same ones each time.
+    fn noise() -> impl Iterator<Item = u64> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % 1000
+        })
+    }
+
+    #[test]
+    fn a_heap_that_only_jitters_has_no_trend_and_a_leak_below_jitter_has() {
+        let mut noise = noise();
+        let mut arrows = |rise: u64| {
+            let mut history = History::default();
+            let looks = (1..=300).map(|second: u64| {
+                let marked = (500 + noise.next().unwrap() + second * rise) << 10;
+                history.add(at(second), &stats(0, marked, second as u32), 1);
+                history.trend()
+            });
+            looks.collect::<Vec<_>>()
+        };
+        let steady: Vec<Trend> = (0..20).flat_map(|_| arrows(0)).collect();
+        let told = steady.iter().filter(|t| matches!(t, Trend::Up | Trend::Down)).count();
+        assert!(told * 50 < steady.len(), "{told} arrows in {} looks", steady.len());
+        let leaks = (0..20).filter(|_| arrows(5).last() == Some(&Trend::Up)).count();
+        assert_eq!(leaks, 20);
     }
 
     #[test]

@@ -188,8 +188,8 @@ impl Column {
             Column::Pid => "process id",
             Column::Name => "command name",
             Column::Trend => {
-                "what survives collections, newer half of the last 300 looks against the older: \
-                 ↑ ↓ by more than 5 %, → less, · fewer than 4 collections seen"
+                "what survives collections, newer half of the last 300 seen against the older: ↑ ↓ by \
+                 more than 5 % and than chance, → less, · fewer than 10 seen"
             }
             Column::Heap => "objects that live or were not swept yet; bar: of the goal",
             Column::Goal => "heap size at which the collector wants to be done",
@@ -197,7 +197,7 @@ impl Column {
                 "used of GOMEMLIMIT (go) or of the cgroup's limit (cg), the fuller one"
             }
             Column::Rate => "bytes allocated in a second, since the look before",
-            Column::Gc => "collector's share of the program's CPU time since its start",
+            Column::Gc => "collector's share of the CPU time of GOMAXPROCS CPUs since the start",
             Column::Pause => "99 of 100 of the last 256 collections stopped it for less",
             Column::Goroutines => "goroutines of the program",
             Column::Resident => "resident memory",
