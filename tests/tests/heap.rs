@@ -1,7 +1,7 @@
 //! `heaptap heap`, `block` and `mutex` against what programs write of themselves.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -347,20 +347,35 @@ impl Lent {
     }
 
     fn command(&self, flags: &[&str]) -> Result<Command> {
-        let mut command = Command::new(heaptap::program()?);
+        self.with(Command::new(heaptap::program()?), "heap", flags)
+    }
+
+    /// One of heaptap's commands, behind others or not.
+    fn with(&self, mut command: Command, name: &str, flags: &[&str]) -> Result<Command> {
         let notes = self.notes.path().join("notes");
-        command.args(["heap", "-p", &self.program.pid().to_string()]).args(flags);
+        command.args([name, "-p", &self.program.pid().to_string()]).args(flags);
         command.env("HEAPTAP_RUN_DIR", notes).stdin(Stdio::null());
         Ok(command)
     }
 
     /// Starts heaptap and waits until the sampler is on.
     fn sample(&self, flags: &[&str]) -> Result<(Child, BufReader<std::process::ChildStderr>)> {
-        let mut command = self.command(flags)?;
+        self.sample_with("heap", flags)
+    }
+
+    fn sample_with(
+        &self,
+        name: &str,
+        flags: &[&str],
+    ) -> Result<(Child, BufReader<std::process::ChildStderr>)> {
+        let mut command = self.with(Command::new(heaptap::program()?), name, flags)?;
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
         let mut line = String::new();
-        while !line.starts_with("heaptap: sampling") {
+        while !["heaptap: sampling", "heaptap: recording"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+        {
             line.clear();
             ensure!(stderr.read_line(&mut line)? > 0, "heaptap ended before it sampled");
         }
@@ -400,16 +415,82 @@ fn sampler_is_lent(go: &str) -> Result<()> {
         let least = time * 3_500_000;
         ensure!((least..least + time * 1_700_000).contains(&bytes), "{end}: {bytes} are kept");
     }
-    // An error: the output can't be written; and a time that is up.
-    let flags = ["--enable-sampler", "-d", "0.1", "-q", "-o", "/proc/version.json"];
-    ensure!(lent.command(&flags)?.stderr(Stdio::null()).status()?.code() == Some(6));
-    ensure!(lent.rate()? == "rate 0");
+    // A time that is up.
     let ended = heaptap::run_command(lent.command(&["--enable-sampler", "-d", "0.1"])?)?;
     ended.expect(0)?;
     ensure!(ended.stderr.contains("runtime.MemProfileRate is 524288"), "{}", ended.stderr);
     ensure!(ended.stderr.contains("runtime.MemProfileRate is 0 again"), "{}", ended.stderr);
     ensure!(lent.rate()? == "rate 0");
     Ok(())
+}
+
+/// An error while it is on: the word is what it was, and that is said.
+#[test]
+fn sampler_is_off_after_errors() -> Result<()> {
+    require_root()?;
+    let mut lent = Lent::start("1.27")?;
+    let off = |lent: &mut Lent, ended: &str| -> Result<()> {
+        let (rate, notes) = (lent.rate()?, lent.notes()?);
+        ensure!(rate == "rate 0" && notes == 0, "{ended}: {rate}, {notes} notes");
+        Ok(())
+    };
+    for command in ["heap", "record"] {
+        // Somebody puts a directory where the output was to be.
+        let json = lent.notes.path().join(format!("{command}.json"));
+        let flags = ["--enable-sampler=4096", "-o", &json.display().to_string()];
+        let (mut child, mut stderr) = lent.sample_with(command, &flags)?;
+        ensure!(lent.rate()? == "rate 4096", "{command}: it is not on");
+        fs::create_dir(&json)?;
+        signal(&child, Signal::SIGINT)?;
+        let mut said = String::new();
+        stderr.read_to_string(&mut said)?;
+        ensure!(child.wait()?.code() == Some(6), "{command}: {said}");
+        ensure!(said.contains("runtime.MemProfileRate is 0 again"), "{command}: {said}");
+        off(&mut lent, command)?;
+        // Another one that was sampled ends, without a sound or in the middle of being looked at.
+        let other = Lent::start("1.27")?;
+        let flags = ["-p", &other.program.pid().to_string(), "--enable-sampler=4096", "-q"];
+        let (mut child, mut stderr) = lent.sample_with(command, &flags)?;
+        ensure!(lent.rate()? == "rate 4096", "{command}: it is not on");
+        drop(other);
+        signal(&child, Signal::SIGINT)?;
+        stderr.read_to_string(&mut said)?;
+        child.wait()?;
+        off(&mut lent, &said)?;
+        // What is named beside it is no Go program.
+        let mut idle = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+        let flags = ["-p", &idle.id().to_string(), "--enable-sampler", "-d", "0.1", "-q"];
+        let ended =
+            heaptap::run_command(lent.with(Command::new(heaptap::program()?), command, &flags)?)?;
+        drop(idle.stdin.take());
+        idle.wait()?;
+        ensure!(ended.code != Some(0), "{command}: {}", ended.stderr);
+        ensure!(ended.stderr.contains("MemProfileRate is 0 again"), "{command}: {}", ended.stderr);
+        off(&mut lent, command)?;
+    }
+    // Files, maps, programs and links are refused, one after the other.
+    let json = lent.notes.path().join("few.json").display().to_string();
+    let flags = ["--enable-sampler", "-d", "0.01", "-q", "-o", &json];
+    let mut refused = Vec::new();
+    for files in (8..80).step_by(2) {
+        let mut few = Command::new("sh");
+        few.args(["-c", "ulimit -n $0 && exec \"$@\"", &files.to_string()]);
+        few.arg(heaptap::program()?);
+        let ended = heaptap::run_command(lent.with(few, "record", &flags)?)?;
+        let was_on = ended.stderr.contains("its sampler was off");
+        ensure!(!was_on || ended.stderr.contains("MemProfileRate is 0 again"), "{}", ended.stderr);
+        ensure!(lent.rate()? == "rate 0", "{files} files: {}", ended.stderr);
+        if was_on && ended.code != Some(0) {
+            refused.push(ended.stderr);
+        }
+        if ended.code == Some(0) {
+            break;
+        }
+    }
+    for what in ["failed to create map", "refused program"] {
+        ensure!(refused.iter().any(|said| said.contains(what)), "never {what}: {refused:?}");
+    }
+    off(&mut lent, "refused")
 }
 
 /// A heaptap that is killed can't restore; the next run does, and doctor tells of it until then.

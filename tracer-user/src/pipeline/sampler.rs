@@ -1,6 +1,6 @@
 //! Turns the heap samplers of processes on and off, and looks after what a killed heaptap left on.
 //!
-//! In: opened processes. Out: [`Sampler`]s that turn off again what they turned on. Every write into
+//! In: opened processes. Out: what was turned on ([`Lent`]), which is turned off again with it. Every write into
 //! a program is told on standard error, whatever is asked of it.
 
 use std::env;
@@ -15,6 +15,13 @@ use crate::runtime::memory::Memory;
 use crate::runtime::sampler::{
     Note, Notes, Orphan, Rate, Restored, Sampler, SamplerError, Switched,
 };
+
+/// A sampler that is on; dropped, it is off again, and that is said.
+#[derive(Debug)]
+pub struct Lent {
+    pid: u32,
+    sampler: Option<Sampler>,
+}
 
 /// Where notes are: `HEAPTAP_RUN_DIR`, else `/run/heaptap` for root, else `heaptap` in the user's
 /// `XDG_RUNTIME_DIR`.
@@ -37,7 +44,7 @@ pub fn notes() -> Notes {
 ///
 /// # Errors
 /// The word can't be found or written, or no note can be kept.
-pub fn enable(target: &LiveProcess, every: u64) -> Result<Option<Sampler>, Failure> {
+pub fn enable(target: &LiveProcess, every: u64) -> Result<Option<Lent>, Failure> {
     let pid = target.process.id.pid;
     let (rate, note) = rate(target)?;
     match Sampler::enable(rate, every, note, &notes()).map_err(failure)? {
@@ -56,27 +63,43 @@ pub fn enable(target: &LiveProcess, every: u64) -> Result<Option<Sampler>, Failu
                  until heaptap ends{}",
                 note.unwrap_or_default()
             );
-            Ok(Some(sampler))
+            Ok(Some(Lent { pid, sampler: Some(sampler) }))
         }
     }
 }
 
-/// Turns a sampler off again and says so.
-///
-/// # Errors
-/// The word can't be written.
-pub fn restore(pid: u32, sampler: Sampler) -> Result<(), Failure> {
-    match sampler.restore().map_err(failure)? {
-        Restored::Restored => {
-            eprintln!("heaptap: process {pid}: runtime.MemProfileRate is 0 again");
-        }
-        Restored::Changed(rate) => eprintln!(
-            "heaptap: process {pid}: somebody else has set runtime.MemProfileRate to {rate}; it is \
-             left so"
-        ),
-        Restored::Gone => {}
+impl Lent {
+    /// Turns it off and says so.
+    ///
+    /// # Errors
+    /// The word can't be written.
+    pub fn restore(mut self) -> Result<(), Failure> {
+        self.put_back()
     }
-    Ok(())
+
+    fn put_back(&mut self) -> Result<(), Failure> {
+        let Self { pid, sampler } = self;
+        let Some(sampler) = sampler.take() else { return Ok(()) };
+        match sampler.restore().map_err(failure)? {
+            Restored::Restored => {
+                eprintln!("heaptap: process {pid}: runtime.MemProfileRate is 0 again");
+            }
+            Restored::Changed(rate) => eprintln!(
+                "heaptap: process {pid}: somebody else has set runtime.MemProfileRate to {rate}; it \
+                 is left so"
+            ),
+            Restored::Gone => {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Err(failure) = self.put_back() {
+            eprintln!("heaptap: {failure}");
+        }
+    }
 }
 
 /// Turns off what heaptaps that were killed have left on. What can't be looked at is left for
@@ -87,9 +110,7 @@ pub fn look_after() {
         match owner(&orphan) {
             Ok(Some(rate)) => {
                 eprintln!("heaptap: process {pid}: a heaptap that was killed left its sampler on");
-                if let Err(failure) = restore(pid, Sampler::adopt(rate, orphan)) {
-                    eprintln!("heaptap: {failure}");
-                }
+                drop(Lent { pid, sampler: Some(Sampler::adopt(rate, orphan)) });
             }
             Ok(None) => orphan.dismiss(),
             Err(failure) => eprintln!(

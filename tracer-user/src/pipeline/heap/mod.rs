@@ -14,16 +14,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{interval, sleep_until};
 
+use super::counted;
 use super::opened::LiveProcess;
 use super::outputs::Rounds;
 use super::roster::{Looked, Roster, Unseen};
+use super::sampler::{self, Lent};
 use super::watch::{self, Signals};
-use super::{counted, sampler};
 use crate::cli::heap::{Config, Profile};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
 use crate::runtime::buckets::{Contention, ContentionRecords, HeapRecords, Limits};
-use crate::runtime::sampler::Sampler;
 use assemble::Assembler;
 
 /// How often a process that samples is looked after.
@@ -159,7 +159,7 @@ impl Reading<'_> {
 #[derive(Default)]
 struct Samplers {
     /// By process; nothing for one that was on already.
-    on: HashMap<Identity, Option<Sampler>>,
+    on: HashMap<Identity, Option<Lent>>,
     since: Option<(SystemTime, Instant)>,
     length: Option<Duration>,
 }
@@ -203,9 +203,8 @@ impl Samplers {
     fn restore(&mut self) -> Result<(), Failure> {
         self.length = self.since.map(|(_, began)| began.elapsed());
         let mut result = Ok(());
-        for (id, sampler) in self.on.drain() {
-            let Some(sampler) = sampler else { continue };
-            result = result.and(sampler::restore(id.pid, sampler));
+        for lent in self.on.drain().filter_map(|(_, lent)| lent) {
+            result = result.and(lent.restore());
         }
         result
     }

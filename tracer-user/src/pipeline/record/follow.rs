@@ -25,10 +25,7 @@ use crate::{
     exit::{Exit, Failure},
     host::{self, Selection, Selector},
     output,
-    pipeline::{
-        sampler,
-        targets::{Tapped, failure},
-    },
+    pipeline::targets::{Tapped, failure},
     probe::{self, Notice},
     profile::CounterValue,
 };
@@ -212,8 +209,8 @@ impl Recording {
         drop(priority);
         self.targets.deselect_all(&mut self.kernel)?;
         self.duration = self.began.elapsed();
-        for (pid, sampler) in self.samplers.drain(..) {
-            if let Err(failure) = sampler::restore(pid, sampler) {
+        for lent in self.samplers.drain(..) {
+            if let Err(failure) = lent.restore() {
                 self.notes.push(failure.to_string());
             }
         }

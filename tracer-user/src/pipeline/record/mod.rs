@@ -15,7 +15,8 @@ use super::{
     assemble::assemble,
     counted, mode,
     opened::{Opener, nobody},
-    outputs, sampler,
+    outputs,
+    sampler::{self, Lent},
     targets::{Targets, Wanted, failure},
 };
 use crate::{
@@ -28,7 +29,6 @@ use crate::{
         ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile,
         Source, fold,
     },
-    runtime::sampler::Sampler,
 };
 
 /// Counters of losses outside of the kernel.
@@ -88,8 +88,8 @@ struct Recording {
     source: Source,
     kernel: Kernel,
     targets: Targets,
-    /// Those that were turned on, by pid; dropped, they are off again.
-    samplers: Vec<(u32, Sampler)>,
+    /// Those that were turned on; dropped, they are off again.
+    samplers: Vec<Lent>,
     began: Instant,
     started: SystemTime,
     /// How long it counted, once it has ended.
@@ -262,14 +262,14 @@ fn samplers(
     config: &Config,
     opener: &mut Opener,
     selected: &[host::Process],
-) -> Result<Vec<(u32, Sampler)>, Failure> {
+) -> Result<Vec<Lent>, Failure> {
     let Some(every) = config.enable_sampler else { return Ok(Vec::new()) };
     let named = config.selection.is_by_pid();
     let mut samplers = Vec::new();
     for process in selected {
         let pid = process.id.pid;
         match opener.open(pid).and_then(|target| sampler::enable(&target, every)) {
-            Ok(on) => samplers.extend(on.map(|sampler| (pid, sampler))),
+            Ok(on) => samplers.extend(on),
             Err(failure) if named => return Err(failure),
             Err(_) => {}
         }
