@@ -461,6 +461,30 @@ fn what_still_waits_is_not_read_again(go: &str) -> Result<()> {
     Ok(())
 }
 
+/// A recursion of 900 calls is a mark in the picture and whole in the other files.
+#[test]
+fn a_deep_recursion_makes_no_tower() -> Result<()> {
+    require_root()?;
+    let program = Fixture::build("goroutines", "1.27", Variant::Stripped)?.start()?;
+    let dir = tempfile::tempdir()?;
+    let [svg, folded] = ["out.svg", "out.folded"].map(|name| dir.path().join(name));
+    let pid = program.pid().to_string();
+    let args = ["goroutines", "-q", "-p", &pid, "-o"].map(AsRef::as_ref);
+    let args = args.into_iter().chain([svg.as_os_str(), "-o".as_ref(), folded.as_os_str()]);
+    tool::run(args)?.expect(0)?;
+    let (svg, folded) = (fs::read_to_string(svg)?, fs::read_to_string(folded)?);
+    ensure!(svg.contains("[… 899 frames of main.recurse]"), "no mark");
+    ensure!(
+        svg.contains("drawn shortened") && svg.contains("of up to 90"),
+        "nothing is said of it"
+    );
+    let height = svg.split(" height=\"").nth(1).and_then(|rest| rest.split('"').next());
+    ensure!(height.context("no height")?.parse::<u32>()? < 1000, "{height:?} pixels");
+    let calls = folded.lines().map(|line| line.matches(";main.recurse").count()).max();
+    ensure!(calls == Some(901), "{calls:?} calls");
+    Ok(())
+}
+
 /// How long a goroutine waits is known when a collection has seen it wait.
 #[test]
 fn waiting_is_told_after_a_collection() -> Result<()> {

@@ -50,15 +50,21 @@ impl Stacks {
             stacks.push((stack, sample.value(value)));
         }
         let labels = in_order(names.labels, &mut stacks);
-        stacks.sort_unstable();
-        stacks.dedup_by(|next, kept| {
+        let mut all = Self { labels, stacks };
+        all.merge();
+        all
+    }
+
+    /// Puts stacks in order, equal ones together.
+    pub fn merge(&mut self) {
+        self.stacks.sort_unstable();
+        self.stacks.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
             if same {
                 kept.1 = kept.1.saturating_add(next.1);
             }
             same
         });
-        Self { labels, stacks }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod page;
 mod palette;
+mod shorten;
 mod tree;
 
 use std::io::{self, Write};
@@ -26,7 +27,8 @@ pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result
     }
     let kinds = tree.kinds();
     let drawn = draw(profile, value, &mut tree)?;
-    page::Page { profile, value, labels: &tree.labels, kinds: &kinds }.write(&drawn, out)
+    let shortened = tree.shortened;
+    page::Page { profile, value, labels: &tree.labels, kinds: &kinds, shortened }.write(&drawn, out)
 }
 
 /// inferno's picture, with numbers for names; takes the tree's lines.

@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::palette;
+use super::shorten::{MAX_DEPTH, REPEATS, Shortened};
 use crate::output::describe;
 use crate::output::stacks::Label;
-use crate::output::text::{keep_start, printable, wrap};
+use crate::output::text::{grouped, keep_start, printable, wrap};
 use crate::profile::{FrameKind, Name, Profile};
 
 /// Of the frames' font, in pixels, and a character's width as a part of it: common monospace fonts
@@ -54,6 +55,8 @@ pub struct Page<'a> {
     pub labels: &'a [Label],
     /// What the legend explains.
     pub kinds: &'a [FrameKind],
+    /// What was too deep to be drawn whole.
+    pub shortened: Option<Shortened>,
 }
 
 impl Page<'_> {
@@ -64,7 +67,17 @@ impl Page<'_> {
         };
         let head = head.replacen(SEARCHES_TITLE, SEARCHES_NAME, 1);
         let head = head.replacen(FAINT, "opacity:0.6; cursor", 1);
-        let facts = facts(self.profile);
+        let mut facts = facts(self.profile);
+        facts.extend(self.shortened.map(|shortened| {
+            let (stacks, deepest) = (shortened.stacks as u64, shortened.deepest as u64);
+            let text = format!(
+                "drawn shortened, with marks [… N frames]: recursion of more than {REPEATS} rounds and \
+                 the middle of more than {MAX_DEPTH} frames; {} of up to {} frames",
+                describe::counted(stacks, "stack"),
+                grouped(deepest)
+            );
+            Fact { text, is_loss: false }
+        }));
         let extra = facts.len() * LINE_HEIGHT + LEGEND_HEIGHT;
         match grow(&head, extra) {
             Some(taller) => {

@@ -9,16 +9,13 @@
 
 use std::fmt::Write as _;
 
+use super::shorten::{MAX_DEPTH, Shortened, shorten};
 use crate::output::stacks::{Label, Stacks};
 use crate::output::text::{keep_end, printable};
 use crate::profile::{FrameKind, Profile};
 
 /// Longer names keep their end.
 const MAX_NAME: usize = 1000;
-
-/// Frames drawn of one stack: what a stack can hold (128, and inlined calls) by far, so that only
-/// a hostile binary's inline table is cut.
-const MAX_DEPTH: usize = 1000;
 
 /// More frames than this make a picture that no browser moves smoothly (about 10 MB).
 const MAX_FRAMES: usize = 30_000;
@@ -34,11 +31,15 @@ pub struct Tree {
     pub lines: Vec<String>,
     /// What one unit of a line's value stands for.
     pub factor: f64,
+    /// What was too deep to be drawn whole.
+    pub shortened: Option<Shortened>,
 }
 
 impl Tree {
     pub fn new(profile: &Profile, value: usize) -> Self {
-        let Stacks { mut labels, mut stacks } = Stacks::new(profile, value, shown);
+        let mut stacks = Stacks::new(profile, value, shown);
+        let shortened = shorten(&mut stacks);
+        let Stacks { mut labels, mut stacks } = stacks;
         let factor = scale(&mut stacks);
         let total: u64 = stacks.iter().map(|(_, value)| value).sum();
         let least = least(&stacks, (total as f64 * MIN_SHARE) as u64);
@@ -59,7 +60,7 @@ impl Tree {
             let text = "[too narrow]".to_owned();
             labels.push(Label { text, kind: Some(FrameKind::Marker), place: None });
         }
-        Self { labels, lines, factor }
+        Self { labels, lines, factor, shortened }
     }
 
     /// Kinds that are drawn, in the order of [`FrameKind::ALL`].
@@ -119,7 +120,6 @@ fn each_node(stacks: &[(Vec<u32>, u64)], mut close: impl FnMut(&[u32], u64)) {
     let mut totals: Vec<u64> = Vec::new();
     let end = (Vec::new(), 0);
     for (stack, value) in stacks.iter().chain([&end]) {
-        let stack = &stack[..stack.len().min(MAX_DEPTH)];
         let shared = path.iter().zip(stack).take_while(|(a, b)| a == b).count();
         while path.len() > shared {
             let total = totals.pop().unwrap_or(0);
@@ -237,11 +237,13 @@ mod tests {
         let mut build = Build::new(Source::Exact);
         let p = build.process(1, "x", "");
         let name = format!("+main.{}", "x".repeat(10_000));
-        let frames: Vec<&str> = (0..5_000).map(|_| &name[..]).chain(["main.main"]).collect();
+        let names: Vec<String> = (0..5_000).map(|at| format!("{name}{at}")).collect();
+        let frames: Vec<&str> = names.iter().map(String::as_str).chain(["main.main"]).collect();
         build.stack(p, &frames, 1, 1);
         let tree = Tree::new(&build.done(), 1);
         assert_eq!(tree.lines.len(), 1);
         assert_eq!(tree.lines[0].split(';').count(), MAX_DEPTH);
+        assert_eq!(tree.shortened, Some(Shortened { stacks: 1, deepest: 5_001 }));
         assert_eq!(tree.labels.iter().map(|l| l.text.chars().count()).max(), Some(MAX_NAME));
     }
 
