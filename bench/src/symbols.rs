@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use heaptap::{
     address::VAddr,
     gobin::{GoBinary, sites},
-    symbolize::{Symbolizer, name_for_print},
+    symbolize::Symbolizer,
 };
 use xtask::{paths, pins::GoRelease, programs::RealProgram, toolchain};
 
@@ -270,10 +270,9 @@ fn peer(
     let Some(said) = said else { return Ok(None) };
     let lines: Vec<&str> = said.lines().collect();
     ensure!(lines.len() == 2 * addresses.len(), "addr2line gave {} lines", lines.len());
-    let two_groups = symbolizer.binary().facts().version.is_some_and(|v| v.at_least(27));
     let mut peer = Peer { open, each, skew, same: 0, compared: 0, different: Vec::new() };
     symbolizer.symbolize(addresses, |at, frames| {
-        let function = name_for_print(lines[2 * at], two_groups);
+        let function = lines[2 * at];
         // For padding, which has no line, it prints the function and a negative one.
         let place = match lines[2 * at + 1].split_once(":-") {
             Some((file, _)) => format!("{file}:0"),

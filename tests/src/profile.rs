@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer};
 
-use crate::report::Frame;
+use crate::report::{Frame, is_printed};
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Profile {
@@ -181,8 +181,10 @@ impl Stack {
 }
 
 impl StackFrame {
-    /// Whether this is `frame`.
+    /// Whether this is `frame`, whose name is as tracebacks have it: without type arguments.
     pub fn is(&self, frame: &Frame) -> bool {
-        self.function == frame.function && self.file == frame.file && self.line == frame.line
+        is_printed(&self.function, &frame.function)
+            && self.file == frame.file
+            && self.line == frame.line
     }
 }

@@ -1,5 +1,6 @@
 //! What the fixture `alloc` counted of itself.
 
+use heaptap::symbolize::name_for_print;
 use serde::Deserialize;
 
 /// The fixture's last line.
@@ -35,6 +36,13 @@ pub struct Frame {
     pub function: String,
     pub file: String,
     pub line: u32,
+}
+
+/// Whether `printed` is how Go's tracebacks print a name: its release decides whether the arguments of
+/// a generic type and those of its method are told apart.
+pub fn is_printed(name: &str, printed: &str) -> bool {
+    name == printed
+        || [false, true].into_iter().any(|two| name_for_print(name, two).as_ref() == printed)
 }
 
 impl Report {

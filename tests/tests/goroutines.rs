@@ -118,16 +118,12 @@ type Counts = HashMap<(Vec<Frame>, BTreeMap<String, String>), i64>;
 const OURS: [&str; 5] = ["comm", "container", "go_type", "state", "created_by"];
 
 /// The same for both: `depth` frames, without the goroutine that wrote Go's profile.
-fn counts(go: &str, pprof: &Pprof, depth: usize) -> Result<Counts> {
+fn counts(pprof: &Pprof, depth: usize) -> Result<Counts> {
     ensure!(pprof.types == ["goroutine/count"], "{:?}", pprof.types);
     let mut counts = Counts::new();
     for sample in &pprof.samples {
         let mut stack = sample.stack.clone();
         stack.truncate(depth);
-        // Go's files have type arguments spelled out, and every reader of them prints `[...]`.
-        for frame in &mut stack {
-            frame.function = name_for_print(&frame.function, go == "1.27").into_owned();
-        }
         let mut labels = sample.labels.clone();
         labels.retain(|key, _| !OURS.contains(&key.as_str()));
         *counts.entry((stack, labels)).or_default() += sample.values[0];
@@ -146,7 +142,7 @@ fn compare(go: &str, program: &mut Running) -> Result<()> {
     let writer = ask(program, "profile", &theirs)?;
     let seen = see(program.pid())?;
     let depth = profile_depth(go);
-    let mut expected = counts(go, &Pprof::read(&theirs)?, depth)?;
+    let mut expected = counts(&Pprof::read(&theirs)?, depth)?;
     // The writer was in the profiler, and is waiting for input now.
     let before = expected.len();
     expected.retain(|(stack, _), count| {
@@ -154,7 +150,7 @@ fn compare(go: &str, program: &mut Running) -> Result<()> {
         !(*count == 1 && stack.iter().any(asks))
     });
     ensure!(expected.len() + 1 == before, "{} writers", before - expected.len());
-    let mut found = counts(go, &seen.pprof, depth)?;
+    let mut found = counts(&seen.pprof, depth)?;
     let of_writer = seen.document.goroutines.iter().find(|g| g.id == writer);
     let mut stack = seen.document.stack(of_writer.context("no goroutine that wrote")?);
     stack.truncate(depth);
@@ -184,7 +180,7 @@ fn document_equals_profile(seen: &Seen) -> Result<()> {
     let all = seen.pprof.samples.iter().map(|sample| sample.values[0]).sum::<i64>();
     let program = seen.document.goroutines.iter().filter(|g| !g.system);
     ensure!(program.count() as i64 == all, "not as many goroutines as in the profile, {all}");
-    let mut counts = counts("1.27", &seen.pprof, usize::MAX)?;
+    let mut counts = counts(&seen.pprof, usize::MAX)?;
     for g in seen.document.goroutines.iter().filter(|g| !g.system) {
         let labels = g.labels.clone().context("labels that can't be read")?;
         let key = (seen.document.stack(g), labels);
@@ -242,7 +238,8 @@ fn states(go: &str, program: &mut Running) -> Result<()> {
     for theirs in &printed {
         let g = ours.remove(&theirs.id).with_context(|| format!("lacks {theirs:?}"))?;
         let creator = g.created_by.as_ref();
-        let creator = creator.map(|f| (f.function.clone(), format!("{}:{}", f.file, f.line)));
+        let printed = |name: &str| name_for_print(name, go == "1.27").into_owned();
+        let creator = creator.map(|f| (printed(&f.function), format!("{}:{}", f.file, f.line)));
         let parents_told = !matches!(go, "1.19");
         ensure!(creator == theirs.creator, "{theirs:?}, heaptap {creator:?}");
         ensure!(!parents_told || g.parent == theirs.parent, "{theirs:?}, heaptap {:?}", g.parent);

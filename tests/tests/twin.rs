@@ -87,18 +87,8 @@ fn addr2line<'a>(twin: &Fixture, addresses: impl Iterator<Item = &'a str>) -> Re
     ensure!(output.status.success(), "addr2line failed: {}", output.status);
     let text = String::from_utf8(output.stdout)?;
     let lines: Vec<&str> = text.lines().collect();
-    let place = |pair: &[&str]| Place { function: shortened(pair[0]), line: pair[1].to_string() };
+    let place = |pair: &[&str]| Place { function: pair[0].to_owned(), line: pair[1].to_string() };
     Ok(lines.chunks_exact(2).map(place).collect())
-}
-
-/// Symbol tables spell type parameters out; Go's tracebacks and profiles don't.
-fn shortened(function: &str) -> String {
-    match (function.find('['), function.rfind(']')) {
-        (Some(from), Some(to)) if from < to => {
-            format!("{}[...]{}", &function[..from], &function[to + 1..])
-        }
-        _ => function.to_string(),
-    }
 }
 
 each_release! {

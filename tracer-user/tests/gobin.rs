@@ -13,8 +13,8 @@ use std::sync::Arc;
 use heaptap::address::{LoadBias, RuntimeAddr, VAddr};
 use heaptap::gobin::types::Types;
 use heaptap::gobin::{GoBinary, LoadType, VersionFrom, sites};
-use heaptap::symbolize::Symbolizer;
 use heaptap::symbolize::stack::StackRules;
+use heaptap::symbolize::{Symbolizer, name_for_print};
 use xtask::{each_release, toolchain};
 
 const VARIANTS: [(&str, &[&str]); 3] = [
@@ -120,7 +120,8 @@ fn matches_callers_frames(release: &str) {
                 callee = last;
                 let frame = |f: &heaptap::symbolize::SymFrame| {
                     assert_eq!(f.start_line > 0, minor >= 20, "{f:?}");
-                    (f.line, f.function.clone().into_owned(), f.file.clone().into_owned())
+                    let function = name_for_print(&f.function, minor >= 27);
+                    (f.line, function.into_owned(), f.file.clone().into_owned())
                 };
                 seen.extend(shown.map(frame));
             }

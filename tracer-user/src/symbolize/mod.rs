@@ -48,7 +48,8 @@ pub enum Unknown {
 /// One logical frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SymFrame<'a> {
-    /// As Go's own profiles print it: `main.F[...]`, `main.(*T).Run.func1`.
+    /// As Go's own profiles have it, since Go 1.21 with type arguments: `main.F[go.shape.int]`,
+    /// `main.(*T).Run.func1`. Earlier linkers write `main.F[...]`.
     pub function: Cow<'a, str>,
     /// Path as the compiler recorded it; empty when unknown.
     pub file: Cow<'a, str>,
@@ -81,24 +82,13 @@ impl SymFrame<'_> {
 pub struct Symbolizer {
     binary: Arc<GoBinary>,
     kinds: kind::Kinds,
-    /// Whether names print two groups of type arguments (generic methods, Go 1.27).
-    two_groups: bool,
-    /// Whether type arguments are spelled out.
-    full_names: bool,
 }
 
 impl Symbolizer {
     pub fn new(binary: Arc<GoBinary>) -> Self {
         let facts = binary.facts();
         let kinds = kind::Kinds::new(facts.main_module.as_deref());
-        let two_groups = facts.version.is_some_and(|v| v.at_least(27));
-        Self { binary, kinds, two_groups, full_names: false }
-    }
-
-    /// Names with their type arguments, as runtime/pprof writes them (since Go 1.21; earlier ones do
-    /// not have them in the binary).
-    pub fn with_full_names(self) -> Self {
-        Self { full_names: true, ..self }
+        Self { binary, kinds }
     }
 
     /// The binary whose addresses these are.
@@ -152,14 +142,6 @@ impl Symbolizer {
         let mut worker = Worker { of: self, budget, current: Current::default() };
         let mut frames = Vec::new();
         worker.frames(address, &mut frames).map(|()| frames)
-    }
-
-    /// The name as Go prints it.
-    fn printed<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        match self.full_names {
-            true => Cow::Borrowed(name),
-            false => name_for_print(name, self.two_groups),
-        }
     }
 }
 
@@ -215,7 +197,7 @@ impl<'a> Worker<'a> {
             let (Ok(index), Some(tree)) = (u32::try_from(index), record.inline_tree) else {
                 let name = table.name(record.name).ok_or(Unknown::DamagedTable)?;
                 frames.push(SymFrame {
-                    function: of.printed(name),
+                    function: Cow::Borrowed(name),
                     file,
                     line,
                     start_line: record.start_line,
@@ -232,7 +214,7 @@ impl<'a> Worker<'a> {
                 return Err(Unknown::DamagedInlineTree);
             }
             frames.push(SymFrame {
-                function: of.printed(name),
+                function: Cow::Borrowed(name),
                 file,
                 line,
                 start_line: call.start_line,
@@ -293,7 +275,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// `runtime.funcNameForPrint`: type arguments become `...`. Go 1.27 keeps what stands between the
+/// A name as tracebacks have it, for who compares with one (`runtime.funcNameForPrint`): type arguments become `...`. Go 1.27 keeps what stands between the
 /// arguments of a generic type and those of its generic method; earlier ones hide it.
 pub fn name_for_print(name: &str, two_groups: bool) -> Cow<'_, str> {
     let (Some(open), Some(close)) = (name.find('['), name.rfind(']')) else {

@@ -153,7 +153,7 @@ impl<'a> Assembler<'a> {
             self.profile.binaries.push(naming::binary(go, &target.path));
             self.binaries.push(Named {
                 go: Arc::clone(go),
-                symbolizer: Symbolizer::new(Arc::clone(go)).with_full_names(),
+                symbolizer: Symbolizer::new(Arc::clone(go)),
                 ids: StackRules::new(go).ids(),
                 stacks: HashMap::new(),
             });
