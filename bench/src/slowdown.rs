@@ -8,7 +8,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufReader, Read as _},
     path::PathBuf,
     thread,
 };
@@ -58,11 +58,14 @@ struct Watcher {
 enum Kind {
     /// Prints as long as it runs.
     Prints,
+    /// The same, on a terminal.
+    Shows,
     /// Says when it begins, and writes a profile at the end.
     Records,
 }
 
-const WATCHERS: [Watcher; 3] = [
+const WATCHERS: [Watcher; 4] = [
+    Watcher { name: "top", arguments: &["top"], kind: Kind::Shows },
     Watcher { name: "stats", arguments: &["stats", "--all", "--watch", "1"], kind: Kind::Prints },
     Watcher { name: "heap", arguments: &["heap", "--all", "--watch", "1"], kind: Kind::Prints },
     Watcher { name: "record", arguments: &["record", "--all"], kind: Kind::Records },
@@ -234,11 +237,16 @@ fn watch(options: &Options, watcher: &Watcher, work: &Work, times: &mut Times) -
     let json = dir.path().join("recorded.json");
     let mut arguments = watcher.arguments.to_vec();
     match watcher.kind {
-        Kind::Prints => {
-            let (mut tracer, stdout) = Tracer::spawn_printing(&options.heaptap, &arguments)?;
-            let mut lines = BufReader::new(stdout).lines();
-            lines.next().context("nothing was printed")??;
-            let rest = thread::spawn(move || lines.map_while(Result::ok).count());
+        Kind::Prints | Kind::Shows => {
+            let (mut tracer, mut shown) = match watcher.kind {
+                Kind::Shows => Tracer::spawn_on_terminal(&options.heaptap, &arguments)?,
+                _ => Tracer::spawn_printing(&options.heaptap, &arguments)?,
+            };
+            ensure!(shown.read(&mut [0])? > 0, "nothing was printed");
+            // A terminal ends in an error when nobody is left on it.
+            let rest = thread::spawn(move || {
+                BufReader::new(shown).bytes().map_while(io::Result::ok).count()
+            });
             times.push(by_itself(work)?);
             tracer.stop()?;
             let Ok(printed) = rest.join() else { bail!("the thread that reads has failed") };

@@ -2,14 +2,17 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io::{BufRead as _, BufReader, Read},
+    os::fd::OwnedFd,
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
+    pty::{Winsize, openpty},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -35,7 +38,7 @@ impl Tracer {
     }
 
     /// A command of heaptap that prints, and what it prints.
-    pub fn spawn_printing(heaptap: &Path, arguments: &[&str]) -> Result<(Self, ChildStdout)> {
+    pub fn spawn_printing(heaptap: &Path, arguments: &[&str]) -> Result<(Self, File)> {
         let mut child = Command::new(heaptap)
             .args(arguments)
             .stdin(Stdio::null())
@@ -44,7 +47,22 @@ impl Tracer {
             .spawn()
             .with_context(|| heaptap.display().to_string())?;
         let stdout = child.stdout.take().context("no stdout")?;
-        Ok((Self(child), stdout))
+        Ok((Self(child), OwnedFd::from(stdout).into()))
+    }
+
+    /// A command of heaptap on a terminal of its own, and what it shows there.
+    pub fn spawn_on_terminal(heaptap: &Path, arguments: &[&str]) -> Result<(Self, File)> {
+        let size = Winsize { ws_row: 50, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = openpty(Some(&size), None)?;
+        let child = Command::new(heaptap)
+            .args(arguments)
+            .env("TERM", "xterm-256color")
+            .stdin(terminal.slave.try_clone()?)
+            .stdout(terminal.slave)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| heaptap.display().to_string())?;
+        Ok((Self(child), terminal.master.into()))
     }
 
     /// Waits until heaptap says that it records.
