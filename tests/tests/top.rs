@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use heaptap_tests::pprof::Pprof;
 use heaptap_tests::{Fixture, Running, Terminal, Variant, heaptap, require_root};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -201,5 +202,103 @@ fn documents_follow_one_another_until_the_program_ends() -> Result<()> {
         rates += usize::from(document["processes"][0]["alloc_rate"].as_f64() > Some(0.0));
     }
     ensure!(rates > 0, "it allocated: {}", ended.stdout);
+    Ok(())
+}
+
+/// A program that keeps a profile of every allocation, with `work` done.
+fn profiled() -> Result<Running> {
+    require_root()?;
+    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
+    let mut command = Command::new(&fixture.program);
+    command.env("HEAP_RATE", "1");
+    let mut program = Running::start(command)?;
+    program.ask("work 20")?;
+    program.ask("gc")?;
+    program.ask("gc")?;
+    Ok(program)
+}
+
+#[test]
+fn an_opened_process_shows_who_allocates_and_saves_it() -> Result<()> {
+    let mut program = profiled()?;
+    let dir = tempfile::tempdir()?;
+    let mut command = Command::new(heaptap::program()?);
+    command.args(["top", "-w", "0.1", "-p", &program.pid().to_string()]);
+    command.current_dir(dir.path()).env("TERM", "xterm-256color");
+    let mut top = Terminal::of((60, 200), command)?;
+    top.see(&["q quit"])?;
+    top.press("\r")?;
+    top.see(&["[1 live heap]", "main.large ← main.work", "every allocation counted"])?;
+    // What comes since is told.
+    program.ask("work 20")?;
+    program.ask("gc")?;
+    program.ask("gc")?;
+    top.wait("growth", |text| {
+        text.lines().any(|line| line.contains("main.large ←") && line.contains('+'))
+    })?;
+    // The choice is the first row: enter shows its whole stack.
+    top.press("\r")?;
+    top.wait("a stack", |text| text.lines().any(|line| line.trim() == "runtime.main"))?;
+    top.press("f")?;
+    top.see(&["flame graph", "▶all", " main.work"])?;
+    top.press("\x1b[B\x1b[B\x1b[B")?;
+    top.see(&["▶main.", "% of all"])?;
+    top.press("\r")?;
+    top.press("s")?;
+    top.see(&["saved heaptap-heap-"])?;
+    top.press("2")?;
+    top.see(&["[2 allocated]", "▶all"])?;
+    top.press("s")?;
+    top.see(&["-alloc-"])?;
+    top.press("f\t")?;
+    top.see(&["[3 goroutines]", "main goroutine"])?;
+    top.press("s")?;
+    top.see(&["-goroutines-"])?;
+    top.press("\t")?;
+    top.see(&["[4 sizes]", "OBJECTS/S", "> 32K"])?;
+    top.press("s")?;
+    top.see(&["nothing to save here"])?;
+    top.press("\x1b")?;
+    top.see(&["1 Go process", "ALLOC/S"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    let mut saved: Vec<_> = std::fs::read_dir(dir.path())?.collect::<Result<_, _>>()?;
+    saved.sort_by_key(|entry| entry.file_name());
+    ensure!(saved.len() == 6, "{saved:?}");
+    for entry in &saved {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if name.ends_with(".svg") {
+            let text = std::fs::read_to_string(&path)?;
+            ensure!(text.contains("<svg") && text.trim_end().ends_with("</svg>"), "{name}");
+            ensure!(text.contains("main."), "{name}");
+        } else {
+            let profile = Pprof::read(&path)?;
+            let expected = match &name {
+                name if name.contains("-inuse-") => "inuse_space",
+                name if name.contains("-alloc-") => "alloc_space",
+                _ => "goroutine",
+            };
+            ensure!(profile.default_type == expected, "{name}: {}", profile.default_type);
+            ensure!(!profile.samples.is_empty(), "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_program_without_a_profile_is_opened_and_ends() -> Result<()> {
+    let mut program = Fixture::build("unprofiled", "1.27", Variant::Default)?.start()?;
+    let mut top = top(&program, SMALL)?;
+    top.see(&["q quit"])?;
+    top.press("\r")?;
+    top.see(&["keeps no heap profile", "esc back"])?;
+    top.press("3")?;
+    top.see(&["main goroutine"])?;
+    program.wait()?;
+    top.see(&["HAS ENDED"])?;
+    top.press("\x1b")?;
+    top.see(&["0 Go processes"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
     Ok(())
 }

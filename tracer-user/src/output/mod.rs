@@ -13,7 +13,7 @@ pub mod pprof;
 #[cfg(test)]
 mod sample;
 mod sink;
-mod stacks;
+pub mod stacks;
 mod svg;
 pub mod table;
 pub mod text;

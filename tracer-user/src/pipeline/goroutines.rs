@@ -45,8 +45,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     // With the process that it is of.
     let mut waiting = None;
     let mut first = true;
+    let limits =
+        Limits { frames: config.max_frames, memory: config.max_memory, ..Limits::default() };
     let mut round = || {
-        let looked = roster.look(|process| read(config, process, &mut waiting))?;
+        let looked = roster.look(|process| {
+            let waiting = config.watch.map(|_| of(process, &mut waiting));
+            read(process, limits, waiting)
+        })?;
         let is_first = std::mem::take(&mut first);
         let Some((process, found)) = looked.seen.first() else {
             let failure = roster.nobody(&looked);
@@ -77,33 +82,58 @@ struct Read {
     took: Duration,
 }
 
-fn read(
-    config: &Config,
+/// What is known from earlier looks at the same process.
+fn of<'a>(
     process: &Rc<LiveProcess>,
-    waiting: &mut Option<(Rc<LiveProcess>, Waiting)>,
+    waiting: &'a mut Option<(Rc<LiveProcess>, Waiting)>,
+) -> &'a mut Waiting {
+    let same = waiting.take().filter(|(of, _)| Rc::ptr_eq(of, process));
+    &mut waiting.insert(same.unwrap_or_else(|| (Rc::clone(process), Waiting::default()))).1
+}
+
+fn read(
+    process: &LiveProcess,
+    limits: Limits,
+    waiting: Option<&mut Waiting>,
 ) -> Result<Read, Failure> {
-    let pid = config.pid;
+    let pid = process.process.id.pid;
     let refused =
         |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
-    let limits =
-        Limits { frames: config.max_frames, memory: config.max_memory, ..Limits::default() };
     let (started, clock) = (SystemTime::now(), Instant::now());
     let now = nanotime();
-    let waiting = match config.watch {
-        Some(_) => {
-            let same = waiting.take().filter(|(of, _)| Rc::ptr_eq(of, process));
-            let (_, before) =
-                waiting.insert(same.unwrap_or_else(|| (Rc::clone(process), Waiting::default())));
-            Some(before)
-        }
-        None => None,
-    };
     let snapshot = process.live.snapshot_after(limits, waiting).map_err(refused)?;
     let took = clock.elapsed();
     let reasons = process.live.wait_reasons().map_err(refused)?;
     // `nanotime` of a process in a time namespace of its own is not ours.
     let now = now.filter(|_| host::same_clock(pid));
     Ok(Read { snapshot, reasons, started, now, took })
+}
+
+/// The goroutines of one process, looked at again and again.
+pub struct Watched {
+    named: Named,
+    waiting: Waiting,
+}
+
+impl Watched {
+    pub fn new(process: &Rc<LiveProcess>) -> Self {
+        Self { named: Named::new(process), waiting: Waiting::default() }
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The process is gone, or its goroutines can't be read within limits.
+    pub fn look(&mut self) -> Result<(), Failure> {
+        let found = read(&self.named.process, Limits::default(), Some(&mut self.waiting))?;
+        self.named.update(&found);
+        Ok(())
+    }
+
+    /// As of the last look.
+    pub fn goroutines(&self) -> &Goroutines {
+        &self.named.goroutines
+    }
 }
 
 fn write(

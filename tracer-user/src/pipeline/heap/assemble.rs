@@ -134,6 +134,11 @@ impl<'a> Assembler<'a> {
         &self.profile
     }
 
+    /// That of the last round.
+    pub fn last(&self) -> &Profile {
+        &self.profile
+    }
+
     /// Begins anew when much of what is kept is of programs and stacks that are not there any more.
     fn forget_unused(&mut self, all: &[Read]) {
         let runs =

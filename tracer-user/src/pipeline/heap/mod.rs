@@ -20,9 +20,10 @@ use super::outputs::Rounds;
 use super::roster::{Looked, Roster, Unseen};
 use super::sampler::{self, Lent};
 use super::watch::{self, Signals};
-use crate::cli::heap::{Config, Profile};
+use crate::cli::heap::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
+use crate::profile::Profile;
 use crate::runtime::buckets::{Contention, ContentionRecords, HeapRecords, Limits};
 use assemble::Assembler;
 
@@ -77,6 +78,34 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             let looked = reading.roster.look(|target| read(config, target))?;
             reading.show(looked).map(|_| ())
         }
+    }
+}
+
+/// The profile of one process, read again and again.
+pub struct Watched<'a> {
+    config: &'a Config,
+    assembler: Assembler<'a>,
+}
+
+impl<'a> Watched<'a> {
+    /// `config` says which profile and how; its selection and what it says of outputs are not used.
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, assembler: Assembler::new(config) }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The process is gone, keeps no such profile, or its records can't be read consistently.
+    pub fn look(&mut self, target: &Rc<LiveProcess>) -> Result<(), Failure> {
+        let records = read(self.config, target)?;
+        self.assembler.profile(vec![(Rc::clone(target), records)], None, &[]);
+        Ok(())
+    }
+
+    /// As of the last look.
+    pub fn profile(&self) -> &Profile {
+        self.assembler.last()
     }
 }
 
@@ -223,7 +252,7 @@ fn read(config: &Config, target: &LiveProcess) -> Result<Records, Failure> {
     let contention = |which| target.live.contention_records(which, limits).map_err(unreadable);
     let off = |why: String| Err(Failure::new(Exit::Unsupported, format!("process {pid} {why}")));
     match config.profile {
-        Profile::Heap(_) => {
+        heap::Profile::Heap(_) => {
             let records = target.live.heap_records(limits).map_err(unreadable)?;
             if records.rate > 0 {
                 return Ok(Records::Heap(records));
@@ -234,9 +263,9 @@ fn read(config: &Config, target: &LiveProcess) -> Result<Records, Failure> {
                  on for a time, `heaptap record -p {pid} --mode span` needs none"
             ))
         }
-        Profile::Block(_) | Profile::Mutex(_) => {
+        heap::Profile::Block(_) | heap::Profile::Mutex(_) => {
             let (which, name, switch) = match config.profile {
-                Profile::Block(_) => (Contention::Block, "block", "SetBlockProfileRate"),
+                heap::Profile::Block(_) => (Contention::Block, "block", "SetBlockProfileRate"),
                 _ => (Contention::Mutex, "mutex", "SetMutexProfileFraction"),
             };
             let records = contention(which)?;

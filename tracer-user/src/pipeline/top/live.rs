@@ -1,6 +1,7 @@
 //! The loop of the live view: a round, keys, signals, whichever comes; in between it sleeps.
 
 use std::io::{self, IsTerminal, Stdin};
+use std::time::SystemTime;
 
 use nix::sys::signal::{Signal as Sent, raise};
 use tokio::io::Interest;
@@ -8,8 +9,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::opened::{Opened, heap_config};
 use super::reading::Reading;
 use super::screen::{self, Input, Screen};
+use crate::cli::heap as flags;
 use crate::cli::top::Config;
 use crate::exit::{Exit, Failure};
 use crate::pipeline::outputs;
@@ -28,14 +31,17 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             "top needs a terminal; --once prints a table without one, --json documents",
         ));
     }
+    let heap = heap_config();
     block_on(async {
-        let mut live = Live::new(config)?;
+        let mut live = Live::new(config, &heap)?;
         live.run(config).await
     })
 }
 
-struct Live {
+struct Live<'a> {
     reading: Reading,
+    heap: &'a flags::Config,
+    opened: Option<Opened<'a>>,
     model: Model,
     signals: Signals,
     resized: Signal,
@@ -44,9 +50,9 @@ struct Live {
     screen: Screen,
 }
 
-impl Live {
+impl<'a> Live<'a> {
     /// Reads once before it takes the terminal: what can't be shown is said as by any command.
-    fn new(config: &Config) -> Result<Self, Failure> {
+    fn new(config: &Config, heap: &'a flags::Config) -> Result<Self, Failure> {
         let failed = |err: io::Error| {
             Failure::new(Exit::Failure, format!("the terminal can't be waited for: {err}"))
         };
@@ -61,7 +67,8 @@ impl Live {
         let keys = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE) };
         let keys = keys.map_err(|err| failed(err.into()))?;
         let screen = Screen::new(Theme { color: outputs::style(config.color).color })?;
-        Ok(Self { reading, model, signals, resized, continued, keys, screen })
+        let opened = None;
+        Ok(Self { reading, heap, opened, model, signals, resized, continued, keys, screen })
     }
 
     async fn run(&mut self, config: &Config) -> Result<(), Failure> {
@@ -71,6 +78,7 @@ impl Live {
         // The first comes at once, and was read.
         ticks.tick().await;
         loop {
+            self.read_opened(config);
             self.screen.draw(&mut self.model)?;
             tokio::select! {
                 biased;
@@ -97,9 +105,37 @@ impl Live {
         }
     }
 
+    /// Reads the stacks that the opened process's pane shows.
+    fn read_opened(&mut self, config: &Config) {
+        let Some(detail) = &mut self.model.detail else {
+            self.opened = None;
+            return;
+        };
+        let id = detail.process.look.id;
+        if self.opened.as_ref().is_none_or(|opened| opened.id() != id) {
+            let process = self.reading.process(id);
+            self.opened = process.map(|process| Opened::new(process, self.heap));
+        }
+        if let Some(opened) = &mut self.opened {
+            opened.sync(detail, config.period, self.model.paused);
+        }
+    }
+
+    fn save(&mut self) {
+        let (Some(opened), Some(detail)) = (&self.opened, &self.model.detail) else { return };
+        let said = opened.save(detail, SystemTime::now());
+        self.model.message = Some(said.unwrap_or_else(|failure| failure.message));
+    }
+
     fn take(&mut self, input: Input) -> Result<Action, Failure> {
         match input {
-            Input::Key(key) => return Ok(self.model.key(key)),
+            Input::Key(key) => {
+                let action = self.model.key(key);
+                if action == Action::Save {
+                    self.save();
+                }
+                return Ok(action);
+            }
             Input::Quit => return Ok(Action::Quit),
             Input::Redraw => self.screen.forget(),
             Input::Suspend => {

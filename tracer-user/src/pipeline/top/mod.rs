@@ -6,6 +6,7 @@
 mod footprint;
 mod json;
 mod live;
+mod opened;
 mod plain;
 mod reading;
 mod screen;

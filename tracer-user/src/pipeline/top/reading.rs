@@ -1,11 +1,13 @@
 //! Rounds: what every process tells, into the model.
 
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::footprint::Own;
 use crate::cli::top::Config;
 use crate::exit::Failure;
-use crate::host::Selection;
+use crate::host::{Identity, Selection};
+use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::roster::{Looked, Roster};
 use crate::pipeline::stats::{Snapshot, snapshot};
 use crate::tui::model::Model;
@@ -16,6 +18,8 @@ pub struct Reading {
     roster: Roster,
     selection: Selection,
     own: Own,
+    /// Those that the last round has read.
+    seen: Vec<Rc<LiveProcess>>,
     /// Why the first process that was asked for by pid could not be read.
     failure: Option<Failure>,
 }
@@ -26,6 +30,7 @@ impl Reading {
             roster: Roster::new(&config.selection),
             selection: config.selection.clone(),
             own: Own::default(),
+            seen: Vec::new(),
             failure: None,
         }
     }
@@ -44,7 +49,9 @@ impl Reading {
         if first && self.roster.is_named() {
             self.failure = unseen.first().map(|unseen| unseen.failure.clone());
         }
-        let looks = seen.into_iter().map(|(_, snapshot)| look(snapshot)).collect();
+        let (processes, looks) =
+            seen.into_iter().map(|(process, snapshot)| (process, look(snapshot))).unzip();
+        self.seen = processes;
         let unread = unseen.into_iter().map(|unseen| Unread {
             pid: unseen.pid,
             comm: unseen.comm,
@@ -53,6 +60,11 @@ impl Reading {
         model.update(time, looks, unread.collect());
         model.footprint = self.own.measure();
         Ok(())
+    }
+
+    /// A process that the last round has read.
+    pub fn process(&self, id: Identity) -> Option<&Rc<LiveProcess>> {
+        self.seen.iter().find(|process| process.process.id == id)
     }
 
     /// Whether processes were asked for by pid and none is left.

@@ -2,14 +2,19 @@
 //!
 //! In: rounds of readings and [`Key`]s. Out: a [`Model`] to draw and [`Action`]s for whoever runs it.
 
+pub mod detail;
+pub mod flame;
 pub mod history;
 pub mod list;
 #[cfg(test)]
 pub mod made;
 pub mod process;
+pub mod shape;
+pub mod sizes;
 
 use std::time::SystemTime;
 
+use detail::Detail;
 use list::List;
 use process::{Column, Look, Unread};
 
@@ -37,6 +42,8 @@ pub enum Key {
 pub enum Action {
     None,
     Quit,
+    /// Write what is shown to files.
+    Save,
 }
 
 /// What heaptap itself takes.
@@ -51,6 +58,8 @@ pub struct Footprint {
 #[derive(Debug, Default)]
 pub struct Model {
     pub list: List,
+    /// The process that is opened.
+    pub detail: Option<Detail>,
     pub footprint: Footprint,
     /// When the last round was; nothing before the first.
     pub time: Option<SystemTime>,
@@ -74,6 +83,9 @@ impl Model {
     pub fn update(&mut self, time: SystemTime, looks: Vec<Look>, unread: Vec<Unread>) {
         self.time = Some(time);
         self.list.update(time, looks, unread);
+        if let Some(detail) = &mut self.detail {
+            detail.update(time, self.list.get(detail.process.look.id));
+        }
     }
 
     /// Does what a key stands for.
@@ -86,7 +98,25 @@ impl Model {
         if self.help {
             return self.help_key(key);
         }
-        self.list_key(key)
+        match (key, &mut self.detail) {
+            (Key::Char('q'), _) => Action::Quit,
+            (Key::Char('?'), _) => {
+                (self.help, self.help_from) = (true, 0);
+                Action::None
+            }
+            (Key::Char('p'), _) => {
+                self.paused = !self.paused;
+                Action::None
+            }
+            (key, Some(detail)) => detail.key(key).unwrap_or_else(|| {
+                self.detail = None;
+                Action::None
+            }),
+            (key, None) => {
+                self.list_key(key);
+                Action::None
+            }
+        }
     }
 
     fn type_filter(&mut self, key: Key) {
@@ -119,13 +149,15 @@ impl Model {
         Action::None
     }
 
-    fn list_key(&mut self, key: Key) -> Action {
+    fn list_key(&mut self, key: Key) {
         let page = isize::try_from(self.page.saturating_sub(1).max(1)).unwrap_or(1);
         let list = &mut self.list;
         match key {
-            Key::Char('q') => return Action::Quit,
-            Key::Char('?') => (self.help, self.help_from) = (true, 0),
-            Key::Char('p') => self.paused = !self.paused,
+            Key::Enter => {
+                let now = self.time.unwrap_or(SystemTime::UNIX_EPOCH);
+                let process = list.chosen_process().cloned();
+                self.detail = process.map(|process| Detail::new(now, process));
+            }
             Key::Up | Key::Char('k') => list.step(-1),
             Key::Down | Key::Char('j') => list.step(1),
             Key::PageUp => list.step(-page),
@@ -144,6 +176,5 @@ impl Model {
             }
             _ => {}
         }
-        Action::None
     }
 }

@@ -11,10 +11,15 @@ use crate::output::text::wrap;
 use crate::tui::model::Model;
 use crate::tui::model::process::Column;
 
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 17] = [
     ("↑ ↓ j k", "move; page up, page down, home (g) and end"),
-    ("enter", "open the process"),
-    ("esc", "back; without a filter again"),
+    ("enter", "open the process; there: show a stack; in a flame graph: zoom in"),
+    ("esc", "back: zoom out, to the table, to the list, without a filter"),
+    ("tab 1-4", "in a process: live heap, allocated, goroutines, sizes"),
+    ("f", "in a process: flame graph, and the table again"),
+    ("d", "in a process: what changed most since it was opened comes first"),
+    ("s", "in a process: save what is shown as SVG and pprof, here"),
+    ("← →", "in a flame graph: frames beside; in the list: as < >"),
     ("/", "filter by anything in pid, name, path, container, pod, namespace, unit"),
     ("< >", "sort by the column before, the next one"),
     ("I N T …", "sort by a column: its letter is below; again: the other way round"),

@@ -34,26 +34,30 @@ pub fn draw(model: &mut Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
             Row::Read(process) => layout.row(theme, process),
             Row::Unread(unread) => row::unread(theme, unread, width),
         };
-        let y = at - from + 1;
-        let is_chosen = chosen == Some(at);
-        let line = match is_chosen {
-            // A coloured text in a bar that is reversed can't be read.
-            true => Line::from(plain(&spans)),
-            false => Line::from(spans),
-        };
-        put(buffer, area, y, line);
-        if is_chosen {
-            let row = Rect { y: area.y + y as u16, height: 1, ..area };
-            buffer.set_style(row.intersection(area), theme.chosen());
-        }
+        chosen_line(buffer, area, at - from + 1, Line::from(spans), theme, chosen == Some(at));
     }
     model.columns = layout.columns.into_iter().map(|(column, _)| column).collect();
     model.page = rows;
     model.first = from;
 }
 
-fn plain(spans: &[Span<'_>]) -> String {
-    spans.iter().map(|span| span.content.as_ref()).collect()
+/// Draws a line, in a bar over the whole width when it is the chosen one.
+pub fn chosen_line(
+    buffer: &mut Buffer,
+    area: Rect,
+    at: usize,
+    line: Line<'_>,
+    theme: Theme,
+    is_chosen: bool,
+) {
+    if !is_chosen {
+        return put(buffer, area, at, line);
+    }
+    // A coloured text in a bar that is reversed can't be read.
+    let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+    put(buffer, area, at, Line::raw(text));
+    let row = Rect { y: area.y.saturating_add(at as u16), height: 1, ..area };
+    buffer.set_style(row.intersection(area), theme.chosen());
 }
 
 /// The first of `count` lines that is shown on `rows`, so that the chosen one is seen and the picture

@@ -4,9 +4,14 @@
 //! the model changes. Any size is drawn, however small.
 
 pub mod bar;
+pub mod chart;
+pub mod detail;
+pub mod flame;
 pub mod help;
 pub mod list;
 pub mod row;
+pub mod sizes;
+pub mod stacks;
 pub mod text;
 pub mod theme;
 
@@ -22,14 +27,18 @@ pub fn draw(model: &mut Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     // The last line is for keys; the first two, where there is room, for what is seen in all.
     let above = if area.height >= 8 { 2 } else { 0 };
     let below = u16::from(area.height >= 3);
-    let main =
+    let mut main =
         Rect { y: area.y + above, height: area.height.saturating_sub(above + below), ..area };
-    if above > 0 {
+    if model.detail.is_some() && !model.help {
+        main.y = area.y;
+        main.height += above;
+    } else if above > 0 {
         list::title(model, theme, area, buffer);
     }
-    match model.help {
-        true => help::draw(model, theme, main, buffer),
-        false => list::draw(model, theme, main, buffer),
+    match (&mut model.detail, model.help) {
+        (_, true) => help::draw(model, theme, main, buffer),
+        (Some(detail), false) => detail::draw(detail, theme, main, buffer),
+        (None, false) => list::draw(model, theme, main, buffer),
     }
     if below > 0 {
         let last = Rect { y: area.bottom() - 1, height: 1, ..area };
@@ -50,14 +59,40 @@ fn hints(model: &Model, theme: Theme, width: usize) -> Line<'static> {
     if let Some(message) = &model.message {
         return Line::styled(text::cut(message, width).into_owned(), theme.warning());
     }
-    if let Some(unread) = model.list.chosen_unread().filter(|_| !model.help) {
+    if let Some(unread) =
+        model.list.chosen_unread().filter(|_| !model.help && model.detail.is_none())
+    {
         return Line::styled(text::cut(&unread.reason, width).into_owned(), theme.warning());
     }
-    let keys: &[(&str, &str)] = match model.help {
-        true => &[("↑↓", "move"), ("esc", "back"), ("q", "quit")],
-        false => &[
+    let keys: &[(&str, &str)] = match &model.detail {
+        _ if model.help => &[("↑↓", "move"), ("esc", "back"), ("q", "quit")],
+        Some(detail) if detail.shows_flame() => &[
+            ("esc", "out"),
+            ("enter", "zoom in"),
+            ("↑↓←→", "move"),
+            ("f", "table"),
+            ("tab", "pane"),
+            ("s", "save"),
+            ("?", "help"),
+            ("q", "quit"),
+            ("p", "pause"),
+        ],
+        Some(_) => &[
+            ("esc", "back"),
+            ("tab", "pane"),
+            ("enter", "stack"),
+            ("f", "flame"),
+            ("d", "change"),
+            ("s", "save"),
+            ("?", "help"),
+            ("q", "quit"),
+            ("↑↓", "move"),
+            ("p", "pause"),
+        ],
+        None => &[
             ("q", "quit"),
             ("?", "help"),
+            ("enter", "open"),
             ("↑↓", "move"),
             ("/", "filter"),
             ("<>", "sort"),
@@ -86,6 +121,15 @@ fn put(buffer: &mut Buffer, area: Rect, at: usize, line: Line<'_>) {
     let centered = line.alignment == Some(ratatui::layout::HorizontalAlignment::Center);
     let x = if centered { area.x + area.width.saturating_sub(width) / 2 } else { area.x };
     buffer.set_line(x, area.y + y, &line, area.right() - x);
+}
+
+/// Empties what was drawn.
+fn clear(buffer: &mut Buffer, area: Rect) {
+    for y in area.top()..area.bottom() {
+        for x in area.left()..area.right() {
+            buffer[(x, y)].reset();
+        }
+    }
 }
 
 /// Writes one line to the left and one to the right; the left one is cut where they meet.
