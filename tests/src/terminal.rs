@@ -19,6 +19,8 @@ use nix::unistd::{Pid, setsid};
 
 use crate::heaptap;
 
+/// Asks the kernel to hang a terminal up (asm-generic/ioctls.h); takes CAP_SYS_ADMIN.
+const TIOCVHANGUP: libc::Ioctl = 0x5437;
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -148,18 +150,30 @@ impl Terminal {
 
     /// Waits until it has ended and checks that the terminal is as it was.
     pub fn ended(mut self) -> Result<ExitStatus> {
+        let status = self.end()?;
+        self.is_restored()?;
+        Ok(status)
+    }
+
+    /// Takes the terminal away, as when a window is closed, and waits until heaptap has ended.
+    pub fn hang_up(mut self) -> Result<ExitStatus> {
+        // SAFETY: the descriptor is open; this request takes no argument.
+        let done = unsafe { libc::ioctl(self.slave.as_raw_fd(), TIOCVHANGUP, 0) };
+        ensure!(done == 0, "can't hang up: {}", io::Error::last_os_error());
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<ExitStatus> {
         let until = Instant::now() + PATIENCE;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait()? {
-                break status;
+                return Ok(status);
             }
             if Instant::now() > until {
                 bail!("heaptap does not end:\n{}", self.text());
             }
             thread::yield_now();
-        };
-        self.is_restored()?;
-        Ok(status)
+        }
     }
 
     /// Waits until the terminal is on its main screen, with a cursor, and set as it was.

@@ -93,6 +93,20 @@ fn signals_end_it_and_the_terminal_is_given_back() -> Result<()> {
 }
 
 #[test]
+fn it_ends_when_its_terminal_goes_away() -> Result<()> {
+    let program = program()?;
+    // Before a key and after one: who reads keys may begin with the first.
+    for keys in ["", "?"] {
+        let mut top = top(&program, SMALL)?;
+        top.see(&["q quit"])?;
+        top.press(keys)?;
+        top.see(&[if keys.is_empty() { "q quit" } else { "esc back" }])?;
+        top.hang_up()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn in_the_background_the_terminal_is_the_shells() -> Result<()> {
     let program = program()?;
     let mut top = top(&program, SMALL)?;

@@ -9,9 +9,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::keys::{self, Input};
 use super::opened::{Opened, heap_config};
 use super::reading::Reading;
-use super::screen::{self, Input, Screen};
+use super::screen::{self, Screen};
 use crate::cli::heap as flags;
 use crate::cli::top::Config;
 use crate::exit::{Exit, Failure};
@@ -88,7 +89,7 @@ impl<'a> Live<'a> {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
-                    for input in screen::inputs()? {
+                    for input in keys::inputs()? {
                         if self.take(input)? == Action::Quit {
                             return Ok(());
                         }

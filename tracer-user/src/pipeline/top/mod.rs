@@ -5,6 +5,7 @@
 
 mod footprint;
 mod json;
+mod keys;
 mod live;
 mod opened;
 mod plain;

@@ -1,17 +1,15 @@
 //! The terminal: taken, drawn on, given back in every case.
 //!
-//! In: a model. Out: cells on the terminal; keys from it. Given back means: no raw mode, the main
-//! screen, the cursor seen.
+//! In: a model. Out: cells on the terminal. Given back means: no raw mode, the main screen, the cursor
+//! seen.
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::panic;
 use std::sync::Once;
-use std::time::Duration;
 
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
@@ -20,7 +18,7 @@ use ratatui::crossterm::{execute, queue};
 use ratatui::layout::{Rect, Size};
 
 use crate::exit::{Exit, Failure};
-use crate::tui::model::{Key, Model};
+use crate::tui::model::Model;
 use crate::tui::views;
 use crate::tui::views::theme::Theme;
 
@@ -33,16 +31,6 @@ pub struct Screen {
     theme: Theme,
     /// What is on the screen; nothing when that is not known.
     shown: Option<Buffer>,
-}
-
-/// What came from the terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    Key(Key),
-    /// Draw everything anew.
-    Redraw,
-    Suspend,
-    Quit,
 }
 
 impl Screen {
@@ -126,76 +114,6 @@ fn restore_on_panic() {
     });
 }
 
-/// What has come from the terminal until now; it is known that there is something.
-///
-/// # Errors
-/// The terminal has gone.
-pub fn inputs() -> Result<Vec<Input>, Failure> {
-    let mut found = Vec::new();
-    while event::poll(Duration::ZERO).map_err(failed)? {
-        found.extend(input(&event::read().map_err(failed)?));
-    }
-    Ok(found)
-}
-
-fn input(event: &Event) -> Option<Input> {
-    match event {
-        Event::Key(key) if key.kind != KeyEventKind::Release => of_key(*key),
-        Event::Resize(..) => Some(Input::Redraw),
-        _ => None,
-    }
-}
-
-fn of_key(key: KeyEvent) -> Option<Input> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return match key.code {
-            KeyCode::Char('c' | 'd') => Some(Input::Quit),
-            KeyCode::Char('l') => Some(Input::Redraw),
-            KeyCode::Char('z') => Some(Input::Suspend),
-            KeyCode::Char('f') => Some(Input::Key(Key::PageDown)),
-            KeyCode::Char('b') => Some(Input::Key(Key::PageUp)),
-            _ => None,
-        };
-    }
-    let key = match key.code {
-        KeyCode::Char(c) => Key::Char(c),
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Esc,
-        KeyCode::Tab => Key::Tab,
-        KeyCode::BackTab => Key::BackTab,
-        KeyCode::Backspace => Key::Backspace,
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::Left => Key::Left,
-        KeyCode::Right => Key::Right,
-        KeyCode::PageUp => Key::PageUp,
-        KeyCode::PageDown => Key::PageDown,
-        KeyCode::Home => Key::Home,
-        KeyCode::End => Key::End,
-        _ => return None,
-    };
-    Some(Input::Key(key))
-}
-
 fn failed(err: io::Error) -> Failure {
     Failure::new(Exit::Output, format!("the terminal can't be used: {err}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_what_they_stand_for() {
-        let key = |code, modifiers| input(&Event::Key(KeyEvent::new(code, modifiers)));
-        let (none, control) = (KeyModifiers::NONE, KeyModifiers::CONTROL);
-        assert_eq!(key(KeyCode::Char('q'), none), Some(Input::Key(Key::Char('q'))));
-        assert_eq!(key(KeyCode::Char('A'), KeyModifiers::SHIFT), Some(Input::Key(Key::Char('A'))));
-        assert_eq!(key(KeyCode::Char('c'), control), Some(Input::Quit));
-        assert_eq!(key(KeyCode::Char('z'), control), Some(Input::Suspend));
-        assert_eq!(key(KeyCode::Char('x'), control), None);
-        assert_eq!(key(KeyCode::F(1), none), None);
-        assert_eq!(input(&Event::Resize(80, 24)), Some(Input::Redraw));
-        assert_eq!(input(&Event::FocusLost), None);
-    }
 }
