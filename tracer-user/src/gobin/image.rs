@@ -5,8 +5,10 @@
 //! there. Knows nothing of Go. Section headers may be missing: nothing here depends on them.
 
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
+use std::thread;
 
 use object::LittleEndian as LE;
 use object::elf::{
@@ -33,6 +35,9 @@ const MAX_NOTES: u64 = 1 << 20;
 const MAX_DYNAMIC: u64 = 1 << 20;
 /// Longest table of relocations walked: a 1 GiB table means 44 million pointers.
 const MAX_RELA: u64 = 1 << 30;
+/// What is read by several threads, and how many.
+const LARGE: usize = 4 << 20;
+const READERS: usize = 4;
 /// Unit in which long regions are walked.
 const CHUNK: u64 = 1 << 20;
 /// The smallest page of the architectures that heaptap knows.
@@ -304,13 +309,34 @@ impl Image {
             return Err(Error::Truncated { offset, len, size: self.size });
         }
         let mut data = vec![0; len as usize];
-        match self.file.read_exact_at(&mut data, offset) {
+        match self.fill(&mut data, offset) {
             Ok(()) => Ok(data),
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(Error::Truncated { offset, len, size: self.size })
             }
             Err(source) => Err(Error::Read { offset, len, source }),
         }
+    }
+
+    /// Fills a buffer from the file; a large one by several threads, since most of the time goes into
+    /// fresh memory.
+    fn fill(&self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        if data.len() < LARGE {
+            return self.file.read_exact_at(data, offset);
+        }
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
+        let part = data.len().div_ceil(threads);
+        thread::scope(|scope| {
+            let parts = data.chunks_mut(part).zip((offset..).step_by(part));
+            let reader = |(data, at)| {
+                let read = move || self.file.read_exact_at(data, at);
+                thread::Builder::new().spawn_scoped(scope, read)
+            };
+            let readers: Vec<_> = parts.map(reader).collect();
+            readers.into_iter().try_for_each(|reader| {
+                reader?.join().map_err(|_| io::Error::other("a reading thread has failed"))?
+            })
+        })
     }
 
     /// Bytes that the file has for link-time addresses from `at` on; relocations are not applied.

@@ -16,6 +16,8 @@ const MAX_TREES: u64 = 256 << 20;
 /// Most records that are looked at in search of a name, and functions for each of them.
 const MAX_CHECKED: usize = 4096;
 const MAX_SHARED: usize = 16;
+/// Bytes of trees that are looked at together.
+const BLOCK: usize = 128;
 /// How many functions' trees are checked before they are believed.
 const SAMPLE: usize = 256;
 
@@ -43,16 +45,18 @@ pub struct InlinedCall {
 impl InlineTrees {
     /// Reads all trees. Nothing when what lies at `gofunc` is no inline trees.
     pub fn load(image: &Image, table: &Pclntab, gofunc: VAddr) -> Result<Option<Self>, Error> {
-        let trees = |index| table.details(index).and_then(|d| Some((index, d, d.inline_tree?)));
-        let all = || (0..table.len()).filter_map(trees);
         let format = table.header.format;
-        let Some((index, record, last)) = all().max_by_key(|(_, _, tree)| *tree) else {
+        let tree = |index| Some((table.inline_tree(index)?, index));
+        let trees: Vec<(u32, u32)> = (0..table.len()).filter_map(tree).collect();
+        let (Some((start, _)), Some((last, index))) = (trees.iter().min(), trees.iter().max())
+        else {
             return Ok(Some(Self { data: Vec::new(), start: 0, format }));
         };
-        let start = all().map(|(_, _, tree)| tree).min().unwrap_or(last);
+        let (start, last, index) = (*start, *last, *index);
+        let inline_table = table.details(index).map_or(0, |record| record.inline_table);
         // Nothing says how long a tree is but the indices that are used.
         let mut indices = AddressTable::default();
-        if let Some(data) = table.address_table(record.inline_table) {
+        if let Some(data) = table.address_table(inline_table) {
             let _whole = indices.decode(data, table.header.quantum, table.size_of(index));
         }
         let records = (indices.largest().max(-1) + 1) as u64;
@@ -64,7 +68,8 @@ impl InlineTrees {
         let Ok(data) = image.read(at, size as usize) else { return Ok(None) };
         let this = Self { data, start, format };
         let step = (table.len() as usize / SAMPLE).max(1);
-        let sound = all().step_by(step).all(|(index, _, tree)| this.is_sound(table, index, tree));
+        let mut sample = trees.iter().step_by(step);
+        let sound = sample.all(|(tree, index)| this.is_sound(table, *index, *tree));
         Ok(sound.then_some(this))
     }
 
@@ -113,18 +118,24 @@ impl InlineTrees {
         let (Some(low), Some(high)) = (wanted.iter().min(), wanted.iter().max()) else {
             return into;
         };
-        // Records are made of words, and so are trees one behind the other.
-        let words = self.data.chunks_exact(4).map(|w| u32_at(w, 0).unwrap_or(0));
-        let records: Vec<(u32, u32)> = words
-            .zip((u64::from(self.start)..).step_by(4))
-            .filter(|(word, _)| (low..=high).contains(&word) && wanted.contains(word))
+        // Records are made of words, and so are trees one behind the other. Most blocks hold none of
+        // those names, which is told without a branch for each word.
+        let word = |bytes: &[u8]| u32_at(bytes, 0).unwrap_or(0);
+        let is_near = |word: u32| word.wrapping_sub(*low) <= high - low;
+        let near =
+            |block: &&[u8]| block.chunks_exact(4).fold(false, |any, w| any | is_near(word(w)));
+        let blocks = self.data.chunks(BLOCK).zip((u64::from(self.start)..).step_by(BLOCK));
+        let records: Vec<(u32, u32)> = blocks
+            .filter(|(block, _)| near(block))
+            .flat_map(|(block, at)| block.chunks_exact(4).map(word).zip((at..).step_by(4)))
+            .filter(|(word, _)| wanted.contains(word))
             .filter_map(|(word, at)| Some((word, u32::try_from(at.checked_sub(name_at)?).ok()?)))
             .take(MAX_CHECKED)
             .collect();
         if records.is_empty() {
             return into;
         }
-        let tree = |index| Some((table.details(index)?.inline_tree?, index));
+        let tree = |index| Some((table.inline_tree(index)?, index));
         let mut trees: Vec<(u32, u32)> = (0..table.len()).filter_map(tree).collect();
         trees.sort_unstable();
         for (name, at) in records {

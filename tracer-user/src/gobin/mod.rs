@@ -82,11 +82,13 @@ impl GoBinary {
         let mut binary = Self { image, facts, table, module, tail, wrapper: None };
         // FuncIDWrapper is the last FuncID, after that of systemstack_switch (internal/abi/symtab.go;
         // Go 1.18 to 1.27): the numbers themselves change with the release.
-        let last = binary.find_function("runtime.systemstack_switch").map(|f| f.func_id);
-        binary.wrapper = last.filter(|id| *id != 0).and_then(|id| id.checked_add(1));
-        // Assembly of runtime/cgo that every program with C code has.
-        binary.facts.cgo = binary.find_function("crosscall2").is_some();
-        binary.facts.loads_plugins = binary.find_function("plugin.open").is_some();
+        // The second one is assembly of runtime/cgo that every program with C code has.
+        let names = ["runtime.systemstack_switch", "crosscall2", "plugin.open"];
+        let found = binary.find_functions(&names);
+        let last = found[0].map(|f| f.func_id).filter(|id| *id != 0);
+        let (cgo, loads_plugins) = (found[1].is_some(), found[2].is_some());
+        binary.wrapper = last.and_then(|id| id.checked_add(1));
+        (binary.facts.cgo, binary.facts.loads_plugins) = (cgo, loads_plugins);
         Ok(binary)
     }
 
@@ -119,9 +121,18 @@ impl GoBinary {
         (0..self.table.len()).filter_map(|index| self.table.function(index))
     }
 
-    /// The functions whose name is wanted.
-    pub fn functions_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<Function<'_>> {
-        self.functions().filter(|f| wanted(f.name)).collect()
+    /// The functions whose name begins so and is wanted, by ascending address; found as
+    /// [`GoBinary::find_function`] does.
+    pub fn functions_where(
+        &self,
+        beginning: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<Function<'_>> {
+        let names = self.table.names_that_begin(beginning).into_iter();
+        let names: Vec<_> = names.filter(|(_, n)| wanted(n)).map(|(at, _)| Some(at)).collect();
+        let mut found: Vec<_> = self.functions_named(&names).into_iter().flatten().collect();
+        found.sort_by_key(|function| function.index);
+        found
     }
 
     /// The function of that name: its body, not the wrapper that some assembly and linkname
@@ -132,11 +143,21 @@ impl GoBinary {
 
     /// [`GoBinary::find_function`] of several names in one pass; as many as `names`, in order.
     pub fn find_functions(&self, names: &[&str]) -> Vec<Option<Function<'_>>> {
+        let names: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
+        self.functions_named(&names)
+    }
+
+    /// The same by offset in the table of names.
+    fn functions_named(&self, names: &[Option<u32>]) -> Vec<Option<Function<'_>>> {
         let mut found = vec![None; names.len()];
-        let wanted: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
+        let there = || names.iter().flatten();
+        let (Some(low), Some(high)) = (there().min(), there().max()) else { return found };
         for index in 0..self.table.len() {
             let Some(offset) = self.table.name_offset_of(index) else { continue };
-            let Some(at) = wanted.iter().position(|w| *w == Some(offset)) else { continue };
+            if !(low..=high).contains(&&offset) {
+                continue;
+            }
+            let Some(at) = names.iter().position(|name| *name == Some(offset)) else { continue };
             let Some(function) = self.table.function(index) else { continue };
             // A wrapper lies behind its function in every binary seen: the first one is kept.
             if found[at].is_none_or(|f: Function| self.is_wrapper(&f)) {
@@ -146,14 +167,14 @@ impl GoBinary {
         found
     }
 
-    /// For each name the functions that code of that name was inlined into; in order.
+    /// For each function those that it was inlined into; in order.
     ///
     /// The compiler never inlines the allocator by itself, but does where a profile (PGO) says that
     /// it is hot: a probe at the function then misses what happens in the copy.
-    pub fn find_inlined(&self, names: &[&str]) -> Vec<Vec<Function<'_>>> {
-        let Some(trees) = self.inline_trees() else { return vec![Vec::new(); names.len()] };
-        let names: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
-        let into = trees.inlined(&self.table, &names).into_iter();
+    pub fn find_inlined(&self, functions: &[Function]) -> Vec<Vec<Function<'_>>> {
+        let Some(trees) = self.inline_trees() else { return vec![Vec::new(); functions.len()] };
+        let names = functions.iter().map(|function| self.table.name_offset_of(function.index));
+        let into = trees.inlined(&self.table, &names.collect::<Vec<_>>()).into_iter();
         into.map(|places| places.iter().filter_map(|i| self.table.function(*i)).collect()).collect()
     }
 

@@ -261,13 +261,8 @@ impl Pclntab {
         let record = self.record(index)?;
         let word = |at| u32_at(record, at);
         let size = self.header.format.func_size();
-        let tables = word(28)? as usize;
-        let optional = |slot: usize| word(size.checked_add(slot.checked_mul(4)?)?);
-        let inline_table = if tables > PCDATA_INLINE { optional(PCDATA_INLINE)? } else { 0 };
-        let inline_tree = match usize::from(u8_at(record, size - 1)?) > FUNCDATA_INLINE {
-            true => Some(optional(tables.checked_add(FUNCDATA_INLINE)?)?),
-            false => None,
-        };
+        let has_table = word(28)? as usize > PCDATA_INLINE;
+        let inline_table = if has_table { word(size + 4 * PCDATA_INLINE)? } else { 0 };
         Some(Record {
             name: word(4)?,
             start_line: if self.header.format == Format::Go118 { 0 } else { word(36)? },
@@ -278,8 +273,24 @@ impl Pclntab {
             line_table: word(24)?,
             inline_table,
             unit: word(32)?,
-            inline_tree: inline_tree.filter(|offset| *offset != u32::MAX),
+            inline_tree: self.inline_tree_of(record)?,
         })
+    }
+
+    /// [`Record::inline_tree`] of function `index`, without the rest.
+    pub fn inline_tree(&self, index: u32) -> Option<u32> {
+        self.inline_tree_of(self.record(index)?)?
+    }
+
+    /// Of a record; nothing when that is damaged.
+    fn inline_tree_of(&self, record: &[u8]) -> Option<Option<u32>> {
+        let size = self.header.format.func_size();
+        if usize::from(u8_at(record, size - 1)?) <= FUNCDATA_INLINE {
+            return Some(None);
+        }
+        let slot = (u32_at(record, 28)? as usize).checked_add(FUNCDATA_INLINE)?;
+        let offset = u32_at(record, size.checked_add(slot.checked_mul(4)?)?)?;
+        Some(Some(offset).filter(|offset| *offset != u32::MAX))
     }
 
     /// The `_func` record of function `index` and all that follows it.
@@ -331,6 +342,18 @@ impl Pclntab {
             false => memchr::memmem::find(names, &wanted)? + 1,
         };
         u32::try_from(at).ok()
+    }
+
+    /// All names that begin so, of functions and of what was inlined, with their offsets.
+    pub fn names_that_begin(&self, beginning: &str) -> Vec<(u32, &str)> {
+        let Some(names) = self.between(self.header.names, self.header.units) else {
+            return Vec::new();
+        };
+        let first = names.starts_with(beginning.as_bytes()).then_some(0);
+        let wanted = [b"\0", beginning.as_bytes()].concat();
+        let others = memchr::memmem::find_iter(names, &wanted).map(|at| at + 1);
+        let at = first.into_iter().chain(others).filter_map(|at| u32::try_from(at).ok());
+        at.filter_map(|at| Some((at, self.name(at)?))).collect()
     }
 
     /// Offset in the table of names of function `index`.

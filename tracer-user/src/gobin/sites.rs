@@ -100,66 +100,68 @@ const CHECK_INSTRUCTIONS: usize = 10;
 
 /// Entries of the allocator: `runtime.mallocgc` and the size-specialised functions, if any.
 pub fn alloc_sites(binary: &GoBinary) -> Result<AllocSites, SiteError> {
-    let specialised: Vec<(String, Specialised)> = binary
-        .functions()
-        .filter_map(|f| Some((f.name.to_string(), Specialised::parse(f.name)?)))
-        .collect();
+    let is_entry = |name: &str| name == MALLOCGC || Specialised::parse(name).is_some();
+    let mut entries = binary.functions_where(MALLOCGC, is_entry);
+    let at = entries.iter().position(|function| function.name == MALLOCGC);
+    // The first one is mallocgc, the others are specialised.
+    entries[..=at.ok_or_else(|| SiteError::NoFunction(MALLOCGC.to_string()))?].rotate_right(1);
+    let specialised: Vec<Specialised> =
+        entries.iter().filter_map(|function| Specialised::parse(function.name)).collect();
     let min_size = specialised
         .iter()
-        .filter_map(|(_, s)| s.class)
+        .filter_map(|s| s.class)
         .max()
         .and_then(|class| SIZE_CLASSES.get(class as usize))
         .copied()
         .unwrap_or(0);
     let facts = binary.facts();
-    let found: Vec<Specialised> = specialised.iter().map(|(_, s)| *s).collect();
-    let mut incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &found);
-    let mut names: Vec<&str> = vec![MALLOCGC];
-    names.extend(specialised.iter().map(|(name, _)| name.as_str()));
-    let inlined = binary.find_inlined(&names);
+    let mut incomplete = incomplete(facts.version.as_ref(), &facts.experiments, &specialised);
+    let inlined = binary.find_inlined(&entries);
     let outside = |place: &Function| place.name != MALLOCGC;
     let hidden =
-        names.iter().zip(&inlined).find_map(|(n, at)| Some((n, at.iter().find(|p| outside(p))?)));
-    if let Some((name, place)) = hidden {
+        entries.iter().zip(&inlined).find_map(|(f, at)| Some((f, at.iter().find(|p| outside(p))?)));
+    if let Some((function, place)) = hidden {
         if let Some(sites) = parts(binary)? {
             return Ok(AllocSites { sites, mallocgc: None, incomplete });
         }
         incomplete.get_or_insert_with(|| {
             format!(
-                "{name} was inlined into {} by a profile (PGO); allocations made there are not seen",
-                place.name
+                "{} was inlined into {} by a profile (PGO); allocations made there are not seen",
+                function.name, place.name
             )
         });
     }
     // Copies of size-specialised functions in mallocgc itself: what comes through it is counted at
     // its entry, whatever the size, and the functions count what is called past it.
     let nested = inlined.iter().skip(1).any(|places| !places.is_empty());
-    let mallocgc = match nested {
-        true => binary.find_function(MALLOCGC).map(|f| (f.entry, f.end)),
-        false => None,
+    let mallocgc = nested.then(|| (entries[0].entry, entries[0].end));
+    let site = |function| site_at_p(binary, function);
+    let sites: Vec<Site> = entries.iter().map(site).collect::<Result<_, _>>()?;
+    let site = |(at, site)| match at {
+        0 => AllocSite { site, min_size: if nested { 0 } else { min_size }, nested: false },
+        _ => AllocSite { site, min_size: 0, nested },
     };
-    let site = |name, min_size, nested| -> Result<AllocSite, SiteError> {
-        Ok(AllocSite { site: site_at_p(binary, name)?, min_size, nested })
-    };
-    let mut sites = vec![site(MALLOCGC, if nested { 0 } else { min_size }, false)?];
-    for name in &names[1..] {
-        sites.push(site(name, 0, nested)?);
-    }
-    Ok(AllocSites { sites, mallocgc, incomplete })
+    Ok(AllocSites {
+        sites: sites.into_iter().enumerate().map(site).collect(),
+        mallocgc,
+        incomplete,
+    })
 }
 
 /// Sites at [`PARTS`], for a binary that has `mallocgc` inlined; nothing when those do not see
 /// everything either.
 fn parts(binary: &GoBinary) -> Result<Option<Vec<AllocSite>>, SiteError> {
     let divided = binary.facts().version.is_some_and(|v| v.at_least(24) && !v.at_least(27));
-    let there = binary.find_functions(&PARTS).iter().all(Option::is_some);
-    let whole = binary.find_inlined(&PARTS).iter().all(Vec::is_empty);
-    let specialised = binary.functions().any(|f| Specialised::parse(f.name).is_some());
-    if !divided || !there || !whole || specialised {
+    let parts: Option<Vec<_>> = binary.find_functions(&PARTS).into_iter().collect();
+    let Some(parts) = parts.filter(|_| divided) else { return Ok(None) };
+    let whole = binary.find_inlined(&parts).iter().all(Vec::is_empty);
+    let is_specialised = |name: &str| Specialised::parse(name).is_some();
+    if !whole || !binary.functions_where(MALLOCGC, is_specialised).is_empty() {
         return Ok(None);
     }
-    let site = |name| Ok(AllocSite { site: site_at_p(binary, name)?, min_size: 0, nested: false });
-    PARTS.into_iter().map(site).collect::<Result<_, SiteError>>().map(Some)
+    let site =
+        |function| Ok(AllocSite { site: site_at_p(binary, function)?, min_size: 0, nested: false });
+    parts.iter().map(site).collect::<Result<_, SiteError>>().map(Some)
 }
 
 /// Sites of the span probe.
@@ -184,21 +186,23 @@ fn whole_functions<const N: usize>(
     binary: &GoBinary,
     names: [&'static str; N],
 ) -> Result<[Site; N], SiteError> {
-    let mut sites = Vec::new();
-    for (function, into) in names.into_iter().zip(binary.find_inlined(&names)) {
+    let mut functions = Vec::new();
+    for (name, function) in names.into_iter().zip(binary.find_functions(&names)) {
+        functions.push(function.ok_or_else(|| SiteError::NoFunction(name.to_string()))?);
+    }
+    for (function, into) in names.into_iter().zip(binary.find_inlined(&functions)) {
         if let Some(into) = into.first() {
             return Err(SiteError::Inlined { function, into: into.name.to_string() });
         }
-        sites.push(site_at_p(binary, function)?);
     }
-    sites.try_into().map_err(|_| SiteError::NoFunction(names.join(", ")))
+    let sites: Result<Vec<Site>, SiteError> =
+        functions.iter().map(|function| site_at_p(binary, function)).collect();
+    sites?.try_into().map_err(|_| SiteError::NoFunction(names.join(", ")))
 }
 
 /// P of a function: the instruction after its stack check, or its first one when it has none.
-pub fn site_at_p(binary: &GoBinary, name: &str) -> Result<Site, SiteError> {
-    let function =
-        binary.find_function(name).ok_or_else(|| SiteError::NoFunction(name.to_string()))?;
-    let entry = function.entry;
+fn site_at_p(binary: &GoBinary, function: &Function) -> Result<Site, SiteError> {
+    let (entry, name) = (function.entry, function.name);
     let undecodable = |why| SiteError::Decode { function: name.to_string(), entry, why };
     let length = (function.end.0.saturating_sub(entry.0) as usize).min(CHECK_BYTES);
     let code = binary.read(entry, length)?;
