@@ -67,6 +67,7 @@ enum Thing {
     BpfToolchain,
     Go(GoRelease),
     Podman,
+    Groff,
     Bpftrace,
     Program(RealProgram),
 }
@@ -85,6 +86,9 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     let podman = ["podman", "runc", "conmon"];
     if purpose != Purpose::Demo && podman.iter().any(|name| paths::find_program(name).is_none()) {
         things.push(Thing::Podman);
+    }
+    if purpose == Purpose::Test && paths::find_program("groff").is_none() {
+        things.push(Thing::Groff);
     }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
@@ -114,6 +118,8 @@ impl Thing {
             Thing::Go(release) => go(release, apt),
             // For the tests in containers; runc, because crun refuses hybrid cgroups.
             Thing::Podman => apt.install(&["podman", "runc"]),
+            // The tests set the manual pages.
+            Thing::Groff => apt.install(&["groff-base"]),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.
             Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
             Thing::Program(program) => fetch::install(program, apt),

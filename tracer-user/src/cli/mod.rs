@@ -5,6 +5,7 @@
 //! words into [`Cli`], and `lower` turns that into what the pipeline takes, with the checks that
 //! span several flags. This module touches no file, no process and no environment.
 
+pub mod documents;
 pub mod goroutines;
 mod groups;
 pub mod heap;
@@ -15,8 +16,10 @@ pub mod top;
 mod value;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+pub use clap_complete::Shell;
 
 pub use groups::{Color, Show};
 pub use refusal::Refusal;
@@ -32,6 +35,8 @@ pub enum Command {
     Goroutines(goroutines::Config),
     Top(top::Config),
     Doctor(DoctorConfig),
+    Completions(Shell),
+    Man(ManConfig),
 }
 
 /// `heaptap ps`.
@@ -46,6 +51,15 @@ pub struct PsConfig {
 pub struct DoctorConfig {
     /// Print `heaptap.doctor/1` instead of lines.
     pub json: bool,
+}
+
+/// `heaptap man`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManConfig {
+    /// The command that the page is about; nothing: heaptap itself.
+    pub command: Option<String>,
+    /// Write all pages here instead.
+    pub dir: Option<PathBuf>,
 }
 
 /// Understands a command line.
@@ -73,6 +87,8 @@ where
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
+        Subcommands::Completions(flags) => Ok(Command::Completions(flags.shell)),
+        Subcommands::Man(flags) => flags.lower().map(Command::Man),
     }
 }
 
@@ -120,6 +136,44 @@ enum Subcommands {
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
+    /// Print what a shell needs to complete heaptap's commands and flags
+    #[command(after_help = COMPLETIONS_EPILOGUE)]
+    Completions(CompletionsFlags),
+    /// Print the manual page of heaptap or of one of its commands, or write all of them
+    #[command(after_help = MAN_EPILOGUE)]
+    Man(ManFlags),
+}
+
+#[derive(Debug, Args)]
+struct CompletionsFlags {
+    /// Which shell
+    #[arg(value_name = "SHELL", value_enum)]
+    shell: Shell,
+}
+
+#[derive(Debug, Args)]
+struct ManFlags {
+    /// The command that the page is about
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    command: Option<String>,
+
+    /// Write the pages of heaptap and of all commands into this directory
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl ManFlags {
+    fn lower(self) -> Result<ManConfig, Refusal> {
+        let is_known =
+            |name: &String| Cli::command().get_subcommands().any(|one| one.get_name() == name);
+        match self.command {
+            Some(name) if !is_known(&name) => {
+                let name = name.escape_debug();
+                Err(Refusal::usage(format!("no command is called {name} (see heaptap --help)")))
+            }
+            command => Ok(ManConfig { command, dir: self.dir }),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -269,11 +323,31 @@ can't.
     exit_codes!()
 );
 
+const COMPLETIONS_EPILOGUE: &str = concat!(
+    "Examples:
+  heaptap completions bash | sudo tee /usr/share/bash-completion/completions/heaptap
+  heaptap completions zsh > ~/.zfunc/_heaptap      a directory of $fpath
+  heaptap completions fish > ~/.config/fish/completions/heaptap.fish
+  source <(heaptap completions bash)               for this shell only
+
+",
+    exit_codes!()
+);
+
+const MAN_EPILOGUE: &str = concat!(
+    "Examples:
+  heaptap man | man -l -                           heaptap itself
+  heaptap man record | man -l -                    one command
+  sudo heaptap man -o /usr/local/share/man/man8    all pages, for man heaptap-record
+
+",
+    exit_codes!()
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use clap::CommandFactory;
 
     fn refusal(words: &[&str]) -> Refusal {
         parse(words).expect_err("must be refused")
@@ -291,6 +365,22 @@ mod tests {
             parse(["heaptap", "doctor", "--json"]).unwrap(),
             Command::Doctor(DoctorConfig { json: true })
         );
+    }
+
+    #[test]
+    fn man_takes_a_command_or_a_directory() {
+        let man = |command: Option<&str>, dir: Option<&str>| {
+            Command::Man(ManConfig { command: command.map(Into::into), dir: dir.map(Into::into) })
+        };
+        assert_eq!(parse(["heaptap", "man"]).unwrap(), man(None, None));
+        assert_eq!(parse(["heaptap", "man", "record"]).unwrap(), man(Some("record"), None));
+        assert_eq!(parse(["heaptap", "man", "-o", "there"]).unwrap(), man(None, Some("there")));
+        assert!(
+            refusal(&["heaptap", "man", "rekord"]).text.contains("no command is called rekord")
+        );
+        assert_eq!(refusal(&["heaptap", "man", "ps", "-o", "there"]).exit, Exit::Usage);
+        let bash = Command::Completions(Shell::Bash);
+        assert_eq!(parse(["heaptap", "completions", "bash"]).unwrap(), bash);
     }
 
     #[test]
@@ -320,6 +410,8 @@ mod tests {
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "top", "--help"],
             &["heaptap", "doctor", "--help"],
+            &["heaptap", "completions", "--help"],
+            &["heaptap", "man", "--help"],
         ] {
             let help = refusal(words).text;
             let (_, codes) = help.split_once("Exit codes:\n").expect("exit codes");

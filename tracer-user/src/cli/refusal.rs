@@ -5,8 +5,21 @@ use clap::error::ErrorKind;
 use crate::exit::Exit;
 
 /// Those that have a help text of their own.
-const COMMANDS: [&str; 9] =
-    ["ps", "record", "heap", "block", "mutex", "goroutines", "stats", "top", "doctor"];
+const COMMANDS: [&str; 11] = [
+    "ps",
+    "record",
+    "heap",
+    "block",
+    "mutex",
+    "goroutines",
+    "stats",
+    "top",
+    "doctor",
+    "completions",
+    "man",
+];
+/// Those that look at no process.
+const OF_NO_PROCESS: [&str; 4] = ["ps", "doctor", "completions", "man"];
 
 /// The end of heaptap before it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +83,9 @@ fn one_line(text: &str, command: Option<&str>) -> String {
             parts.push(joined);
         }
     }
-    if let Some(number) = stray_number(text).filter(|_| {
-        command.is_some_and(|c| COMMANDS.contains(&c) && !["ps", "doctor"].contains(&c))
-    }) {
+    if let Some(number) = stray_number(text)
+        .filter(|_| command.is_some_and(|c| COMMANDS.contains(&c) && !OF_NO_PROCESS.contains(&c)))
+    {
         parts.push(format!("a process is given as -p {number}"));
     }
     format!("{} (see {help})", parts.join("; "))

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod doctor;
+mod documents;
 mod estimates;
 mod goroutines;
 mod heap;
@@ -26,7 +27,7 @@ mod watch;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use crate::cli::Command;
+use crate::cli::{self, Command};
 use crate::exit::{Exit, Failure};
 
 /// Runs a command.
@@ -34,7 +35,11 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// A [`Failure`] whose message is one line for the user.
 pub fn run(command: Command) -> Result<(), Failure> {
-    if !matches!(command, Command::Ps(_) | Command::Doctor(_)) {
+    let looks_only = matches!(
+        command,
+        Command::Ps(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_)
+    );
+    if !looks_only {
         sampler::look_after();
     }
     match command {
@@ -43,6 +48,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Top(config) => top::run(&config),
         Command::Doctor(config) => doctor::run(&config),
+        Command::Completions(shell) => print(&cli::documents::completions(shell)),
+        Command::Man(config) => documents::man(&config),
         Command::Profile(config) => heap::run(&config),
         Command::Record(config) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
