@@ -21,7 +21,7 @@ pub mod sampler;
 mod stats;
 mod targets;
 mod terminal;
-mod top;
+pub mod top;
 mod watch;
 
 use std::io::{self, Write};

@@ -87,6 +87,9 @@ impl<'a> Live<'a> {
                 ready = self.keys.readable() => {
                     // Whatever is there is read below.
                     if let Ok(mut ready) = ready {
+                        if ready.ready().is_read_closed() {
+                            return Err(Failure::new(Exit::Output, "the terminal has gone"));
+                        }
                         ready.clear_ready();
                     }
                     for input in keys::inputs()? {
@@ -96,7 +99,11 @@ impl<'a> Live<'a> {
                     }
                 }
                 _ = self.resized.recv() => {}
-                _ = self.continued.recv() => self.screen.take()?,
+                _ = self.continued.recv() => {
+                    // Who stopped it may have set the terminal otherwise.
+                    screen::give_back();
+                    self.screen.take()?;
+                }
                 _ = ticks.tick() => {
                     if !self.model.paused {
                         self.reading.round(&mut self.model, false)?;

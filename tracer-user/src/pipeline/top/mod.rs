@@ -10,7 +10,7 @@ mod live;
 mod opened;
 mod plain;
 mod reading;
-mod screen;
+pub mod screen;
 
 use std::ops::ControlFlow;
 

@@ -74,7 +74,8 @@ impl List {
             let known = before.remove(&look.id);
             let mut history = known.map_or_else(History::default, |known| known.history);
             history.add(now, &look.stats, look.goroutines);
-            self.processes.insert(look.id, Process { look, history });
+            let id = look.id;
+            self.processes.insert(id, Process::new(look, history));
         }
         unread.sort_by_key(|unread| unread.pid);
         self.unread = unread;

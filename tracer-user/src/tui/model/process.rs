@@ -38,6 +38,8 @@ pub struct Unread {
 pub struct Process {
     pub look: Look,
     pub history: History,
+    /// Worked out once a round, not each time that rows are sorted.
+    pause_p99: Option<u64>,
 }
 
 /// Which limit a process is nearest to.
@@ -57,9 +59,14 @@ pub enum LimitKind {
 }
 
 impl Process {
+    pub fn new(look: Look, history: History) -> Self {
+        let pause_p99 = pause_p99(&look.stats.collector.pauses);
+        Self { look, history, pause_p99 }
+    }
+
     /// Pause that 99 of 100 of its last collections did not exceed.
     pub fn pause_p99(&self) -> Option<u64> {
-        pause_p99(&self.look.stats.collector.pauses)
+        self.pause_p99
     }
 
     pub fn trend(&self) -> Trend {

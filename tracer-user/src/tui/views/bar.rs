@@ -17,9 +17,14 @@ pub struct Heap {
 
 const MARKED: char = '█';
 const SINCE: char = '▒';
-const FREE: char = '·';
+const FREE: char = '∙';
 const GOAL: char = '┃';
 const LIMIT: char = '╪';
+
+/// Whether a cell is part of a bar.
+pub fn is_drawn(cell: &str) -> bool {
+    [MARKED, SINCE, FREE, GOAL, LIMIT].iter().any(|drawn| cell.chars().eq([*drawn]))
+}
 
 /// A limit is drawn when the bar is not more than this many times as long for it.
 const LIMIT_NEAR: f64 = 1.5;
@@ -74,14 +79,14 @@ mod tests {
 
     #[test]
     fn the_goal_is_the_end_unless_something_is_farther() {
-        assert_eq!(drawn(60, 30, Some(100), None), "███▒▒▒···┃");
-        assert_eq!(drawn(60, 30, Some(100), Some(120)), "███▒▒··┃·╪");
-        assert_eq!(drawn(60, 30, Some(100), Some(1000)), "███▒▒▒···┃", "far away");
+        assert_eq!(drawn(60, 30, Some(100), None), "███▒▒▒∙∙∙┃");
+        assert_eq!(drawn(60, 30, Some(100), Some(120)), "███▒▒∙∙┃∙╪");
+        assert_eq!(drawn(60, 30, Some(100), Some(1000)), "███▒▒▒∙∙∙┃", "far away");
         assert_eq!(drawn(200, 100, Some(100), None), "█████▒▒▒▒▒", "beyond its goal");
         assert_eq!(drawn(100, 100, Some(100), Some(90)), "████████╪█");
-        assert_eq!(drawn(1, 0, Some(1000), None), "▒········┃");
-        assert_eq!(drawn(0, 0, Some(1000), None), "·········┃");
-        assert_eq!(drawn(60, 30, None, Some(100)), "███▒▒▒···╪", "only a limit");
+        assert_eq!(drawn(1, 0, Some(1000), None), "▒∙∙∙∙∙∙∙∙┃");
+        assert_eq!(drawn(0, 0, Some(1000), None), "∙∙∙∙∙∙∙∙∙┃");
+        assert_eq!(drawn(60, 30, None, Some(100)), "███▒▒▒∙∙∙╪", "only a limit");
         assert_eq!(drawn(60, 30, None, None), "          ", "no collector");
         let huge = drawn(u64::MAX, u64::MAX, Some(u64::MAX), Some(u64::MAX));
         assert_eq!(huge, "█████████╪");

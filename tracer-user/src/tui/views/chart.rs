@@ -18,10 +18,10 @@ pub struct Series {
 }
 
 impl Series {
-    /// The largest of the values that fit, at least 1.
+    /// The largest of the values that fit.
     pub fn top(&self, width: usize) -> f64 {
         let last = |values: &Vec<Option<f64>>| {
-            values.iter().rev().take(width).flatten().fold(1.0, |top: f64, value| top.max(*value))
+            values.iter().rev().take(width).flatten().fold(0.0, |top: f64, value| top.max(*value))
         };
         last(&self.filled).max(last(&self.line))
     }
@@ -30,7 +30,7 @@ impl Series {
 /// Draws as many of the last values as there are columns; the highest reaches the top.
 pub fn draw(series: &Series, styles: [Style; 2], area: Rect, buffer: &mut Buffer) {
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    let top = series.top(width);
+    let top = series.top(width).max(1.0);
     let recent = |values: &[Option<f64>], back: usize| {
         values.len().checked_sub(back + 1).and_then(|at| values[at])
     };

@@ -32,9 +32,9 @@ pub fn draw(detail: &mut Detail, theme: Theme, area: Rect, buffer: &mut Buffer) 
         facts(detail, theme, take(1), buffer);
     }
     let spare = area.height.saturating_sub(LEAST_PANE + 3);
-    let charts = if detail.shows_flame() { spare / 4 } else { spare / 2 };
-    if charts >= 4 {
-        draw_charts(detail, theme, take(charts.min(12)), buffer);
+    let charts = if detail.shows_flame() { spare / 4 } else { spare / 3 };
+    if charts >= 3 {
+        draw_charts(detail, theme, take(charts.min(10)), buffer);
     }
     if area.height >= 4 {
         tabs(detail, theme, take(1), buffer);

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::row::{self, Layout};
@@ -53,11 +54,16 @@ pub fn chosen_line(
     if !is_chosen {
         return put(buffer, area, at, line);
     }
-    // A coloured text in a bar that is reversed can't be read.
-    let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
-    put(buffer, area, at, Line::raw(text));
-    let row = Rect { y: area.y.saturating_add(at as u16), height: 1, ..area };
-    buffer.set_style(row.intersection(area), theme.chosen());
+    let row = Rect { y: area.y.saturating_add(at as u16), height: 1, ..area }.intersection(area);
+    put(buffer, area, at, line);
+    for x in row.left()..row.right() {
+        let cell = &mut buffer[(x, row.y)];
+        // A coloured text in a bar that is reversed can't be read, and what is drawn would turn into
+        // its opposite.
+        if !super::bar::is_drawn(cell.symbol()) {
+            cell.set_style(Style::reset()).set_style(theme.chosen());
+        }
+    }
 }
 
 /// The first of `count` lines that is shown on `rows`, so that the chosen one is seen and the picture

@@ -124,7 +124,7 @@ impl Layout {
             push(&mut spans, Span::styled(fit(&title, *width, !is_text(*column)), style));
             if *column == Column::Heap && self.bar > 0 {
                 let head = match self.bar {
-                    ..16 => "OF GOAL",
+                    ..24 => "OF GOAL",
                     _ => "█ live ▒ since GC ┃ goal",
                 };
                 push(&mut spans, Span::styled(fit(head, self.bar, false), theme.head()));
