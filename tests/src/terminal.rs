@@ -186,7 +186,12 @@ impl Terminal {
             let waited = self.seen.changed.wait_timeout(parser, left);
             parser = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        ensure!(tcgetattr(&self.slave)? == self.before, "the terminal is set otherwise");
+        drop(parser);
+        // That is set behind what is written.
+        while tcgetattr(&self.slave)? != self.before {
+            ensure!(Instant::now() < until, "the terminal is set otherwise");
+            thread::yield_now();
+        }
         Ok(())
     }
 
