@@ -117,3 +117,47 @@ fn restore_on_panic() {
 fn failed(err: io::Error) -> Failure {
     Failure::new(Exit::Output, format!("the terminal can't be used: {err}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::pty::openpty;
+    use nix::sys::termios::tcgetattr;
+
+    use super::*;
+
+    /// Tells this test that it is the program that panics.
+    const INSIDE: &str = "HEAPTAP_TEST_PANICS";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_why() {
+        if env::var_os(INSIDE).is_some() {
+            let _screen = Screen::new(Theme { color: false }).unwrap();
+            panic!("on purpose");
+        }
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let name =
+            "pipeline::top::screen::tests::a_panic_gives_the_terminal_back_before_it_says_why";
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", name, "--nocapture"]).env(INSIDE, "1");
+        let status = command.stdin(end()).stdout(end()).stderr(end()).status().unwrap();
+        assert!(!status.success());
+        assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
+        fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let mut written = Vec::new();
+        // Until there is no more.
+        let _ = File::from(pty.master).read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written);
+        let at = |what: &str| written.find(what).unwrap_or_else(|| panic!("{what}: {written:?}"));
+        let (taken, left) = (at("\x1b[?1049h"), at("\x1b[?1049l"));
+        let (shown, said) = (at("\x1b[?25h"), at("on purpose"));
+        assert!(taken < left && left < said && shown < said, "{written:?}");
+    }
+}
