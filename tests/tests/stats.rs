@@ -1,6 +1,7 @@
 //! `heaptap stats` says what the program itself says, and what it says of those that it can't read.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -265,4 +266,73 @@ fn without_privileges_it_is_said_what_is_missing() -> Result<()> {
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
     command.arg(heaptap::program()?).args(["stats", "-p", &program.pid().to_string()]);
     heaptap::run_command(command)?.refused(3, "CAP_SYS_PTRACE")
+}
+
+/// A control group made for a test, with another one in it; removed with it.
+struct Groups {
+    outer: PathBuf,
+    inner: PathBuf,
+    /// Names of the files that tell use and limit.
+    files: [&'static str; 2],
+}
+
+impl Groups {
+    /// In the hierarchy that has the memory controller on this host.
+    fn new(outer_limit: u64, inner_limit: u64) -> Result<Groups> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let is_v1 = own.lines().any(|line| line.split(':').nth(1) == Some("memory"));
+        let (root, files) = match is_v1 {
+            true => ("/sys/fs/cgroup/memory", ["memory.usage_in_bytes", "memory.limit_in_bytes"]),
+            false => ("/sys/fs/cgroup", ["memory.current", "memory.max"]),
+        };
+        let outer = Path::new(root).join(format!("heaptap-test-{}", std::process::id()));
+        let groups = Groups { inner: outer.join("inner"), outer, files };
+        let limits = [(&groups.outer, outer_limit), (&groups.inner, inner_limit)];
+        for (at, (group, limit)) in limits.into_iter().enumerate() {
+            fs::create_dir(group).with_context(|| group.display().to_string())?;
+            fs::write(group.join(files[1]), limit.to_string())?;
+            if !is_v1 && at == 0 {
+                fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory")?;
+                fs::write(group.join("cgroup.subtree_control"), "+memory")?;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn usage(&self) -> Result<u64> {
+        Ok(fs::read_to_string(self.inner.join(self.files[0]))?.trim().parse()?)
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        // Nobody is in them any more, unless the test has failed.
+        let _ = fs::remove_dir(&self.inner);
+        let _ = fs::remove_dir(&self.outer);
+    }
+}
+
+/// Use and limit of a real control group: the lowest limit of all around it.
+#[test]
+fn tells_the_control_groups_limit() -> Result<()> {
+    const LIMIT: u64 = 192 << 20;
+    require_root()?;
+    let groups = Groups::new(LIMIT, 2 * LIMIT)?;
+    let mut program = Fixture::build("stats", "1.27", Variant::Stripped)?.start()?;
+    fs::write(groups.inner.join("cgroup.procs"), program.pid().to_string())?;
+    program.ask("work")?;
+    let before = groups.usage()?;
+    let ours = stats(program.pid())?;
+    let after = groups.usage()?;
+    let (usage, limit) =
+        (number(&ours, "memory.cgroup.usage")?, number(&ours, "memory.cgroup.limit")?);
+    ensure!(limit == LIMIT, "limit {limit}");
+    // The kernel charges in batches, and the program's own threads go on.
+    let slack = 4 << 20;
+    let possible = before.min(after).saturating_sub(slack)..=before.max(after) + slack;
+    ensure!(usage > 0 && possible.contains(&usage), "{usage} used, {before} before, {after} after");
+    let table = heaptap::run(["stats", "-p", &program.pid().to_string()])?;
+    let row = table.stdout.lines().find(|line| line.starts_with("cgroup "));
+    ensure!(row.is_some_and(|row| row.contains("limit 192.0 MiB (")), "{row:?}");
+    Ok(())
 }
