@@ -7,7 +7,7 @@
 use std::{
     fmt::Write as _,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     thread::{self, JoinHandle},
 };
 
@@ -15,33 +15,26 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     report,
-    requests::{Requests, Times},
+    requests::{Flags, Requests, Times},
     stats::Series,
     tracer::Tracer,
 };
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Go releases
-    #[arg(long, value_delimiter = ',', default_value = "1.21,1.26,1.27")]
-    go: Vec<String>,
+    #[command(flatten)]
+    of: Flags,
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Requests of one measurement; 3,000 take about a second
     #[arg(long, default_value_t = 15_000)]
     requests: u32,
-    /// Bytes that the program allocates each second
-    #[arg(long, default_value_t = 1_000_000_000)]
-    rate: u64,
     /// Goroutines that wait beside the one that works
     #[arg(long, default_value_t = 10_000)]
     goroutines: u32,
     /// Stacks in the program's own heap profile
     #[arg(long, default_value_t = 10_000)]
     stacks: u32,
-    /// The heaptap to measure
-    #[arg(long, default_value_os_t = crate::heaptap())]
-    heaptap: PathBuf,
     /// Commands that read
     #[arg(default_values_t = ["stats", "goroutines", "heap"].map(String::from))]
     commands: Vec<String>,
@@ -57,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
          | --- | --- | --- | --- | --- | --- | --- |\n",
         options.requests, options.goroutines, options.stacks, options.rounds
     );
-    for release in &options.go {
+    for release in &options.of.go {
         measure(options, release, &mut body)?;
     }
     body += "\nBar: within the noise.\n";
@@ -66,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, release: &str, table: &mut String) -> Result<()> {
-    let mut requests = Requests::start(release, options.requests, options.rate)?;
+    let mut requests = Requests::start(release, options.requests, options.of.rate)?;
     requests.populate(options.goroutines, options.stacks)?;
     requests.work()?;
     let (mut alone, mut again) = (Times::default(), Times::default());
@@ -76,7 +69,7 @@ fn measure(options: &Options, release: &str, table: &mut String) -> Result<()> {
         eprint!("\rreading: go {release}, round {} of {} ", round + 1, options.rounds);
         alone.push(requests.work()?);
         for (command, (times, reads)) in options.commands.iter().zip(&mut read) {
-            let reader = Reader::start(&options.heaptap, command, requests.pid())?;
+            let reader = Reader::start(&options.of.heaptap, command, requests.pid())?;
             let took = requests.work()?;
             let count = reader.stop()?;
             ensure!(2.0 * f64::from(count) >= took.wall, "{command} read {count} times only");

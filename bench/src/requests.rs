@@ -2,9 +2,25 @@
 //!
 //! In: a Go release. Out: figures of measurements of the same work, which differ by what watches.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::{stats::Series, target, target::Target};
+
+/// Flags of the benchmarks that measure it.
+#[derive(clap::Args)]
+pub struct Flags {
+    /// Go releases
+    #[arg(long, value_delimiter = ',', default_value = "1.21,1.26,1.27")]
+    pub go: Vec<String>,
+    /// Bytes that the program allocates each second
+    #[arg(long, default_value_t = 1_000_000_000)]
+    pub rate: u64,
+    /// The heaptap to measure
+    #[arg(long, default_value_os_t = crate::heaptap())]
+    pub heaptap: PathBuf,
+}
 
 /// The program, allocating about as fast as it was told to.
 pub struct Requests {

@@ -6,7 +6,7 @@
 //! once more, which shows the noise floor. Then it is recorded in both modes at once, and at their end its
 //! own heap profile is read.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -15,27 +15,20 @@ use tempfile::TempDir;
 use crate::{
     recorded::Frames,
     report,
-    requests::{Requests, Times},
+    requests::{Flags, Requests, Times},
     stats::Series,
     tracer::{self, Tracer},
 };
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Go releases
-    #[arg(long, value_delimiter = ',', default_value = "1.21,1.26,1.27")]
-    go: Vec<String>,
+    #[command(flatten)]
+    of: Flags,
     #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Requests of one measurement; 3,000 allocate about 1 GB and replace everything that is held
     #[arg(long, default_value_t = 6000, value_parser = clap::value_parser!(u32).range(3000..))]
     requests: u32,
-    /// Bytes that the program allocates each second
-    #[arg(long, default_value_t = 1_000_000_000)]
-    rate: u64,
-    /// The heaptap to measure
-    #[arg(long, default_value_os_t = crate::heaptap())]
-    heaptap: PathBuf,
 }
 
 /// Counters that are each one trap of mode sample.
@@ -69,8 +62,8 @@ pub fn run(options: &Options) -> Result<()> {
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut beside = String::new();
-    for release in &options.go {
-        let mut requests = Requests::start(release, options.requests, options.rate)?;
+    for release in &options.of.go {
+        let mut requests = Requests::start(release, options.requests, options.of.rate)?;
         let f = measure(options, release, &mut requests)?;
         writeln!(
             body,
@@ -138,7 +131,7 @@ fn measure(options: &Options, release: &str, requests: &mut Requests) -> Result<
 fn record(options: &Options, pid: u32, mode: &str, json: &Path) -> Result<Tracer> {
     let (pid, json) = (pid.to_string(), json.display().to_string());
     let arguments = ["-p", &pid, "--mode", mode, "--budget", "none", "--quiet", "-o", &json];
-    let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
+    let mut tracer = Tracer::spawn_heaptap(&options.of.heaptap, arguments)?;
     tracer.until_recording()?;
     Ok(tracer)
 }
@@ -159,7 +152,7 @@ fn compare(
     requests.work()?;
     requests.collect()?;
     let (pid, file) = (pid.to_string(), kept.display().to_string());
-    tracer::run_heaptap(&options.heaptap, &["heap", "-p", &pid, "-o", &file])?;
+    tracer::run_heaptap(&options.of.heaptap, &["heap", "-p", &pid, "-o", &file])?;
     sample.stop()?;
     exact.stop()?;
     let exact = by_function(&exactly, "alloc_space")?;
