@@ -74,8 +74,8 @@ impl LogicalStacks {
             let frames = if outside { Err(Unknown::OutsideGo) } else { frames };
             known.insert(returns[index], Known { at: calls[index], frames, runtime: false });
         });
-        // Packages below internal/runtime count since Go 1.23.
-        let both = binary.facts().version.is_none_or(|v| v.at_least(23));
+        // Packages below internal/runtime count since Go 1.24 (protomem.go, `writeHeapProto`).
+        let both = binary.facts().version.is_none_or(|v| v.at_least(24));
         let of_runtime = |name: &str| {
             name.starts_with("runtime.") || both && name.starts_with("internal/runtime/")
         };
