@@ -1,6 +1,7 @@
 //! `record --labels`: a goroutine's own profiler labels tell its allocations apart.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use anyhow::{Result, ensure};
 use heaptap_tests::profile::Profile;
@@ -21,7 +22,9 @@ fn tells_labels_apart(go: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let json = dir.path().join("out.json");
     let (pid, path) = (labelled.pid().to_string(), json.display().to_string());
-    let recording = Recording::start(["-p", &pid, "--labels", "-o", &path])?;
+    let folded = dir.path().join("out.folded").display().to_string();
+    let flags = ["-p", &pid, "--labels", "--value", "objects", "-o", &path, "-o", &folded];
+    let recording = Recording::start(flags)?;
     labelled.ask(&format!("go {ROUNDS}"))?;
     recording.stop()?.expect(0)?;
     let profile = Profile::read(&json)?;
@@ -50,6 +53,13 @@ fn tells_labels_apart(go: &str) -> Result<()> {
     counts.insert(Labels::new(), ROUNDS);
     ensure!(counts == expected, "Go {go}: {counts:#?}");
     ensure!(profile.counter("labels_left_out") >= ROUNDS, "nothing was left out");
+    // Where stacks are of names alone, labels are their outermost frames, in the order of keys.
+    let folded = fs::read_to_string(&folded)?;
+    let roots = "path=/orders;user=user-3;";
+    let of_user = folded.lines().filter_map(|line| line.strip_prefix(roots)?.rsplit_once(' '));
+    let kept = of_user.filter(|(stack, _)| stack.ends_with("main.keep"));
+    let kept: u64 = kept.filter_map(|(_, count)| count.parse::<u64>().ok()).sum();
+    ensure!(kept == ROUNDS / 5, "Go {go}: {kept} below {roots}");
     // A text on a page that is not in memory at that moment can't be read inside a trap: rare, counted,
     // and above not one of `main.keep`.
     let lost: Vec<_> = profile.counters.iter().filter(|c| c.is_loss && c.count > 0).collect();

@@ -31,6 +31,8 @@ enum By {
     Creator,
     /// What they wait for
     State,
+    /// Their profiler labels (pprof.Do)
+    Labels,
     /// Where they are
     Stack,
 }
@@ -78,6 +80,7 @@ impl Flags {
             by: match self.by {
                 By::Creator => goroutines::By::Creator,
                 By::State => goroutines::By::State,
+                By::Labels => goroutines::By::Labels,
                 By::Stack => goroutines::By::Stack,
             },
             watch: self.again.watch,
@@ -139,6 +142,7 @@ mod tests {
         };
         assert_eq!(config(&flags), expected);
         assert_eq!(config(&["-p1", "--by", "stack"]).by, goroutines::By::Stack);
+        assert_eq!(config(&["-p1", "--by", "labels"]).by, goroutines::By::Labels);
     }
 
     #[test]

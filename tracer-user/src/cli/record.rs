@@ -165,7 +165,8 @@ pub(super) struct Flags {
     #[arg(long, help_heading = "What to show")]
     short_lived: bool,
 
-    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do)
+    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do): labels in .pb.gz and .json,
+    /// outermost frames elsewhere
     #[arg(long, help_heading = "What to show")]
     labels: bool,
 

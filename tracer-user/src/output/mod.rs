@@ -9,6 +9,7 @@ mod folded;
 mod golden;
 pub mod goroutines;
 mod json;
+mod lines;
 pub mod pprof;
 #[cfg(test)]
 mod sample;
@@ -67,6 +68,8 @@ pub struct Options {
     /// Index in [`crate::profile::Meta::value_types`] of what is shown when only one value can be;
     /// the profile's own default when nothing is chosen.
     pub value: Option<usize>,
+    /// Labels as outermost frames where there are stacks of names alone.
+    pub label_roots: bool,
     pub table: TableOptions,
 }
 
@@ -78,6 +81,15 @@ pub fn render(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let value = options.value.unwrap_or(profile.meta.default_value);
+    let rooted = options.label_roots.then(|| {
+        let mut profile = profile.clone();
+        profile.add_label_roots();
+        profile
+    });
+    let profile = match format {
+        Format::Pprof | Format::Json => profile,
+        Format::Svg | Format::Folded | Format::Table => rooted.as_ref().unwrap_or(profile),
+    };
     match format {
         Format::Svg => svg::write(profile, value, out),
         Format::Pprof => pprof::write(profile, value, out),

@@ -10,7 +10,8 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::describe;
-use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path, wrap};
+use super::lines::{self, Paint};
+use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path};
 use crate::profile::{Frame, FrameId, FrameKind, ProcessId, Profile, Ranked, Source, ValueType};
 
 /// What the table looks like.
@@ -227,13 +228,7 @@ impl Table<'_> {
     }
 
     fn wrapped(&mut self, text: &str, label: &str, paint: Paint) -> io::Result<()> {
-        let indent = label.chars().count();
-        let lines = wrap(text, self.style.width.saturating_sub(indent.max(2)));
-        for (at, line) in lines.iter().enumerate() {
-            let before = if at == 0 { label.to_owned() } else { " ".repeat(indent.max(2)) };
-            self.line(&keep_start(&format!("{before}{line}"), self.style.width), paint)?;
-        }
-        Ok(())
+        lines::wrapped(self.out, self.style, text, label, paint)
     }
 
     fn line(&mut self, text: &str, paint: Paint) -> io::Result<()> {
@@ -242,15 +237,7 @@ impl Table<'_> {
     }
 
     fn painted(&self, text: &str, paint: Paint) -> String {
-        self::paint(text, paint, self.style)
-    }
-}
-
-/// A text in its colour, where colours are wanted.
-pub(super) fn paint(text: &str, paint: Paint, style: Style) -> String {
-    match paint.code().filter(|_| style.color && !text.is_empty()) {
-        Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
-        None => text.to_owned(),
+        lines::paint(text, paint, self.style)
     }
 }
 
@@ -323,33 +310,6 @@ pub(super) fn hidden(count: usize, max: usize) -> Range<usize> {
     let max = max.max(3);
     // One frame is not worth the line that says it is missing.
     if count <= max + 1 { 0..0 } else { max - 2..count - 2 }
-}
-
-/// What a text is, as colours tell it.
-#[derive(Clone, Copy)]
-pub(super) enum Paint {
-    Plain,
-    Bold,
-    Dim,
-    Alarm,
-    Of(FrameKind),
-}
-
-impl Paint {
-    /// Parameter of the terminal's "select graphic rendition".
-    fn code(self) -> Option<&'static str> {
-        match self {
-            Paint::Plain => None,
-            Paint::Bold => Some("1"),
-            Paint::Dim | Paint::Of(FrameKind::Runtime | FrameKind::Marker) => Some("2"),
-            Paint::Alarm => Some("1;31"),
-            Paint::Of(FrameKind::Program) => Some("33"),
-            Paint::Of(FrameKind::Standard) => Some("36"),
-            Paint::Of(FrameKind::Native) => Some("32"),
-            Paint::Of(FrameKind::Type) => Some("35"),
-            Paint::Of(FrameKind::Unknown) => Some("31"),
-        }
-    }
 }
 
 /// Columns of numbers: which values there are and how wide each is.

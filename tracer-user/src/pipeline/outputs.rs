@@ -37,25 +37,24 @@ pub fn style(color: Color) -> Style {
     Style { color, width: terminal::width().unwrap_or(100) }
 }
 
-fn options(show: &Show, by_type: bool) -> output::Options {
-    let table =
-        TableOptions { style: style(show.color), top: show.top, by_type, ..Default::default() };
-    output::Options { value: None, table }
+/// What was chosen about every profile.
+pub fn options(show: &Show) -> output::Options {
+    let table = TableOptions { style: style(show.color), top: show.top, ..Default::default() };
+    output::Options { table, ..Default::default() }
 }
 
-/// Writes a profile everywhere; `by_type` for types instead of stacks in the table.
+/// Writes a profile everywhere.
 ///
 /// # Errors
 /// The first output that could not be written; the others were.
 pub fn write(
     show: &Show,
-    by_type: bool,
+    options: &output::Options,
     profile: &Profile,
     sinks: Vec<Sink>,
 ) -> Result<(), Failure> {
-    let rendered = options(show, by_type);
     write_with(show.quiet, &|| output::summary(profile), sinks, &|format, out| {
-        output::render(profile, format, &rendered, out)
+        output::render(profile, format, options, out)
     })
 }
 
@@ -119,7 +118,7 @@ impl<'a> Rounds<'a> {
     /// # Errors
     /// The first output that could not be written; the others were.
     pub fn write(&mut self, profile: &Profile) -> Result<ControlFlow<()>, Failure> {
-        let options = options(self.show, false);
+        let options = options(self.show);
         self.write_with(&|| output::summary(profile), &|format, out| {
             output::render(profile, format, &options, out)
         })

@@ -147,6 +147,15 @@ impl Build {
         self
     }
 
+    /// A text that sets the last stack apart.
+    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        let [key, value] = [key, value].map(|text| self.profile.names.intern(text));
+        if let Some(sample) = self.profile.samples.last_mut() {
+            sample.labels.push(Label { key, value: LabelValue::Text(value) });
+        }
+        self
+    }
+
     /// Read at one moment from a runtime's records, one sample each `length` of `of`.
     pub fn records(&mut self, method: &str, of: ValueType, length: u64) -> &mut Self {
         let meta = &mut self.profile.meta;

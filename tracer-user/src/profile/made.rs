@@ -1,6 +1,6 @@
 //! Frames that no address stands behind: markers and Go types. In and out: a [`Profile`].
 
-use super::{Frame, FrameKind, Location, LocationId, Name, Profile};
+use super::{Frame, FrameKind, LabelValue, Location, LocationId, Name, Profile};
 use crate::address::VAddr;
 
 /// The outermost frame of a stack that went on beyond what was kept.
@@ -31,6 +31,26 @@ impl Profile {
             };
             let leaf = self.made_up_name(name, FrameKind::Type);
             self.samples[at].stack.insert(0, leaf);
+        }
+    }
+
+    /// Puts the texts that set samples apart below their stacks, `key=value`, the first key outermost.
+    pub fn add_label_roots(&mut self) {
+        for at in 0..self.samples.len() {
+            let labels = self.samples[at].labels.iter().filter_map(|label| match label.value {
+                LabelValue::Text(value) => {
+                    Some((self.names.text(label.key), self.names.text(value)))
+                }
+                LabelValue::Number(_) => None,
+            });
+            let mut labels: Vec<_> = labels.collect();
+            labels.sort_unstable();
+            let texts: Vec<String> =
+                labels.into_iter().rev().map(|(key, value)| format!("{key}={value}")).collect();
+            for text in texts {
+                let root = self.made_up(&text, FrameKind::Group);
+                self.samples[at].stack.push(root);
+            }
         }
     }
 
@@ -65,6 +85,24 @@ mod tests {
         assert_eq!(profile.samples[2].stack.len(), 1);
         let leaf = profile.frames(&profile.samples[0]).next().unwrap();
         assert_eq!((profile.names.text(leaf.function), leaf.kind), ("*main.T", FrameKind::Type));
+    }
+
+    #[test]
+    fn labels_become_the_outermost_frames_in_the_order_of_their_keys() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 1, 8).text("user", "7").text("path", "/x");
+        build.stack(process, &["main.a main.go:1"], 1, 8).label("bytes", 16);
+        let mut profile = build.done();
+        profile.add_label_roots();
+        let frames = |at: usize| {
+            let frames = profile.frames(&profile.samples[at]);
+            frames.map(|f| (profile.names.text(f.function), f.kind)).collect::<Vec<_>>()
+        };
+        let program = ("main.a", FrameKind::Program);
+        let expected = [program, ("user=7", FrameKind::Group), ("path=/x", FrameKind::Group)];
+        assert_eq!(frames(0), expected);
+        assert_eq!(frames(1), [program]);
     }
 
     #[test]

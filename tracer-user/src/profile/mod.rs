@@ -301,18 +301,21 @@ pub enum FrameKind {
     Type,
     /// Made by heaptap: [`TRUNCATED`].
     Marker,
+    /// Made by heaptap: what stacks are grouped by, as their outermost frame.
+    Group,
     /// An address without a name; the function's text says why.
     Unknown,
 }
 
 impl FrameKind {
     /// All kinds, in the order in which a legend lists them.
-    pub const ALL: [FrameKind; 7] = [
+    pub const ALL: [FrameKind; 8] = [
         FrameKind::Program,
         FrameKind::Standard,
         FrameKind::Runtime,
         FrameKind::Native,
         FrameKind::Type,
+        FrameKind::Group,
         FrameKind::Marker,
         FrameKind::Unknown,
     ];
@@ -326,6 +329,7 @@ impl FrameKind {
             FrameKind::Native => "native",
             FrameKind::Type => "type",
             FrameKind::Marker => "marker",
+            FrameKind::Group => "group",
             FrameKind::Unknown => "unknown",
         }
     }

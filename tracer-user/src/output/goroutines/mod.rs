@@ -21,6 +21,8 @@ pub enum By {
     Creator,
     /// What they wait for.
     State,
+    /// Their profiler labels.
+    Labels,
     /// Where they are.
     Stack,
 }
@@ -91,7 +93,12 @@ impl Goroutines {
                 }
                 Some(By::State) => {
                     let text = self.profile.names.text(g.state);
-                    stack.push(profile.made_up(text, FrameKind::Marker));
+                    stack.push(profile.made_up(text, FrameKind::Group));
+                }
+                Some(By::Labels) => {
+                    for text in self.labels(g).iter().rev() {
+                        stack.push(profile.made_up(text, FrameKind::Group));
+                    }
                 }
                 Some(By::Stack) | None => {}
             }
@@ -114,6 +121,19 @@ impl Goroutines {
         }
         profile.merge_equal();
         profile
+    }
+
+    /// `path=/x`, sorted; one text that says so when there are none, or none that can be read.
+    fn labels(&self, g: &Goroutine) -> Vec<String> {
+        let text = |name: &Name| self.profile.names.text(*name);
+        let Some(labels) = &g.labels else { return vec!["[labels not readable]".to_owned()] };
+        let mut texts: Vec<String> =
+            labels.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect();
+        texts.sort_unstable();
+        if texts.is_empty() {
+            texts.push("[no labels]".to_owned());
+        }
+        texts
     }
 
     /// `main.serve main.go:31`.
@@ -237,7 +257,10 @@ mod tests {
         assert!(states.contains(", created by main.(*pool).start pool.go:31, "), "{states}");
         let stacks = table(By::Stack, false, 100);
         assert!(stacks.contains("top 2 of 3 stacks\n  1   60.0 %   3"), "{stacks}");
-        for by in [By::Creator, By::State, By::Stack] {
+        let labels = table(By::Labels, false, 100);
+        assert!(labels.contains("2 label sets\n  1   60.0 %   3   [no labels]\n"), "{labels}");
+        assert!(labels.contains("  2   40.0 %   2   handler=/api\\x1b\n"), "{labels}");
+        for by in [By::Creator, By::State, By::Labels, By::Stack] {
             for width in [60, 80, 200] {
                 let text = table(by, true, width);
                 let longest = text.lines().map(|l| l.chars().count()).max().unwrap();
@@ -266,6 +289,9 @@ mod tests {
         assert!(creators.contains(&("main goroutine".to_owned(), 1)), "{creators:?}");
         let states = outermost(&goroutines.profile(true, Some(By::State)));
         assert!(states.contains(&("GC sweep wait".to_owned(), 1)), "{states:?}");
+        let labels = outermost(&goroutines.profile(false, Some(By::Labels)));
+        assert!(labels.contains(&("handler=/api\u{1b}".to_owned(), 1)), "{labels:?}");
+        assert!(labels.contains(&("[no labels]".to_owned(), 2)), "{labels:?}");
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::io::{self, Write};
 
 use super::{By, Goroutine, Goroutines};
 use crate::output::describe::{self, counted};
-use crate::output::table::{Paint, Style, hidden, paint};
-use crate::output::text::{
-    duration, grouped, keep_end, keep_start, printable, share, short_path, wrap,
-};
+use crate::output::lines::{self, Paint, paint};
+use crate::output::table::{Style, hidden};
+use crate::output::text::{duration, grouped, keep_end, keep_start, printable, share, short_path};
 use crate::profile::{Frame, FrameKind, LocationId, Name};
 
 /// What the table shows.
@@ -60,6 +59,7 @@ type Places<'a> = HashMap<(u32, Name, Option<LocationId>), Vec<&'a Goroutine>>;
 enum Key {
     Creator(String),
     State(String),
+    Labels(Vec<String>),
     Stack(u32),
 }
 
@@ -104,6 +104,7 @@ impl<'a> Table<'a> {
                     Key::Creator(creator.or_insert_with(|| goroutines.creator(g)).clone())
                 }
                 By::State => Key::State(self.text(g.state).to_owned()),
+                By::Labels => Key::Labels(goroutines.labels(g)),
                 By::Stack => Key::Stack(g.stack),
             };
             groups.entry(key).or_default().push(g);
@@ -114,6 +115,7 @@ impl<'a> Table<'a> {
         let what = match self.options.by {
             By::Creator => "creator",
             By::State => "state",
+            By::Labels => "label set",
             By::Stack => "stack",
         };
         let all = counted(groups.len() as u64, what);
@@ -148,6 +150,7 @@ impl<'a> Table<'a> {
             Key::Creator(creator) if creator == "main goroutine" => creator.clone(),
             Key::Creator(creator) => format!("created by {creator}"),
             Key::State(state) => state.clone(),
+            Key::Labels(labels) => labels.join(", "),
             Key::Stack(_) => String::new(),
         };
         printable(&text).into_owned()
@@ -213,7 +216,9 @@ impl<'a> Table<'a> {
         let named: Vec<String> = numbers.iter().take(NUMBERS).map(u64::to_string).collect();
         let noun = if numbers.len() == 1 { "goroutine" } else { "goroutines" };
         parts.push(format!("{noun} {}{more}", named.join(" ")));
-        parts.extend(self.labels(all));
+        if self.options.by != By::Labels {
+            parts.extend(self.labels(all));
+        }
         parts.join(", ")
     }
 
@@ -305,13 +310,7 @@ impl<'a> Table<'a> {
     }
 
     fn wrapped(&mut self, text: &str, label: &str, paint: Paint) -> io::Result<()> {
-        let indent = label.chars().count();
-        let lines = wrap(text, self.style.width.saturating_sub(indent.max(2)));
-        for (at, line) in lines.iter().enumerate() {
-            let before = if at == 0 { label.to_owned() } else { " ".repeat(indent.max(2)) };
-            self.line(&keep_start(&format!("{before}{line}"), self.style.width), paint)?;
-        }
-        Ok(())
+        lines::wrapped(self.out, self.style, text, label, paint)
     }
 
     fn line(&mut self, text: &str, paint: Paint) -> io::Result<()> {

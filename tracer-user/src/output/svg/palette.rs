@@ -20,6 +20,7 @@ pub fn label(kind: FrameKind) -> &'static str {
         FrameKind::Native => "native code",
         FrameKind::Type => "type allocated",
         FrameKind::Marker => "cut off",
+        FrameKind::Group => "grouped by",
         FrameKind::Unknown => "unknown",
     }
 }
@@ -44,6 +45,7 @@ fn shades(kind: FrameKind) -> Shades {
         FrameKind::Native => Shades(rgb(176, 224, 160), rgb(118, 194, 122)),
         FrameKind::Type => Shades(rgb(220, 200, 246), rgb(184, 154, 228)),
         FrameKind::Marker => Shades(rgb(255, 255, 255), rgb(255, 255, 255)),
+        FrameKind::Group => Shades(rgb(244, 214, 224), rgb(236, 190, 206)),
         FrameKind::Unknown => Shades(rgb(201, 176, 146), rgb(201, 176, 146)),
     }
 }

@@ -80,7 +80,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     recording.announce(&config);
     recording.follow(&config, signals).await?;
     let profile = recording.finish(&config)?;
-    outputs::write(&config.show, config.by == By::Type, &profile, sinks)
+    let mut options = outputs::options(&config.show);
+    options.table.by_type = config.by == By::Type;
+    options.label_roots = config.labels;
+    outputs::write(&config.show, &options, &profile, sinks)
 }
 
 /// A recording under way.

@@ -80,6 +80,7 @@ impl Theme {
             Some(FrameKind::Native) => (114, 150),
             Some(FrameKind::Type) => (183, 177),
             Some(FrameKind::Marker) => (255, 252),
+            Some(FrameKind::Group) => (225, 224),
             Some(FrameKind::Unknown) => (180, 144),
             None => (252, 248),
         };
