@@ -4,11 +4,8 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use heaptap::pipeline::top::screen::Screen;
-use heaptap::tui::model::Model;
-use heaptap::tui::views::theme::Theme;
 use heaptap_tests::pprof::Pprof;
-use heaptap_tests::{Fixture, Running, Terminal, Variant, heaptap as tool, require_root};
+use heaptap_tests::{Fixture, Running, Terminal, Variant, heaptap, require_root};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -95,41 +92,6 @@ fn signals_end_it_and_the_terminal_is_given_back() -> Result<()> {
     Ok(())
 }
 
-/// The test's own program takes a terminal and panics: in a panic's message is what to report, and it
-/// must be on the main screen.
-#[test]
-fn a_panic_gives_the_terminal_back_before_it_speaks() -> Result<()> {
-    const PANICS: &str = "HEAPTAP_TEST_PANICS";
-    if std::env::var_os(PANICS).is_some() {
-        let mut screen = Screen::new(Theme { color: true })?;
-        screen.draw(&mut Model::default())?;
-        panic!("on purpose");
-    }
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--exact", "a_panic_gives_the_terminal_back_before_it_speaks", "--nocapture"]);
-    let panics = Terminal::of(SMALL, {
-        command.env(PANICS, "1").env("RUST_BACKTRACE", "0");
-        command
-    })?;
-    panics.see(&["panicked at", "on purpose"])?;
-    ensure!(panics.ended()?.code() == Some(101));
-    Ok(())
-}
-
-#[test]
-fn it_ends_when_its_terminal_goes_away() -> Result<()> {
-    let program = program()?;
-    // Before a key and after one: who reads keys may begin with the first.
-    for keys in ["", "?"] {
-        let mut top = top(&program, SMALL)?;
-        top.see(&["q quit"])?;
-        top.press(keys)?;
-        top.see(&[if keys.is_empty() { "q quit" } else { "esc back" }])?;
-        top.hang_up()?;
-    }
-    Ok(())
-}
-
 #[test]
 fn in_the_background_the_terminal_is_the_shells() -> Result<()> {
     let program = program()?;
@@ -148,7 +110,7 @@ fn in_the_background_the_terminal_is_the_shells() -> Result<()> {
 fn colours_are_left_out_when_nobody_wants_them() -> Result<()> {
     let program = program()?;
     let pid = program.pid().to_string();
-    let mut command = Command::new(tool::program()?);
+    let mut command = Command::new(heaptap::program()?);
     command.args(["top", "-p", &pid]).env("NO_COLOR", "1").env("TERM", "xterm");
     let mut plain = Terminal::of(SMALL, command)?;
     plain.see(&["q quit"])?;
@@ -163,7 +125,7 @@ fn colours_are_left_out_when_nobody_wants_them() -> Result<()> {
 
 #[test]
 fn without_a_terminal_it_says_what_to_do() -> Result<()> {
-    tool::run(["top"])?.refused(1, "--once prints a table without one")
+    heaptap::run(["top"])?.refused(1, "--once prints a table without one")
 }
 
 #[test]
@@ -171,7 +133,7 @@ fn a_process_that_is_none_is_refused_before_the_terminal_is_taken() -> Result<()
     let top = Terminal::start(SMALL, ["top", "-p", "4194304"])?;
     top.see(&["heaptap: there is no process 4194304"])?;
     ensure!(top.ended()?.code() == Some(4));
-    tool::run(["top", "--once", "-p", "4194304"])?.refused(4, "there is no process 4194304")
+    heaptap::run(["top", "--once", "-p", "4194304"])?.refused(4, "there is no process 4194304")
 }
 
 /// What the fixture says of itself.
@@ -186,9 +148,9 @@ fn the_document_and_the_table_have_the_programs_own_numbers() -> Result<()> {
     // The runtime may have allocated between two looks; not every time.
     for _ in 0..30 {
         let theirs = own(&mut program)?;
-        let ended = tool::run(["top", "--json", "--once", "-w", "0.05", "-p", &pid])?;
+        let ended = heaptap::run(["top", "--json", "--once", "-w", "0.05", "-p", &pid])?;
         let document: Value = serde_json::from_str(&ended.expect(0)?.stdout)?;
-        let table = tool::run(["top", "--once", "-w", "0.05", "-p", &pid])?;
+        let table = heaptap::run(["top", "--once", "-w", "0.05", "-p", &pid])?;
         if own(&mut program)? != theirs {
             continue;
         }
@@ -222,10 +184,10 @@ fn documents_follow_one_another_until_the_program_ends() -> Result<()> {
     let mut program = program()?;
     let pid = program.pid().to_string();
     let watched =
-        std::thread::spawn(move || tool::run(["top", "--json", "-w", "0.05", "-p", &pid]));
+        std::thread::spawn(move || heaptap::run(["top", "--json", "-w", "0.05", "-p", &pid]));
     for _ in 0..20 {
         program.ask("work")?;
-        tool::run(["stats", "-p", &program.pid().to_string()])?.expect(0)?;
+        heaptap::run(["stats", "-p", &program.pid().to_string()])?.expect(0)?;
     }
     program.wait()?;
     let ended = watched.join().map_err(|_| anyhow::anyhow!("heaptap's runner panicked"))??;
@@ -260,7 +222,7 @@ fn profiled() -> Result<Running> {
 fn an_opened_process_shows_who_allocates_and_saves_it() -> Result<()> {
     let mut program = profiled()?;
     let dir = tempfile::tempdir()?;
-    let mut command = Command::new(tool::program()?);
+    let mut command = Command::new(heaptap::program()?);
     command.args(["top", "-w", "0.1", "-p", &program.pid().to_string()]);
     command.current_dir(dir.path()).env("TERM", "xterm-256color");
     let mut top = Terminal::of((60, 200), command)?;

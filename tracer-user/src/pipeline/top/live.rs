@@ -87,9 +87,6 @@ impl<'a> Live<'a> {
                 ready = self.keys.readable() => {
                     // Whatever is there is read below.
                     if let Ok(mut ready) = ready {
-                        if ready.ready().is_read_closed() {
-                            return Err(Failure::new(Exit::Output, "the terminal has gone"));
-                        }
                         ready.clear_ready();
                     }
                     for input in keys::inputs()? {

@@ -10,7 +10,7 @@ use super::theme::Theme;
 use super::{flame, put, sides, sizes, stacks, text};
 use crate::output::text::printable;
 use crate::tui::model::detail::{Detail, Pane};
-use crate::tui::model::history::Point;
+use crate::tui::model::history::{Point, Trend};
 
 /// Least lines of a pane below charts.
 const LEAST_PANE: u16 = 10;
@@ -69,7 +69,10 @@ fn facts(detail: &Detail, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let process = &detail.process;
     let stats = &process.look.stats;
     let mut parts = vec![
-        format!("live {} {}", bytes(stats.heap.marked), process.trend().arrow()),
+        match process.trend() {
+            Trend::Unknown => format!("live {}", bytes(stats.heap.marked)),
+            known => format!("live {} {}", bytes(stats.heap.marked), known.arrow()),
+        },
         format!("GCs {} ({} % CPU)", stats.collector.cycles, percent(stats.collector.cpu_fraction)),
     ];
     parts.extend(process.pause_p99().map(|ns| format!("p99 {}", time(ns))));
