@@ -281,7 +281,7 @@ fn starts(options: &Options, dir: &Path, program: &Path) -> Result<String> {
     row("a new file, 1.5 MB", &new)?;
     if let Some(hugo) = RealProgram::Hugo.path()? {
         let mut large = Series::default();
-        for number in 0..options.starts / 16 {
+        for number in 0..options.starts / 32 {
             let copy = dir.join(format!("storm-large-{number}"));
             fs::copy(&hugo, &copy)?;
             large.push(start(&processes, &copy, &["version"])?);

@@ -270,3 +270,37 @@ fn a_file_that_is_overwritten_is_let_go_before() -> Result<()> {
     ensure!(made == 3 * 10, "{made} objects");
     Ok(())
 }
+
+/// Files that find no room for their names are not recorded: each of their processes is counted and the
+/// result says why; the others are recorded as ever.
+#[test]
+fn what_finds_no_room_is_told() -> Result<()> {
+    require_root()?;
+    let own = Own::copy("life", Variant::Stripped, "no-room")?;
+    let mut first = own.start()?;
+    let recording = own.record(&["--comm", "no-room*", "--max-memory", "1"])?;
+    until_counted(&recording, &first)?;
+    // Each has about half a MiB of names, none has a file in common with another.
+    let mut others = Vec::new();
+    for number in 0..4 {
+        let program = own.dir.path().join(format!("no-room-{number}"));
+        fs::copy(&own.program, &program)?;
+        others.push(Running::start(Command::new(&program))?);
+    }
+    first.ask("alloc 3")?;
+    // Looked at in the order in which they started.
+    let mut last = own.start()?;
+    until_counted(&recording, &last)?;
+    last.ask("alloc 4")?;
+    recording.stop()?.expect(0)?;
+    let profile = own.profile()?;
+    let recorded = others.iter().filter(|one| profile.pids().contains(&one.pid())).count() as u64;
+    let refused = profile.counter("refused_processes");
+    ensure!(refused > 0 && recorded + refused == 4, "{recorded} recorded, {refused} refused");
+    ensure!(profile.notes.iter().any(|note| note.contains("--max-memory")), "{:?}", profile.notes);
+    for (pid, objects) in [(first.pid(), 3), (last.pid(), 4)] {
+        let made = allocated(&own.profile_of(pid)?, "main.allocate")?;
+        ensure!(made == objects, "{made} objects of {objects}");
+    }
+    Ok(())
+}

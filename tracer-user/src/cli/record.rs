@@ -37,6 +37,8 @@ pub struct Config {
     pub max_processes: u32,
     /// Stacks of ended processes that are kept.
     pub max_ended_stacks: u32,
+    /// Bytes that what names the functions of binaries may take.
+    pub max_memory: usize,
     /// Part of a process's own CPU time that recording may cost it; nothing: no limit.
     pub budget: Option<f64>,
     /// Turn on samplers that are off, with this many bytes between samples.
@@ -143,6 +145,12 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
     max_ended_stacks: u32,
 
+    /// Memory for what names the functions of binaries (about a third of a file's size); processes that
+    /// run further files are not recorded, and counted
+    #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_memory: u32,
+
     /// Turn a sampler that is off on while recording, one sample for BYTES [default: 524288], by
     /// writing one word into the program; at the end it is off again
     #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true)]
@@ -224,6 +232,7 @@ impl Flags {
             max_objects: self.max_objects,
             max_processes: self.max_processes,
             max_ended_stacks: self.max_ended_stacks,
+            max_memory: (self.max_memory as usize) << 20,
             budget: self.budget.0,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
@@ -280,6 +289,7 @@ mod tests {
                 max_objects: 65536,
                 max_processes: 1024,
                 max_ended_stacks: 65536,
+                max_memory: 512 << 20,
                 budget: Some(0.01),
                 enable_sampler: None,
                 short_lived: false,
@@ -292,7 +302,8 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 --budget 0.5% \
+                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 \
+                     --max-memory 64 --budget 0.5% \
                      --top 3 -q --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
@@ -315,6 +326,7 @@ mod tests {
                 max_objects: 9,
                 max_processes: 8,
                 max_ended_stacks: 7,
+                max_memory: 64 << 20,
                 budget: Some(0.005),
                 enable_sampler: None,
                 short_lived: false,

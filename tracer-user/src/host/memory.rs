@@ -3,6 +3,7 @@
 //! In: /proc/PID/status, /proc/PID/cgroup and the control group's files. Out: bytes. A figure that the
 //! kernel does not tell is nothing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -31,17 +32,37 @@ pub struct CgroupMemory {
     pub limit: Option<u64>,
 }
 
-/// Memory of a process.
+/// Memory of processes at one time: each control group is asked once, however many it holds.
+#[derive(Debug, Default)]
+pub struct MemoryReader {
+    /// By what /proc/PID/cgroup says.
+    groups: HashMap<Vec<u8>, Option<CgroupMemory>>,
+}
+
+impl MemoryReader {
+    /// Memory of a process.
+    ///
+    /// # Errors
+    /// It is gone or may not be looked at.
+    pub fn of(&mut self, pid: u32) -> Result<MemoryUse, Error> {
+        let mut memory = memory_use(pid)?;
+        let groups = read::bounded(&super::process::dir(pid).join("cgroup")).unwrap_or_default();
+        let of_groups = |groups: &Vec<u8>| {
+            cgroup_memory(Path::new("/sys/fs/cgroup"), &String::from_utf8_lossy(groups))
+        };
+        memory.cgroup = *self.groups.entry(groups).or_insert_with_key(of_groups);
+        Ok(memory)
+    }
+}
+
+/// Memory of a process, without that of its control group.
 ///
 /// # Errors
 /// It is gone or may not be looked at.
 pub fn memory_use(pid: u32) -> Result<MemoryUse, Error> {
     let dir = super::process::dir(pid);
     let status = read::bounded(&dir.join("status")).map_err(|e| Error::read(pid, "status", &e))?;
-    let groups = read::bounded(&dir.join("cgroup")).unwrap_or_default();
-    let mut memory = of_status(&String::from_utf8_lossy(&status));
-    memory.cgroup = cgroup_memory(Path::new("/sys/fs/cgroup"), &String::from_utf8_lossy(&groups));
-    Ok(memory)
+    Ok(of_status(&String::from_utf8_lossy(&status)))
 }
 
 fn of_status(status: &str) -> MemoryUse {

@@ -7,12 +7,16 @@ use std::path::Path;
 /// Longest small file: `status` of a process in 65,536 groups has 0.7 MiB.
 const LIMIT: u64 = 1 << 20;
 
+/// Room for nearly all of them.
+const USUAL: usize = 4 << 10;
+
 /// Flag of a kernel thread in `stat` (include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Reads a small file; what lies beyond 1 MiB is left out.
 pub(super) fn bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most are smaller: one read for all of it, and one that says that it is all.
+    let mut bytes = Vec::with_capacity(USUAL);
     File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

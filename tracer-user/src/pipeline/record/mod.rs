@@ -110,6 +110,7 @@ impl Recording {
             follow: config.follows(),
             max_processes: config.max_processes as usize,
             max_ended_stacks: config.max_ended_stacks as usize,
+            max_memory: config.max_memory,
             budget: config.budget,
         };
         Self {

@@ -16,7 +16,7 @@ use super::roster::{Looked, Roster, Unseen};
 use super::{print, print_more, watch};
 use crate::cli::stats::Config;
 use crate::exit::Failure;
-use crate::host::{self, Identity, MemoryUse};
+use crate::host::{Identity, MemoryReader, MemoryUse};
 use crate::profile::Workload;
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
@@ -117,7 +117,8 @@ impl Round {
     /// was asked for.
     fn read(roster: &mut Roster, config: &Config, first: bool) -> Result<Self, Failure> {
         let time = SystemTime::now();
-        let looked = roster.look(|process| snapshot(process))?;
+        let mut memory = MemoryReader::default();
+        let looked = roster.look(|process| snapshot(process, &mut memory))?;
         let sought = !config.selection.is_by_pid() && !config.selection.is_all();
         if first && sought && looked.seen.is_empty() && looked.unseen.is_empty() {
             return Err(roster.nobody(&looked));
@@ -131,7 +132,7 @@ impl Round {
 ///
 /// # Errors
 /// It is gone, or its records can't be read consistently.
-pub fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
+pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snapshot, Failure> {
     let LiveProcess { process, path, live } = opened;
     let failure = |err: crate::runtime::Error| {
         Failure::new(err.exit(), format!("process {}: {err}", process.id.pid))
@@ -145,7 +146,7 @@ pub fn snapshot(opened: &LiveProcess) -> Result<Snapshot, Failure> {
         Entry::Live(_) => goroutines.program += 1,
     });
     counted.map_err(failure)?;
-    let memory = host::memory_use(process.id.pid).map_err(not_readable)?;
+    let memory = memory.of(process.id.pid).map_err(not_readable)?;
     let container = process.container.as_ref().ok().and_then(Option::as_ref);
     Ok(Snapshot {
         id: process.id,

@@ -130,6 +130,28 @@ impl Tapped {
         })
     }
 
+    /// Bytes that naming its addresses takes, now and at the end.
+    pub(super) fn memory(&self) -> usize {
+        self.go.memory() + self.types.as_ref().map_or(0, Types::memory)
+    }
+
+    /// Itself, if it fits beside what others take.
+    pub(super) fn within(self, taken: usize, limit: usize) -> Result<Self, Failure> {
+        let wanted = self.memory();
+        if taken.saturating_add(wanted) <= limit {
+            return Ok(self);
+        }
+        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        let why = format!(
+            "{}: the names of its functions take {:.1} MiB, and {:.1} of {:.0} are left (--max-memory)",
+            self.path,
+            mib(wanted),
+            mib(limit.saturating_sub(taken)),
+            mib(limit)
+        );
+        Err(Failure::new(Exit::Unsupported, why))
+    }
+
     /// What the kernel programs must know of an image of it; `number` is this binary's, `slot` where
     /// its traps are counted.
     pub(super) fn entry(&self, image: u32, number: u32, slot: u32, bias: LoadBias) -> ProcEntry {

@@ -70,6 +70,8 @@ pub struct Wanted {
     pub max_processes: usize,
     /// Stacks of ended processes that are kept.
     pub max_ended_stacks: usize,
+    /// Bytes that what is known of binaries may take.
+    pub max_memory: usize,
     /// Part of its CPU time that a process may be caused; nothing: no limit.
     pub budget: Option<f64>,
 }
@@ -236,7 +238,9 @@ impl Targets {
         if let Some(failure) = self.unfit.get(&exe.key) {
             return Err(named(failure));
         }
-        match Tapped::resolve(exe, &mut self.opener, self.source, self.wanted) {
+        let resolved = Tapped::resolve(exe, &mut self.opener, self.source, self.wanted);
+        let taken: usize = self.binaries.iter().map(Tapped::memory).sum();
+        match resolved.and_then(|tapped| tapped.within(taken, self.wanted.max_memory)) {
             Ok(tapped) => {
                 self.binaries.push(tapped);
                 Ok(self.binaries.len() - 1)

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::footprint::Own;
 use crate::cli::top::Config;
 use crate::exit::Failure;
-use crate::host::{Identity, Selection};
+use crate::host::{Identity, MemoryReader, Selection};
 use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::roster::{Looked, Roster};
 use crate::pipeline::stats::{Snapshot, snapshot};
@@ -41,7 +41,8 @@ impl Reading {
     /// /proc can't be listed; in the first round also that nothing is there of what was asked for.
     pub fn round(&mut self, model: &mut Model, first: bool) -> Result<(), Failure> {
         let time = SystemTime::now();
-        let looked = self.roster.look(|process| snapshot(process))?;
+        let mut memory = MemoryReader::default();
+        let looked = self.roster.look(|process| snapshot(process, &mut memory))?;
         if first && !self.selection.is_all() && looked.seen.is_empty() {
             return Err(self.roster.nobody(&looked));
         }
