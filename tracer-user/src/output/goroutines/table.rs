@@ -212,8 +212,10 @@ impl<'a> Table<'a> {
         }
         let mut numbers: Vec<u64> = all.iter().map(|g| g.id).collect();
         numbers.sort_unstable();
-        let more = if numbers.len() > NUMBERS { " …" } else { "" };
-        let named: Vec<String> = numbers.iter().take(NUMBERS).map(u64::to_string).collect();
+        // One number takes no more room than the dots for it.
+        let shown = if numbers.len() > NUMBERS + 1 { NUMBERS } else { numbers.len() };
+        let more = if shown < numbers.len() { " …" } else { "" };
+        let named: Vec<String> = numbers.iter().take(shown).map(u64::to_string).collect();
         let noun = if numbers.len() == 1 { "goroutine" } else { "goroutines" };
         parts.push(format!("{noun} {}{more}", named.join(" ")));
         if self.options.by != By::Labels {
