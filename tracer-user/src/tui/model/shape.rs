@@ -112,32 +112,59 @@ impl Shape {
 
     /// Rows of a table with the largest value first. `first` is what changes are since.
     pub fn rows(&self, group: Group, first: Option<&Shape>) -> Vec<Row> {
-        let before = first.map(|first| self.values_of(first));
-        let change = |at: usize| {
-            let before = before.as_ref()?.get(at)?;
-            Some(i128::from(self.stacks[at].1) - i128::from(*before))
+        let mut rows = match group {
+            Group::Stack => self.by_stack(first),
+            Group::Outermost => self.by_outermost(first),
         };
-        let mut rows: Vec<Row> = Vec::new();
-        let mut by_name: HashMap<u32, usize> = HashMap::new();
+        rows.sort_by_key(|row| Reverse(row.value));
+        rows
+    }
+
+    fn by_stack(&self, first: Option<&Shape>) -> Vec<Row> {
+        let before = first.map(|first| self.values_of(first));
+        let row = |(at, (_, value)): (usize, &(Vec<u32>, u64))| {
+            let before = before.as_ref().and_then(|before| before.get(at).copied());
+            let change = before.map(|before| i128::from(*value) - i128::from(before));
+            Row { value: *value, change, stacks: vec![at] }
+        };
+        self.stacks.iter().enumerate().map(row).collect()
+    }
+
+    fn by_outermost(&self, first: Option<&Shape>) -> Vec<Row> {
+        let before = first.map(Shape::sums);
+        let mut rows: HashMap<&str, Row> = HashMap::new();
         for (at, (stack, value)) in self.stacks.iter().enumerate() {
-            let known = match (group, stack.first()) {
-                (Group::Outermost, Some(name)) => *by_name.entry(*name).or_insert(rows.len()),
-                _ => rows.len(),
-            };
-            match rows.get_mut(known) {
-                Some(row) => {
-                    row.value = row.value.saturating_add(*value);
-                    row.change = row.change.zip(change(at)).map(|(a, b)| a + b);
-                    row.stacks.push(at);
-                }
-                None => rows.push(Row { value: *value, change: change(at), stacks: vec![at] }),
-            }
+            let name = self.outermost(stack);
+            let row = rows.entry(name).or_insert_with(|| {
+                // With stacks that are not there any more.
+                let before = before.as_ref().map(|sums| sums.get(name).copied().unwrap_or(0));
+                let change = before.map(|before| -i128::from(before));
+                Row { value: 0, change, stacks: Vec::new() }
+            });
+            row.value = row.value.saturating_add(*value);
+            row.change = row.change.map(|change| change + i128::from(*value));
+            row.stacks.push(at);
         }
+        let mut rows: Vec<Row> = rows.into_values().collect();
         for row in &mut rows {
             row.stacks.sort_by_key(|at| Reverse(self.stacks[*at].1));
         }
-        rows.sort_by_key(|row| Reverse(row.value));
+        // Equal ones are in the order of their names.
+        rows.sort_by_key(|row| row.stacks.iter().min().copied());
         rows
+    }
+
+    fn outermost(&self, stack: &[u32]) -> &str {
+        stack.first().map_or("", |label| self.text(*label))
+    }
+
+    fn sums(&self) -> HashMap<&str, u64> {
+        let mut sums: HashMap<&str, u64> = HashMap::new();
+        for (stack, value) in &self.stacks {
+            let sum = sums.entry(self.outermost(stack)).or_default();
+            *sum = sum.saturating_add(*value);
+        }
+        sums
     }
 
     /// What each of this shape's stacks had in another one; 0 for those that are not in it.
@@ -260,7 +287,7 @@ mod tests {
         let groups = now.rows(Group::Outermost, Some(&before));
         assert_eq!(
             groups.iter().map(|r| r.change).collect::<Vec<_>>(),
-            [Some(9), Some(8), Some(-1)]
+            [Some(0), Some(8), Some(-1)]
         );
     }
 }

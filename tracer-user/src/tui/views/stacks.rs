@@ -151,20 +151,15 @@ fn names(shape: &Shape, pane: Pane, row: &Row) -> Vec<(String, Option<FrameKind>
         (short(shape.text(*label)), kind)
     };
     match pane.group() {
-        Group::Outermost => {
-            let first = stack.first().map(|label| {
-                let text = shape.text(*label);
-                let text = text.strip_prefix("created by ").unwrap_or(text);
-                (short(text), name(label).1)
-            });
-            first.into_iter().collect()
-        }
+        Group::Outermost => stack.first().map(name).into_iter().collect(),
         Group::Stack => stack.iter().rev().map(name).collect(),
     }
 }
 
-/// `json.(*Decoder).Decode` of `encoding/json.(*Decoder).Decode`: packages by their last element.
+/// `json.(*Decoder).Decode` of `encoding/json.(*Decoder).Decode`: packages by their last element; and
+/// creators by their names.
 pub fn short(name: &str) -> String {
+    let name = name.strip_prefix("created by ").unwrap_or(name);
     // Type parameters and places have slashes, too.
     let end = name.find(['[', ' ', '(']).unwrap_or(name.len());
     let from = name[..end].rfind('/').map_or(0, |at| at + 1);
@@ -227,6 +222,10 @@ mod tests {
         for (name, expected) in [
             ("encoding/json.(*Decoder).Decode", "json.(*Decoder).Decode"),
             ("main.main", "main.main"),
+            (
+                "created by net/http.(*Server).Serve http/server.go:3",
+                "http.(*Server).Serve http/server.go:3",
+            ),
             ("a/b.F[c/d.T]", "b.F[c/d.T]"),
             ("github.com/x/y.serve y/y.go:31", "y.serve y/y.go:31"),
             ("main.(*T[go.shape.int]).M", "main.(*T[go.shape.int]).M"),
