@@ -302,3 +302,24 @@ fn a_program_without_a_profile_is_opened_and_ends() -> Result<()> {
     ensure!(top.ended()?.code() == Some(0));
     Ok(())
 }
+
+#[test]
+fn a_process_that_becomes_another_program_is_read_as_that() -> Result<()> {
+    require_root()?;
+    let next = Fixture::build("heap", "1.27", Variant::Default)?;
+    let mut command = Command::new(Fixture::build("life", "1.27", Variant::Default)?.program);
+    command.env("HEAP_RATE", "1");
+    let mut program = Running::start(command)?;
+    let mut top = top(&program, SMALL)?;
+    top.see(&["q quit"])?;
+    top.press("\r")?;
+    top.see(&["keeps no heap profile"])?;
+    ensure!(program.ask(&format!("exec {}", next.program.display()))?.starts_with("ready "));
+    program.ask("work 5")?;
+    program.ask("gc")?;
+    program.ask("gc")?;
+    top.see(&["FUNCTION ← CALLERS", "main."])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    Ok(())
+}

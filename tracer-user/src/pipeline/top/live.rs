@@ -116,10 +116,12 @@ impl<'a> Live<'a> {
             self.opened = None;
             return;
         };
-        let id = detail.process.look.id;
-        if self.opened.as_ref().is_none_or(|opened| opened.id() != id) {
-            let process = self.reading.process(id);
-            self.opened = process.map(|process| Opened::new(process, self.heap));
+        // One that has ended can still be saved; one that runs another program is another one.
+        if let Some(process) = self.reading.process(detail.process.look.id)
+            && self.opened.as_ref().is_none_or(|opened| !opened.is_of(process))
+        {
+            self.opened = Some(Opened::new(process, self.heap));
+            detail.forget_profiles();
         }
         if let Some(opened) = &mut self.opened {
             opened.sync(detail, config.period, self.model.paused);

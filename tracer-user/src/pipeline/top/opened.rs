@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::cli::heap::{self as flags, HeapType};
 use crate::cli::{self, Color};
 use crate::exit::Failure;
-use crate::host::{Identity, Selection};
+use crate::host::Selection;
 use crate::output::goroutines::By;
 use crate::output::text::{printable, utc};
 use crate::output::{self, Options, Sink};
@@ -66,8 +66,9 @@ impl<'a> Opened<'a> {
         }
     }
 
-    pub fn id(&self) -> Identity {
-        self.process.process.id
+    /// Whether its profiles are of this program of this process.
+    pub fn is_of(&self, process: &Rc<LiveProcess>) -> bool {
+        Rc::ptr_eq(&self.process, process)
     }
 
     /// Reads what the shown pane wants, when it is time.

@@ -133,6 +133,11 @@ impl Detail {
         }
     }
 
+    /// Lets go of everything that was read and chosen.
+    pub fn forget_profiles(&mut self) {
+        self.views = Default::default();
+    }
+
     /// The pane that a profile should be read for.
     pub fn wants(&self) -> Option<Pane> {
         Some(self.pane).filter(|pane| *pane != Pane::Sizes && !self.ended)

@@ -17,7 +17,7 @@ const KEYS: [(&str, &str); 17] = [
     ("esc", "back: zoom out, to the table, to the list, without a filter"),
     ("tab 1-4", "in a process: live heap, allocated, goroutines, sizes"),
     ("f", "in a process: flame graph, and the table again"),
-    ("d", "in a process: what changed most since it was opened comes first"),
+    ("d", "in a process: what changed most since its pane was first opened comes first"),
     ("s", "in a process: save what is shown as SVG and pprof, here"),
     ("← →", "in a flame graph: frames beside; in the list: as < >"),
     ("/", "filter by anything in pid, name, path, container, pod, namespace, unit"),
