@@ -4,6 +4,7 @@
 //! `bench/results/` with the machine, the kernel and the versions. `bench/README.md` tells the
 //! method.
 
+mod budget;
 mod cost;
 mod footprint;
 mod frames;
@@ -59,6 +60,8 @@ enum What {
     Storm(storm::Options),
     /// 100 processes of 20 binaries: time until all are traced, memory, idle CPU
     Host(host::Options),
+    /// Estimates of budgeted recordings beside the truth, and what they cost
+    Budget(budget::Options),
     /// How fast the buckets of a heap profile are read
     Records(records::Options),
 }
@@ -90,6 +93,7 @@ fn run(what: What) -> Result<()> {
         What::Goroutines(options) => goroutines::run(&options),
         What::Storm(options) => storm::run(&options),
         What::Host(options) => host::run(&options),
+        What::Budget(options) => budget::run(&options),
         What::Records(options) => records::run(&options),
     }
 }

@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("alloc", "1.27", Variant::OtherMalloc),
         ("heap", "1.26", Variant::External),
         ("life", "1.26", Variant::Stripped),
+        ("phases", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
         ("sampled", "1.27", Variant::PieStripped),
