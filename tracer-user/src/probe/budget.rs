@@ -1,186 +1,45 @@
-//! The governor of the budget: when a group's probes are on, when off, and how many traps a process
+//! The governor of the budget: when a group's probes are on, when off, and how many traps its processes
 //! may take.
 //!
-//! In: the time, and readings of CPU time and traps. Out: what to allow, and when to take probes off
-//! and put them on again. It reads no clock, attaches nothing and knows no process but by a number.
+//! In: the time, and readings for each process's [`Account`]. Out: what to allow, and when to take probes
+//! off and put them on again. It reads no clock, attaches nothing and knows no process but by a number.
 //!
-//! A process has an account: its budget (a share of the CPU time that it used) less what it was caused.
-//! It begins with a loan ([`LOAN`]), so that it is traced from its start; whoever never uses it up is
-//! always traced. Who does is traced in windows from then on: small ones ([`WINDOW`]), at random
-//! moments, each as soon as the account has earned what a window costs on average.
+//! An account is a share of the CPU time that the process used, less what it was caused. It begins with a
+//! loan, so that the process is traced from its start; one that never uses that up is always traced. One
+//! that does is traced in windows from then on, each of which begins when the account has earned a random
+//! part of twice what a window costs.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tracer_common::record::TIMED;
+pub use super::account::{Account, Pool, Reading};
+use super::account::{DEBT, WINDOW};
 
-use super::gate::Taken;
-
-/// What a process may be caused before it has earned anything, in nanoseconds: what one second of a
-/// CPU earns at 1 %. An account never grows beyond this either.
-pub const LOAN: f64 = 10e6;
-/// What the traps of a window cost, in nanoseconds, beyond what they cost until the probes are off.
-pub const WINDOW: f64 = 1e6;
-/// How deep in debt an account may be when a window begins: they begin at random moments.
-const DEBT: f64 = 3e6;
-/// The least that a process begins with, in nanoseconds: what 50 ms of a CPU earn at 1 %.
-const LEAST: f64 = 0.5e6;
-/// What taking probes off and putting them on costs a process: its code is written to, its threads
-/// are interrupted.
-const SWITCH: f64 = 100e3;
-/// What an event costs beyond the trap while nothing was measured.
-const HANDLER: f64 = 700.0;
-/// The longest time between two looks at a group that is off.
+/// The longest time between two windows of a group that is not in debt: in one that rests it costs nothing.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The shortest.
-const SHORTEST: Duration = Duration::from_millis(20);
+/// How often it is looked what was earned, on average.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a window is at most. What is seen in it stands for the moment at which it began.
+const LENGTH: Duration = Duration::from_millis(3);
+/// How long programs are looked at before a window begins.
+const LOOK: Duration = Duration::from_millis(3);
 /// How often accounts are looked at while a group is on.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// The loans of one program's processes, of which there may be many short ones: all of them together
-/// begin with what two may begin with.
-#[derive(Clone, Copy, Debug)]
-pub struct Pool(f64);
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self(2.0 * LOAN)
-    }
-}
-
-impl Pool {
-    /// What the next process begins with.
-    pub fn lend(&mut self) -> f64 {
-        let loan = (self.0 / 2.0).clamp(LEAST, LOAN);
-        self.0 -= loan;
-        loan
-    }
-
-    /// A process that began with a loan has ended.
-    pub fn give_back(&mut self, account: &Account) {
-        self.0 = (self.0 + account.loan + account.credit()).clamp(-LOAN, 2.0 * LOAN);
-    }
-}
-
-/// What was read of a process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Reading {
-    /// CPU time that it has used in its life.
-    pub cpu: Duration,
-    pub taken: Taken,
-}
-
-/// One process.
-#[derive(Clone, Debug)]
-pub struct Account {
-    share: f64,
-    /// Nanoseconds of one trap.
-    trap: f64,
-    first_cpu: Duration,
-    last: Reading,
-    switches: u32,
-    /// What it may be caused before it has earned it.
-    loan: f64,
-    /// What it earned beyond what an account can hold.
-    forgone: f64,
-    allowed: u64,
-    caused_at_opening: f64,
-    /// Since when its traps are counted without a break.
-    since: Option<Duration>,
-    observed: Duration,
-    breaks: u32,
-}
-
-impl Account {
-    fn new(share: f64, trap: f64, first: Reading) -> Self {
-        Self {
-            since: None,
-            observed: Duration::ZERO,
-            breaks: 0,
-            share,
-            trap,
-            first_cpu: first.cpu,
-            last: first,
-            switches: 0,
-            loan: 0.0,
-            forgone: 0.0,
-            allowed: 0,
-            caused_at_opening: 0.0,
-        }
-    }
-
-    fn read(&mut self, reading: Reading) {
-        // Neither runs backwards.
-        self.last.cpu = self.last.cpu.max(reading.cpu);
-        if reading.taken.traps >= self.last.taken.traps {
-            self.last.taken = reading.taken;
-        }
-        let beyond = self.credit() - LOAN;
-        if beyond > 0.0 {
-            self.forgone += beyond;
-        }
-    }
-
-    /// CPU time since it is traced.
-    pub fn cpu(&self) -> Duration {
-        self.last.cpu.saturating_sub(self.first_cpu)
-    }
-
-    pub fn traps(&self) -> u64 {
-        self.last.taken.traps
-    }
-
-    /// Whether it has taken more than it was allowed, so that something of it was not seen.
-    pub fn is_dry(&self) -> bool {
-        self.last.taken.traps > self.allowed
-    }
-
-    /// How often its probes were taken off.
-    pub fn breaks(&self) -> u32 {
-        self.breaks
-    }
-
-    /// Time in which it was traced.
-    pub fn observed(&self, now: Duration) -> Duration {
-        self.observed + self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
-    }
-
-    fn pause(&mut self, now: Duration) {
-        (self.observed, self.since) = (self.observed(now), None);
-        self.breaks += 1;
-    }
-
-    /// What it was caused, in nanoseconds.
-    pub fn caused(&self) -> f64 {
-        let taken = &self.last.taken;
-        taken.traps as f64 * self.trap
-            + (taken.timed_ns * TIMED) as f64
-            + f64::from(self.switches) * SWITCH
-    }
-
-    /// What is left of its budget, in nanoseconds.
-    pub fn credit(&self) -> f64 {
-        self.share * self.cpu().as_nanos() as f64 - self.caused() - self.forgone
-    }
-
-    /// What one more event costs.
-    fn event(&self) -> f64 {
-        let Taken { timed_ns, timed, .. } = self.last.taken;
-        let handler = if timed < 8 { HANDLER } else { timed_ns as f64 / timed as f64 };
-        (self.trap + handler).max(1.0)
-    }
-
-    /// Allows as many events as an amount pays for; never fewer than before.
-    fn grant(&mut self, amount: f64) {
-        let events = (amount / self.event()).max(0.0) as u64;
-        self.allowed = self.allowed.max(self.last.taken.traps + events);
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    On,
+    /// A window has an end, at which it is seen whether it can go on.
+    On {
+        until: Option<Duration>,
+    },
     Closing,
-    Off { open_at: Duration },
+    Off {
+        since: Duration,
+        polled: Duration,
+        poll_at: Duration,
+    },
+    Looking {
+        open_at: Duration,
+    },
 }
 
 /// A group of processes whose probes are on or off together.
@@ -189,26 +48,23 @@ pub struct Governor {
     share: f64,
     state: State,
     accounts: BTreeMap<u32, Account>,
-    /// What a window has cost on average, in nanoseconds.
-    window: f64,
     windows: u32,
-    /// CPU time of the hungriest at the last opening, and when that was.
-    mark: (Duration, Duration),
-    /// How long after the last opening the next one was to be expected, in nanoseconds.
+    /// When it was last taken off.
+    dried: Duration,
+    /// How long after that the present window was to be expected, in nanoseconds.
     gap: f64,
 }
 
 impl Governor {
     /// Whose probes are on from now on.
-    pub fn new(share: f64, now: Duration) -> Self {
+    pub fn new(share: f64) -> Self {
         Self {
             share,
-            state: State::On,
+            state: State::On { until: None },
             accounts: BTreeMap::new(),
-            window: 3.0 * WINDOW,
             windows: 0,
-            mark: (Duration::ZERO, now),
-            gap: 0.0,
+            dried: Duration::ZERO,
+            gap: 1.0,
         }
     }
 
@@ -221,16 +77,11 @@ impl Governor {
         first: Reading,
         now: Duration,
     ) -> u64 {
-        let mut account = Account::new(self.share, trap.as_nanos() as f64, first);
-        account.loan = loan.min(LOAN);
-        match self.state {
-            State::On => {
-                account.grant(if self.windows == 0 { account.loan } else { WINDOW });
-                account.since = Some(now);
-            }
-            State::Closing | State::Off { .. } => account.breaks = 1,
-        }
-        let allowed = account.allowed;
+        let mut account = Account::new(self.share, trap, loan, first);
+        let first = self.windows == 0;
+        let amount = if first { account.loan() } else { WINDOW };
+        account.join(self.is_on().then_some(amount), now);
+        let allowed = account.allowed();
         self.accounts.insert(number, account);
         allowed
     }
@@ -246,7 +97,7 @@ impl Governor {
     /// A better measure of what a trap costs.
     pub fn trap(&mut self, number: u32, trap: Duration) {
         if let Some(account) = self.accounts.get_mut(&number) {
-            account.trap = trap.as_nanos() as f64;
+            account.set_trap(trap);
         }
     }
 
@@ -257,11 +108,16 @@ impl Governor {
     }
 
     pub fn is_on(&self) -> bool {
-        self.state == State::On
+        matches!(self.state, State::On { .. })
     }
 
     pub fn is_closing(&self) -> bool {
         self.state == State::Closing
+    }
+
+    /// Whether a window is about to begin, at [`Governor::due`].
+    pub fn is_looking(&self) -> bool {
+        matches!(self.state, State::Looking { .. })
     }
 
     /// Whether nobody is to be accounted for.
@@ -279,8 +135,8 @@ impl Governor {
         self.is_on() && self.accounts.values().any(Account::is_dry)
     }
 
-    /// How long after the one before the present window was to be expected, in nanoseconds: windows
-    /// are as much rarer as this is longer.
+    /// How long after the one before the present window was to be expected, in nanoseconds: as much
+    /// rarer are windows, and as much more does each stand for, as this is longer.
     pub fn gap(&self) -> f64 {
         self.gap
     }
@@ -289,8 +145,9 @@ impl Governor {
     pub fn allowances(&mut self) -> Vec<(u32, u64)> {
         let is_first = self.windows == 0;
         let allow = |(number, account): (&u32, &mut Account)| {
-            account.grant(account.credit() + if is_first { account.loan } else { 0.0 });
-            (*number, account.allowed)
+            let loan = if is_first { account.loan() } else { 0.0 };
+            account.grant(account.credit() + loan);
+            (*number, account.allowed())
         };
         self.accounts.iter_mut().map(allow).collect()
     }
@@ -302,75 +159,71 @@ impl Governor {
         }
         self.accounts.values_mut().for_each(|account| account.pause(now));
         self.windows += 1;
+        self.dried = now;
         self.state = State::Closing;
         true
     }
 
     /// The probes are off, and accounts were read. `random` lies between 0 and 1.
     pub fn off(&mut self, now: Duration, random: f64) {
-        let mut cost: f64 = 0.0;
-        for account in self.accounts.values_mut() {
-            account.switches += 1;
-            cost = cost.max(account.caused() - account.caused_at_opening);
-        }
-        if self.windows > 1 {
-            self.window = 0.7 * self.window + 0.3 * cost;
-        }
-        self.gap = now.saturating_sub(self.mark.1).as_nanos() as f64;
-        self.plan(now, random);
+        self.accounts.values_mut().for_each(|account| account.plan(random));
+        self.state = State::Off { since: now, polled: now, poll_at: now + POLL.mul_f64(random) };
     }
 
-    /// When a window is to begin: uniform around the moment at which the poorest has earned it, so
-    /// that windows do not go along with what the program does in rounds.
-    fn plan(&mut self, now: Duration, random: f64) {
-        let mut wait: f64 = 0.0;
-        for account in self.accounts.values() {
-            let passed = now.saturating_sub(self.mark.1).as_nanos() as f64;
-            let used = account.cpu().saturating_sub(self.mark.0).as_nanos() as f64;
-            let rate = if passed > 0.0 { (used / passed).clamp(0.05, 1e4) } else { 1.0 };
-            wait = wait.max((self.window - account.credit()) / (account.share * rate));
-        }
-        let longest = LONGEST.as_nanos() as f64;
-        // The mean of what is cut off at the longest.
-        let cut =
-            if 2.0 * wait > longest { longest - longest * longest / 4.0 / wait } else { wait };
-        self.gap += cut.max(SHORTEST.as_nanos() as f64);
-        let wait = Duration::from_nanos((2.0 * random.clamp(0.0, 1.0) * wait) as u64);
-        self.state = State::Off { open_at: now + wait.clamp(SHORTEST, LONGEST) };
-    }
-
-    /// When it is to be looked at again: while it is off, the moment of the next window.
+    /// When it is to be looked at again while it is off or in a window.
     pub fn due(&self) -> Option<Duration> {
         match self.state {
-            State::Off { open_at } => Some(open_at),
-            _ => None,
+            State::Off { poll_at, .. } => Some(poll_at),
+            State::Looking { open_at } => Some(open_at),
+            State::On { until } => until,
+            State::Closing => None,
         }
     }
 
-    /// At [`Governor::due`], accounts having been read: whether the window begins. Otherwise it is
-    /// planned anew.
-    pub fn opens(&mut self, now: Duration, random: f64) -> bool {
-        if !matches!(self.state, State::Off { .. }) {
+    /// At [`Governor::due`], accounts having been read: whether a window is about to begin.
+    pub fn polls(&mut self, now: Duration, random: f64) -> bool {
+        let State::Off { since, polled, .. } = self.state else { return false };
+        let apart = now.saturating_sub(polled);
+        let mut earned = true;
+        for account in self.accounts.values_mut() {
+            // Each is to be told that time has passed.
+            earned &= account.poll(apart);
+        }
+        let solvent = || self.accounts.values().all(|account| account.credit() >= -DEBT);
+        if earned {
+            let wait = self.accounts.values().map(Account::gap).fold(0.0, f64::max);
+            let closed = since.saturating_sub(self.dried) + POLL / 2 + LOOK;
+            // Who has just woken up seemed to need for ever.
+            let most = 3.0 * now.saturating_sub(since).as_nanos() as f64;
+            self.gap = closed.as_nanos() as f64 + wait.min(most);
+        } else if now.saturating_sub(since) >= LONGEST && solvent() {
+            self.gap = LONGEST.as_nanos() as f64;
+        } else {
+            // Programs do things at regular intervals too.
+            let poll_at = now + POLL.mul_f64(0.5 + random.clamp(0.0, 1.0));
+            self.state = State::Off { since, polled: now, poll_at };
             return false;
         }
-        if self.accounts.values().all(|account| account.credit() >= -DEBT) {
-            return true;
+        self.state = State::Looking { open_at: now + LOOK };
+        true
+    }
+
+    /// At the end of a window, accounts having been read: whether it goes on, because it costs no more than
+    /// is earned meanwhile. Then it is no window, but a time in which everything is seen.
+    pub fn goes_on(&mut self) -> bool {
+        let affordable = self.accounts.values().all(Account::is_affordable);
+        if affordable && self.is_on() {
+            self.state = State::On { until: None };
         }
-        self.plan(now, random);
-        false
+        affordable
     }
 
     /// The probes are on again: what may be taken, by process.
     pub fn opened(&mut self, now: Duration) -> Vec<(u32, u64)> {
-        self.state = State::On;
-        let cpu = self.accounts.values().map(Account::cpu).max().unwrap_or_default();
-        self.mark = (cpu, now);
+        self.state = State::On { until: Some(now + LENGTH) };
         let allow = |(number, account): (&u32, &mut Account)| {
-            account.switches += 1;
-            account.since = Some(now);
-            account.caused_at_opening = account.caused();
-            account.grant(WINDOW);
-            (*number, account.allowed)
+            account.resume(now);
+            (*number, account.allowed())
         };
         self.accounts.iter_mut().map(allow).collect()
     }
@@ -378,7 +231,10 @@ impl Governor {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::record::TIMED;
+
     use super::*;
+    use crate::probe::{account::LOAN, gate::Taken};
 
     const MS: Duration = Duration::from_millis(1);
     const TRAP: Duration = Duration::from_nanos(700);
@@ -415,8 +271,8 @@ mod tests {
             before < allowed && self.taken.traps >= allowed
         }
 
-        fn reading(&self) -> Reading {
-            Reading { cpu: Duration::from_nanos(self.used as u64), taken: self.taken }
+        fn reading(&self, at: Duration) -> Reading {
+            Reading { at, cpu: Duration::from_nanos(self.used as u64), taken: self.taken }
         }
     }
 
@@ -431,9 +287,9 @@ mod tests {
 
     impl Run {
         fn new(programs: Vec<Program>) -> Self {
-            let mut governor = Governor::new(0.01, Duration::ZERO);
+            let mut governor = Governor::new(0.01);
             for (number, program) in (0..).zip(&programs) {
-                governor.add(number, TRAP, LOAN, program.reading(), Duration::ZERO);
+                governor.add(number, TRAP, LOAN, program.reading(Duration::ZERO), Duration::ZERO);
             }
             let allowed = governor.allowances().iter().map(|(_, allowed)| *allowed).collect();
             Self { governor, programs, state: 9, now: Duration::ZERO, allowed, closing: 0 }
@@ -448,7 +304,7 @@ mod tests {
 
         fn read(&mut self) {
             for (number, program) in (0..).zip(&self.programs) {
-                self.governor.read(number, program.reading());
+                self.governor.read(number, program.reading(self.now));
             }
         }
 
@@ -474,9 +330,16 @@ mod tests {
                 } else if governor.due().is_some_and(|due| due <= self.now) {
                     self.read();
                     let random = self.random();
-                    if self.governor.opens(self.now, random) {
+                    if self.governor.is_on() {
+                        if !self.governor.goes_on() {
+                            self.governor.dry(self.now);
+                            self.closing = 0;
+                        }
+                    } else if self.governor.is_looking() {
                         let allowed = self.governor.opened(self.now);
                         self.allowed = allowed.iter().map(|(_, allowed)| *allowed).collect();
+                    } else {
+                        self.governor.polls(self.now, random);
                     }
                 } else if governor.is_on() && step % 200 == 0 {
                     self.read();
@@ -510,7 +373,9 @@ mod tests {
             let mut run = Run::new(vec![Program::new(cpus, rate)]);
             run.seconds(60);
             let percent = run.percent(0);
-            assert!((0.7..1.05).contains(&percent), "{cpus} CPUs, {rate} a second: {percent} %");
+            // Windows are short, however little is to be seen in them.
+            let least = if rate < 1e5 { 0.2 } else { 0.7 };
+            assert!((least..1.05).contains(&percent), "{cpus} CPUs, {rate} a second: {percent} %");
             assert!(run.governor.windows() > 20, "{}", run.governor.windows());
             let account = run.governor.account(0).unwrap();
             assert!(account.breaks() >= run.governor.windows());
@@ -559,15 +424,16 @@ mod tests {
         let mut pool = Pool::default();
         let (mut caused, mut used) = (0.0, 0.0);
         for _ in 0..200 {
-            let mut governor = Governor::new(0.01, Duration::ZERO);
+            let mut governor = Governor::new(0.01);
             let mut program = Program::new(1.0, 1.2e6);
             let loan = pool.lend();
-            let allowed = governor.add(1, TRAP, loan, program.reading(), Duration::ZERO);
+            let allowed =
+                governor.add(1, TRAP, loan, program.reading(Duration::ZERO), Duration::ZERO);
             for _ in 0..200 {
                 // Taken off as soon as it is dry.
                 program.step(program.taken.traps < allowed, allowed);
             }
-            governor.read(1, program.reading());
+            governor.read(1, program.reading(200 * MS));
             let account = governor.remove(1).unwrap();
             pool.give_back(&account);
             caused += account.caused();
@@ -579,15 +445,15 @@ mod tests {
 
     #[test]
     fn readings_that_run_backwards_change_nothing() {
-        let mut governor = Governor::new(0.01, Duration::ZERO);
+        let mut governor = Governor::new(0.01);
         let taken = Taken { traps: 1000, timed_ns: 9000, timed: 15 };
         governor.add(7, TRAP, LOAN, Reading { cpu: MS, ..Reading::default() }, MS);
-        governor.read(7, Reading { cpu: 100 * MS, taken });
+        governor.read(7, Reading { at: MS, cpu: 100 * MS, taken });
         let before = (governor.account(7).unwrap().caused(), governor.account(7).unwrap().cpu());
-        governor.read(7, Reading { cpu: 90 * MS, taken: Taken { traps: 10, ..taken } });
+        governor.read(7, Reading { at: MS, cpu: 90 * MS, taken: Taken { traps: 10, ..taken } });
         let account = governor.account(7).unwrap();
         assert_eq!((account.caused(), account.cpu()), before);
         // Nothing to do for one that is on.
-        assert_eq!((governor.due(), governor.opens(MS, 0.5)), (None, false));
+        assert_eq!((governor.due(), governor.polls(MS, 0.5)), (None, false));
     }
 }

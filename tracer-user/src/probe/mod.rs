@@ -5,6 +5,7 @@
 //! symbol and no /proc; what a site means was decided in `gobin`, what a stack means is decided in
 //! `symbolize`.
 
+mod account;
 mod attach;
 pub mod budget;
 mod drain;

@@ -11,11 +11,12 @@ use std::{
 use super::{Image, Targets, failure, windows::View};
 use crate::{
     exit::Failure,
-    probe::{GroupId, Kernel, budget::TICK},
+    probe::{
+        GroupId, Kernel,
+        budget::{Governor, TICK},
+    },
 };
 
-/// How long before a window its programs' rates of allocation are read first.
-const BEFORE: Duration = Duration::from_millis(10);
 /// How often it is looked whether probes are off.
 const CLOSING: Duration = Duration::from_millis(10);
 
@@ -74,9 +75,10 @@ impl Targets {
                 governor.off(now, random);
             }
         }
-        match self.meters.governors.get(&group).and_then(|governor| governor.due()) {
-            Some(due) => self.govern_off(kernel, group, due),
-            None => self.govern_on(kernel, group),
+        match self.meters.governors.get(&group) {
+            Some(governor) if governor.is_on() => self.govern_on(kernel, group),
+            Some(_) => self.govern_off(kernel, group),
+            None => Ok(None),
         }
     }
 
@@ -87,6 +89,7 @@ impl Targets {
         group: GroupId,
     ) -> Result<Option<Instant>, Failure> {
         self.read_group(kernel, group);
+        let now = self.meters.now();
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
         if governor.is_empty() {
             // Nobody runs it now; it begins anew with the next process.
@@ -98,68 +101,91 @@ impl Targets {
             self.take_group_off(kernel, group);
             return Ok(Some(Instant::now() + CLOSING));
         }
+        if let Some(until) = governor.due() {
+            if now < until {
+                return Ok(Some(self.meters.at(until)));
+            }
+            if !governor.goes_on() {
+                self.take_group_off(kernel, group);
+                return Ok(Some(Instant::now() + CLOSING));
+            }
+            for (_, image) in self.images.of_group(group) {
+                if let Some(metered) = &mut image.metered {
+                    // From here on it is seen: that stands for itself.
+                    metered.weight = Some(0.0);
+                }
+            }
+        }
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
         for (slot, allowed) in governor.allowances() {
             kernel.allow(slot, allowed).map_err(failure)?;
         }
         Ok(Some(Instant::now() + TICK))
     }
 
-    /// A group that is off: at the moment that is due its window begins.
+    /// A group that is off: looks what it has earned; when that is enough, its window begins.
     fn govern_off(
         &mut self,
         kernel: &mut Kernel,
         group: GroupId,
-        due: Duration,
     ) -> Result<Option<Instant>, Failure> {
-        let now = self.meters.now();
-        if now + BEFORE < due {
-            return Ok(Some(self.meters.at(due) - BEFORE));
-        }
-        self.look_at(group);
-        if now < due {
+        let due = self.meters.governors.get(&group).and_then(Governor::due);
+        if let Some(due) = due.filter(|due| self.meters.now() < *due) {
             return Ok(Some(self.meters.at(due)));
         }
         self.read_group(kernel, group);
-        let random = self.meters.random();
+        let (now, random) = (self.meters.now(), self.meters.random());
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
-        if governor.opens(now, random) {
-            let gap = governor.gap();
-            for (_, image) in self.images.of_group(group) {
-                if let Some(metered) = &mut image.metered {
-                    // Without its runtime's counters all windows weigh the same, and scale nothing.
-                    metered.weight = Some(metered.rate(self.source).unwrap_or(1.0) * gap);
-                }
-            }
-            match self.attach_again(kernel, group) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.meters.governors.remove(&group);
-                    return Ok(None);
-                }
-                // A process that has just ended, of which there will be word.
-                Err(_) => return Ok(Some(Instant::now() + TICK)),
-            }
-            let now = self.meters.now();
-            let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
-            for (slot, allowed) in governor.opened(now) {
-                kernel.allow(slot, allowed).map_err(failure)?;
-            }
-            return Ok(Some(Instant::now() + TICK));
+        if governor.is_looking() {
+            return self.open(kernel, group);
         }
-        let due = governor.due().unwrap_or(now);
-        Ok(Some(self.meters.at(due.saturating_sub(BEFORE))))
+        if governor.polls(now, random) {
+            self.look_at(group);
+        }
+        let due = self.meters.governors.get(&group).and_then(Governor::due);
+        Ok(due.map(|due| self.meters.at(due)))
+    }
+
+    /// Begins a window.
+    fn open(&mut self, kernel: &mut Kernel, group: GroupId) -> Result<Option<Instant>, Failure> {
+        self.look_at(group);
+        let Some(governor) = self.meters.governors.get(&group) else { return Ok(None) };
+        let gap = governor.gap();
+        for (_, image) in self.images.of_group(group) {
+            if let Some(metered) = &mut image.metered {
+                // Without its runtime's counters all windows weigh the same, and scale nothing.
+                metered.weight = Some(metered.rate(self.source).unwrap_or(1.0) * gap);
+            }
+        }
+        match self.attach_again(kernel, group) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.meters.governors.remove(&group);
+                return Ok(None);
+            }
+            // A process that has just ended, of which there will be word.
+            Err(_) => return Ok(Some(Instant::now() + TICK)),
+        }
+        let now = self.meters.now();
+        let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
+        for (slot, allowed) in governor.opened(now) {
+            kernel.allow(slot, allowed).map_err(failure)?;
+        }
+        let until = self.meters.governors.get(&group).and_then(Governor::due);
+        Ok(until.map(|until| self.meters.at(until)))
     }
 
     /// Reads what every process of a group has taken and used.
     fn read_group(&mut self, kernel: &Kernel, group: GroupId) {
         let costs = [self.meters.trap_if_known(false), self.meters.trap_if_known(true)];
+        let now = self.meters.now();
         let Some(governor) = self.meters.governors.get_mut(&group) else { return };
         for (_, image) in self.images.of_group(group) {
             if let Some(metered) = &image.metered {
                 if let Some(cost) = costs[usize::from(metered.is_emulated())] {
                     governor.trap(metered.slot, cost);
                 }
-                governor.read(metered.slot, metered.reading(kernel));
+                governor.read(metered.slot, metered.reading(kernel, now));
             }
         }
     }
@@ -169,7 +195,7 @@ impl Targets {
         for (_, image) in self.images.of_group(group) {
             let Image { metered, records, .. } = image;
             if let Some(metered) = metered {
-                metered.look(records.as_ref());
+                metered.glance(records.as_ref());
             }
         }
     }

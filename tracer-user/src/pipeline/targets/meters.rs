@@ -237,8 +237,8 @@ impl Meters {
         };
         let (now, trap) = (self.now(), self.trap(of.emulated));
         let loan = self.pools.entry(binary).or_default().lend();
-        let governor = self.governors.entry(group).or_insert_with(|| Governor::new(share, now));
-        let allowed = governor.add(slot, trap, loan, metered.reading(kernel), now);
+        let governor = self.governors.entry(group).or_insert_with(|| Governor::new(share));
+        let allowed = governor.add(slot, trap, loan, metered.reading(kernel, now), now);
         let _ = kernel.allow(slot, allowed);
         self.wake(group, Instant::now() + TICK);
         Some(metered)
@@ -254,7 +254,7 @@ impl Meters {
     ) -> Option<(Spent, bool)> {
         let now = self.now();
         let governor = self.governors.get_mut(&group)?;
-        governor.read(metered.slot, metered.reading(kernel));
+        governor.read(metered.slot, metered.reading(kernel, now));
         let is_on = governor.is_on();
         let account = governor.remove(metered.slot)?;
         self.pools.entry(binary).or_default().give_back(&account);
@@ -283,12 +283,12 @@ pub struct Opening<'a> {
 
 impl Metered {
     /// What it has taken and used by now.
-    pub(super) fn reading(&self, kernel: &Kernel) -> Reading {
+    pub(super) fn reading(&self, kernel: &Kernel, at: Duration) -> Reading {
         let cpu = self.clock.and_then(|clock| clock_gettime(clock).ok());
         let mut taken = kernel.traps(self.slot).unwrap_or_default();
         taken.timed = taken.timed.saturating_sub(self.base.timed);
         taken.timed_ns = taken.timed_ns.saturating_sub(self.base.timed_ns);
-        Reading { cpu: cpu.map(Duration::from).unwrap_or_default(), taken }
+        Reading { at, cpu: cpu.map(Duration::from).unwrap_or_default(), taken }
     }
 
     /// What one of its traps costs is known by this.
@@ -296,9 +296,13 @@ impl Metered {
         self.emulated
     }
 
-    /// Looks at what its runtime has counted.
-    pub(super) fn look(&mut self, records: Option<&Live<ProcessMemory>>) {
-        if let Some(totals) = records.and_then(Totals::read) {
+    /// Glances at what its runtime has counted.
+    pub(super) fn glance(&mut self, records: Option<&Live<ProcessMemory>>) {
+        self.look(records.and_then(Totals::glance));
+    }
+
+    fn look(&mut self, totals: Option<Totals>) {
+        if let Some(totals) = totals {
             self.looks[0] = self.looks[1].replace((Instant::now(), totals));
         }
     }
@@ -341,7 +345,7 @@ impl Targets {
             return (Some(spent), None);
         }
         if lives {
-            metered.look(image.records.as_ref());
+            metered.look(image.records.as_ref().and_then(Totals::read));
         }
         let mut allocated = metered.allocated(source);
         if !lives

@@ -6,7 +6,10 @@
 
 use crate::{
     profile::Source,
-    runtime::{Live, ProcessMemory, stats::Allocated},
+    runtime::{
+        Live, ProcessMemory,
+        stats::{Allocated, Stats},
+    },
 };
 
 /// One look.
@@ -33,8 +36,16 @@ const SPAN: u64 = 8 << 10;
 impl Totals {
     /// Looks at a process; nothing when it can't be read.
     pub fn read(live: &Live<ProcessMemory>) -> Option<Self> {
-        let stats = live.stats().ok()?;
-        Some(Self { allocated: stats.allocated, exact: stats.exact, procs: stats.procs })
+        live.stats().ok().map(Self::of)
+    }
+
+    /// The same in as little time as can be: what the caches hold is left out.
+    pub fn glance(live: &Live<ProcessMemory>) -> Option<Self> {
+        live.stats_at_once().ok().map(Self::of)
+    }
+
+    fn of(stats: Stats) -> Self {
+        Self { allocated: stats.allocated, exact: stats.exact, procs: stats.procs }
     }
 
     /// How much was allocated in its life, in what rates are told by.

@@ -214,7 +214,7 @@ mod tests {
         assert!((value - 7_500.0).abs() < 1e-6 && width > 0.0, "{value} ± {width}");
         assert!((part(&resolved, 2).0 - 2_500.0).abs() < 1e-6);
         let (value, width) = part(&resolved, 9);
-        assert!(value == 0.0 && (1.0..50.0).contains(&width), "{value} ± {width}");
+        assert!(value == 0.0 && (1_000.0..9_990.0).contains(&width), "{value} ± {width}");
         assert_eq!(resolved.unseen, (0.0, 0.0));
         let all: u64 = resolved.stacks.iter().map(|(_, counts)| counts.objects).sum();
         assert_eq!(all, 3_000);
@@ -290,11 +290,12 @@ mod tests {
     fn what_the_whole_may_be_off_by_a_part_may_be_too() {
         let view = view(Source::Exact);
         let mut windows = Windows::default();
-        for _ in 0..2 {
+        for _ in 0..200 {
             windows.add(view, Some(1.0), [(id(1, 0), counts(100, 1, 8))], 10);
         }
-        let all = Stratum { off: 50.0, ..stratum(1_200.0, 8.0) };
+        let all = Stratum { off: 50.0, ..stratum(21_000.0, 8.0) };
         let resolved = windows.resolve(view, Some(&[all]));
-        assert_eq!(part(&resolved, 1), (1_000.0, 50.0));
+        let (value, width) = part(&resolved, 1);
+        assert!((value - 1_000.0).abs() < 1e-6 && (50.0..52.0).contains(&width), "{width}");
     }
 }

@@ -39,7 +39,18 @@ impl<M: Memory> Live<M> {
     /// # Errors
     /// A variable that can't be found; numbers that contradict each other however often they are read.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let mut quiet = QUIET_ATTEMPTS;
+        self.stats_within(QUIET_ATTEMPTS)
+    }
+
+    /// The same in as little time as can be, without what the caches of all Ps hold.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn stats_at_once(&self) -> Result<Stats, Error> {
+        self.stats_within(0)
+    }
+
+    fn stats_within(&self, mut quiet: u32) -> Result<Stats, Error> {
         self.steady("the memory statistics", || {
             let before = self.look()?;
             // Only a look in which nothing moves tells what belongs to the caches' contents.
