@@ -158,19 +158,25 @@ impl<K: Hash + Eq + Clone> Ledger<K> {
             // One window says nothing about how different another one would be.
             return (value, value * ((1.0 - share) / share).max(1.0));
         }
-        let n = f64::from(self.windows);
+        // A window that weighs much draws the mean to itself, and so differs from it by less than it should.
+        let counting = self.counting();
+        let drawn = counting / (counting - 1.0).max(0.5);
         let squares = sums.r2p2 - 2.0 * mean * sums.r2p + mean * mean * self.r2;
-        let variance = n / (n - 1.0) * squares.max(0.0) / (self.r * self.r);
+        let variance = drawn * drawn * squares.max(0.0) / (self.r * self.r);
         let scale = if share > 0.0 { mean / share } else { 0.0 };
         // In shares, of which it is known what they can be.
         let own = if scale > 0.0 { variance / (scale * scale) } else { 0.0 };
         (value, (unseen * scale * self.half_width(share, own)).max(value * few))
     }
 
+    /// Rates differ: fewer windows count than there are.
+    fn counting(&self) -> f64 {
+        self.r * self.r / self.r2
+    }
+
     /// Half-width of the interval around a share of such a variance.
     fn half_width(&self, share: f64, variance: f64) -> f64 {
-        // Rates differ: fewer windows count than there are.
-        let counting = self.r * self.r / self.r2;
+        let counting = self.counting();
         let freedom = (counting - 1.0).max(0.0);
         // A few windows can all have met the same, and say then that nothing ever differs. So as much as
         // one window is worth it is taken for granted that they differ, by a quarter of the most that

@@ -29,6 +29,9 @@ pub struct Windows {
     pub lost: u64,
 }
 
+/// What all size classes together are under.
+const WHOLE: u32 = u32::MAX;
+
 /// How a program is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
@@ -114,12 +117,20 @@ impl Windows {
         }
         let amount = |window: &[(u32, Seen)]| window.iter().map(|(_, s)| s.amount).sum::<f64>();
         let all: f64 = seen.values().map(|window| amount(window)).sum();
+        let mut whole: Vec<(u32, Seen)> = Vec::new();
         for (stratum, window) in seen {
             let ledgers = if weight.is_some() { &mut self.random } else { &mut self.first };
             // What was allocated around it divides among strata as it does in it.
             let part = weight.unwrap_or(1.0) * amount(&window) / all.max(1e-9);
             let ledger = ledgers.entry(stratum).or_insert_with(|| Ledger::new(usize::MAX));
             ledger.add(part, window.iter().map(|(number, seen)| (number, *seen)));
+            whole.extend(window);
+        }
+        if view.source == Source::Span
+            && let Some(weight) = weight
+        {
+            let ledger = self.random.entry(WHOLE).or_insert_with(|| Ledger::new(usize::MAX));
+            ledger.add(weight, whole.iter().map(|(number, seen)| (number, *seen)));
         }
     }
 
@@ -152,11 +163,22 @@ impl Windows {
             let off = if amount > 0.0 { stratum.off / stratum.objects.max(1.0) } else { 0.0 };
             missing.insert(number, (unseen, off * amount, ledger));
         }
+        let whole = self.random.get(&WHOLE).filter(|ledger| ledger.windows() > 1);
+        let unseen_in_all: f64 = missing.values().map(|(unseen, ..)| unseen).sum();
         for (id, (number, mut counts)) in self.stacks {
             if let Some((unseen, off, Some(ledger))) = missing.get(&view.stratum(&id)) {
                 let own = view.seen(&id, &counts);
                 let per = |value: f64| if own.amount > 0.0 { value / own.amount } else { 0.0 };
-                let part = ledger.part(&number, *unseen, (per(own.objects), per(own.bytes)));
+                let per = (per(own.objects), per(own.bytes));
+                let mut part = ledger.part(&number, *unseen, per);
+                // A class has few windows of its own, and those that weigh most in it tell most of them.
+                if let Some(whole) = whole
+                    && part.objects.0 < 0.999 * unseen
+                {
+                    let wide = whole.part(&number, unseen_in_all, per);
+                    part.objects.1 = part.objects.1.max(wide.objects.1);
+                    part.bytes.1 = part.bytes.1.max(wide.bytes.1);
+                }
                 // What the whole may be off by, the part may be off by in proportion.
                 let wider = |(value, width): (f64, f64)| {
                     (value, width + if *unseen > 0.0 { off * value / unseen } else { 0.0 })
