@@ -111,7 +111,12 @@ fn what_it_can_afford_is_always_traced() -> Result<()> {
 
 #[test]
 fn without_a_budget_nothing_is_kept_back() -> Result<()> {
-    let run = record(2_000, &["--mode", "exact", "--budget", "none"])?;
+    let run = record(2_000, &["--mode", "exact", "--budget", "none", "--stats"])?;
+    let own = run.profile.notes.iter().find(|note| note.starts_with("heaptap itself: "));
+    let own = own.context("heaptap does not tell what it takes")?;
+    for word in ["resident", "of CPU time", "in the kernel's tables", "of 16,384 stacks"] {
+        ensure!(own.contains(word), "{own}");
+    }
     ensure!(run.profile.processes[0].cost.is_none() && run.profile.meta.budget.is_none());
     ensure!(!run.profile.meta.estimate && run.profile.losses().is_empty());
     let (covered, all) = run.covered()?;

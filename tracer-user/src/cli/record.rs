@@ -45,6 +45,8 @@ pub struct Config {
     pub enable_sampler: Option<u64>,
     /// Only stacks that keep nothing of what they allocate.
     pub short_lived: bool,
+    /// Tell what heaptap itself takes.
+    pub stats: bool,
     /// Diagnostics of the kernel programs, off unless asked for.
     pub kernel_log: Option<log::Level>,
     /// Attach as on a kernel without links of many uprobes.
@@ -182,6 +184,10 @@ pub(super) struct Flags {
     #[arg(long, help_heading = "What to show")]
     runtime_frames: bool,
 
+    /// Tell what heaptap itself took: memory, CPU time, the kernel's tables
+    #[arg(long, help_heading = "Diagnosis")]
+    stats: bool,
+
     /// Print diagnostics of the kernel programs (slow)
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true)]
     #[arg(help_heading = "Diagnosis")]
@@ -236,6 +242,7 @@ impl Flags {
             budget: self.budget.0,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
+            stats: self.stats,
             perf_events: self.perf_events,
             kernel_log: self.kernel_log.map(|level| match level {
                 Level::Error => log::Level::Error,
@@ -293,6 +300,7 @@ mod tests {
                 budget: Some(0.01),
                 enable_sampler: None,
                 short_lived: false,
+                stats: false,
                 kernel_log: None,
                 perf_events: false,
             }
@@ -304,7 +312,7 @@ mod tests {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
                      -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 \
                      --max-memory 64 --budget 0.5% \
-                     --top 3 -q --kernel-log debug --perf-events --color never";
+                     --top 3 -q --stats --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         assert_eq!(
             config(&flags),
@@ -330,6 +338,7 @@ mod tests {
                 budget: Some(0.005),
                 enable_sampler: None,
                 short_lived: false,
+                stats: true,
                 kernel_log: Some(log::Level::Debug),
                 perf_events: true,
             }

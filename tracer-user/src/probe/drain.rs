@@ -89,6 +89,20 @@ impl Kernel {
             .collect()
     }
 
+    /// How many entries of its larger tables are taken, and how many they can have.
+    pub fn tables(&self) -> Result<Vec<(&'static str, usize, u32)>, Error> {
+        let stacks: KernelMap<&MapData, StackKey, StackValue> = map(&self.ebpf, "STACKS")?;
+        let mut tables = vec![
+            ("stacks", stacks.keys().count(), self.options().max_stacks),
+            ("processes", self.selected(), self.options().max_processes),
+        ];
+        if self.options().max_objects > 0 {
+            let objects: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, "OBJECTS")?;
+            tables.push(("objects", objects.keys().count(), self.options().max_objects));
+        }
+        Ok(tables)
+    }
+
     /// What became of sampled objects, by the key of the stack that allocated them (mode sample).
     /// Ages are as of now.
     pub fn ages(&self) -> Result<HashMap<StackKey, Ages>, Error> {

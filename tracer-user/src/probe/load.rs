@@ -126,6 +126,11 @@ impl Kernel {
         self.processes.insert(pid, entry, 0).map_err(|source| Error::Map { map, source })
     }
 
+    /// How many processes the kernel programs know.
+    pub(super) fn selected(&self) -> usize {
+        self.processes.keys().count()
+    }
+
     /// What the kernel programs know of a process.
     pub fn entry(&self, pid: u32) -> Option<ProcEntry> {
         self.processes.get(&pid, 0).ok()

@@ -5,6 +5,7 @@
 //! else happens.
 
 mod follow;
+mod footprint;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -184,6 +185,9 @@ impl Recording {
     fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
         // Only now is no program under way any more, and what is read below does not move.
         self.kernel.detach_all();
+        if config.stats {
+            self.notes.push(footprint::sentence(&self.kernel, self.duration));
+        }
         self.targets.collect_all(&self.kernel)?;
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
