@@ -29,7 +29,7 @@ pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped}
 pub use memory::{CgroupMemory, MemoryReader, MemoryUse, memory_use};
 pub use names::Names;
 pub use priority::Priority;
-pub use process::{Identity, Process, process, processes};
+pub use process::{Identity, Process, pids, process, processes};
 pub use select::{Filter, Kind, Selected, Selection, Selector, select};
 pub use system::{
     Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, same_clock, system,

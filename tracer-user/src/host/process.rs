@@ -77,6 +77,14 @@ impl Identity {
         }
     }
 
+    /// Who has this pid now.
+    ///
+    /// # Errors
+    /// Nobody, or a kernel thread or a zombie.
+    pub fn of(pid: u32) -> Result<Self, Error> {
+        Self::read(&dir(pid), pid)
+    }
+
     /// Whether this process still is there.
     pub fn is_alive(self) -> bool {
         self.check(&dir(self.pid)).is_ok()
@@ -92,7 +100,15 @@ pub fn processes() -> Result<Vec<Process>, Error> {
     processes_in(Path::new("/proc"))
 }
 
-fn processes_in(proc: &Path) -> Result<Vec<Process>, Error> {
+/// Every pid in ascending order, of whatever kind of process.
+///
+/// # Errors
+/// [`Error::NoProc`] when /proc can't be listed.
+pub fn pids() -> Result<Vec<u32>, Error> {
+    pids_in(Path::new("/proc"))
+}
+
+fn pids_in(proc: &Path) -> Result<Vec<u32>, Error> {
     let no_proc =
         |e: std::io::Error| Error::NoProc(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
     let mut pids = Vec::new();
@@ -101,8 +117,12 @@ fn processes_in(proc: &Path) -> Result<Vec<Process>, Error> {
         pids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
     pids.sort_unstable();
+    Ok(pids)
+}
+
+fn processes_in(proc: &Path) -> Result<Vec<Process>, Error> {
     let mut users = Users::default();
-    let found = pids
+    let found = pids_in(proc)?
         .into_iter()
         .filter_map(|pid| Process::read(&proc.join(pid.to_string()), pid, &mut users).ok());
     Ok(found.collect())

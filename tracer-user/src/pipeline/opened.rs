@@ -69,6 +69,15 @@ impl Opener {
         Ok(LiveProcess { process, path, live: live(&exe, program, bias)? })
     }
 
+    /// Whether a file is known to be no Go program.
+    pub fn knows_no_go(&mut self, key: &FileKey) -> bool {
+        let refused = self.refused.iter_mut().find(|file| file.key == *key);
+        refused.is_some_and(|file| {
+            file.used = true;
+            file.why.exit == Exit::Target
+        })
+    }
+
     /// Reads the file that a process runs, unless it is known.
     pub fn go(&mut self, exe: &ExeFile) -> Result<Arc<GoBinary>, Failure> {
         self.file(exe).map(|file| Arc::clone(&file.go))

@@ -8,18 +8,19 @@ use std::rc::Rc;
 
 use super::opened::{LiveProcess, Opener, not_readable};
 use crate::exit::{Exit, Failure};
-use crate::host::{self, Identity, Selection};
+use crate::host::{self, Identity, Selection, Selector};
 
 /// Keeps what is opened from one look to the next.
 pub struct Roster {
     selection: Selection,
     opener: Opener,
-    open: HashMap<Identity, Rc<LiveProcess>>,
+    /// By pid.
+    open: HashMap<u32, Rc<LiveProcess>>,
 }
 
 /// What a look at all processes gave.
 pub struct Looked<T> {
-    /// How many processes were meant, Go programs or not.
+    /// How many processes were meant, Go programs or not; of all, not those known to be none.
     pub meant: usize,
     pub seen: Vec<(Rc<LiveProcess>, T)>,
     /// Processes that could not be read; of those that were not named Go programs only.
@@ -52,31 +53,95 @@ impl Roster {
         &mut self,
         mut read: impl FnMut(&Rc<LiveProcess>) -> Result<T, Failure>,
     ) -> Result<Looked<T>, Failure> {
-        let selected = host::select(&self.selection).map_err(not_readable)?;
-        let meant = selected.processes.len();
-        let mut looked = Looked { meant, seen: Vec::new(), unseen: Vec::new() };
+        let mut looked = Looked { meant: 0, seen: Vec::new(), unseen: Vec::new() };
         let mut known = std::mem::take(&mut self.open);
-        for process in selected.processes {
-            let id = process.id;
-            let (opened, result) = self.visit(id, known.remove(&id), &mut read);
-            match (result, &opened) {
-                (Ok(found), Some(process)) => looked.seen.push((Rc::clone(process), found)),
-                (Ok(_), None) => {}
-                (Err(failure), _) if self.is_meant(id, &failure) => {
-                    let comm = process.comm.to_string_lossy().into_owned();
-                    looked.unseen.push(Unseen { pid: id.pid, comm, failure });
+        let selector = Selector::new(&self.selection);
+        let pids = match self.selection.without_exceptions() {
+            Selection::Pids(pids) => pids.clone(),
+            _ => host::pids().map_err(not_readable)?,
+        };
+        for pid in pids {
+            // What is known already is not looked up again: most of a host is not new.
+            if let Some(process) =
+                known.remove(&pid).filter(|p| Identity::of(pid) == Ok(p.process.id))
+            {
+                match read(&process) {
+                    Err(_) if !process.is_there() => {}
+                    result => {
+                        looked.meant += 1;
+                        self.add(process, result, &mut looked);
+                        continue;
+                    }
                 }
-                (Err(_), _) => {}
+            } else if self.selection.is_all() && self.is_no_go(pid) {
+                continue;
             }
-            self.open.extend(opened.map(|process| (id, process)));
+            self.look_up(pid, &selector, &mut read, &mut looked);
         }
         self.opener.forget_unused();
-        for error in selected.refused {
-            let pid = error.pid().unwrap_or(0);
-            let failure = not_readable(error);
-            looked.unseen.push(Unseen { pid, comm: String::new(), failure });
-        }
         Ok(looked)
+    }
+
+    /// Opens and reads a process, if it is meant.
+    fn look_up<T>(
+        &mut self,
+        pid: u32,
+        selector: &Selector,
+        read: &mut impl FnMut(&Rc<LiveProcess>) -> Result<T, Failure>,
+        looked: &mut Looked<T>,
+    ) {
+        let process = match host::process(pid) {
+            Ok(process) => process,
+            Err(error) => {
+                if self.is_named() {
+                    let failure = not_readable(error);
+                    looked.unseen.push(Unseen { pid, comm: String::new(), failure });
+                }
+                return;
+            }
+        };
+        if !selector.wants(&process) {
+            return;
+        }
+        looked.meant += 1;
+        match self.opener.open(pid).map(Rc::new) {
+            Ok(opened) => {
+                let result = read(&opened);
+                self.add(opened, result, looked);
+            }
+            Err(failure) if self.is_meant(process.id, &failure) => {
+                let comm = process.comm.to_string_lossy().into_owned();
+                looked.unseen.push(Unseen { pid, comm, failure });
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// What reading an opened process gave.
+    fn add<T>(
+        &mut self,
+        process: Rc<LiveProcess>,
+        result: Result<T, Failure>,
+        looked: &mut Looked<T>,
+    ) {
+        let id = process.process.id;
+        match result {
+            Ok(found) => looked.seen.push((Rc::clone(&process), found)),
+            Err(failure) if self.is_meant(id, &failure) => {
+                looked.unseen.push(Unseen::new(&process, failure));
+            }
+            Err(_) => {}
+        }
+        self.open.insert(id.pid, process);
+    }
+
+    /// Whether it runs a file that is known to be no Go program, or none at all.
+    fn is_no_go(&mut self, pid: u32) -> bool {
+        match host::exe_key(pid) {
+            Ok(key) => self.opener.knows_no_go(&key),
+            Err(host::Error::Gone { .. }) => true,
+            Err(_) => false,
+        }
     }
 
     /// Why a look has seen nobody.
@@ -88,28 +153,6 @@ impl Roster {
                 let failure = &first.failure;
                 Failure::new(failure.exit, format!("{failure} (and {} more)", rest.len()))
             }
-        }
-    }
-
-    /// Reads a process, which is opened when it is not known or runs another program than it did.
-    fn visit<T>(
-        &mut self,
-        id: Identity,
-        known: Option<Rc<LiveProcess>>,
-        read: &mut impl FnMut(&Rc<LiveProcess>) -> Result<T, Failure>,
-    ) -> (Option<Rc<LiveProcess>>, Result<T, Failure>) {
-        if let Some(process) = known {
-            match read(&process) {
-                Err(_) if !process.is_there() => {}
-                result => return (Some(process), result),
-            }
-        }
-        match self.opener.open(id.pid).map(Rc::new) {
-            Ok(process) => {
-                let result = read(&process);
-                (Some(process), result)
-            }
-            Err(failure) => (None, Err(failure)),
         }
     }
 
