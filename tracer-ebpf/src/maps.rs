@@ -8,7 +8,9 @@ use aya_ebpf::{
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     counter::COUNTERS as COUNTER_SLOTS,
-    record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage},
+    record::{
+        FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage,
+    },
 };
 
 /// Who is traced, by tgid.
