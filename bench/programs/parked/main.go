@@ -1,5 +1,5 @@
 // The bench's target for goroutines: parks as many as its first argument says, in different places and
-// at different depths.
+// at different depths. It has a heap profile.
 //
 // Protocol: "ready" when all are parked; then it waits until its input is closed.
 package main
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ var (
 	never = make(chan int)
 	held  sync.Mutex
 	cond  = sync.NewCond(new(sync.Mutex))
+	kept  = make([]byte, 4<<20)
 )
 
 //go:noinline
@@ -63,4 +65,8 @@ func main() {
 	time.Sleep(time.Second)
 	fmt.Println("ready")
 	io.Copy(io.Discard, os.Stdin)
+	// Without a use of it the linker turns the sampler off, and there is no heap profile to read.
+	if n, _ := runtime.MemProfile(nil, true); n < 0 || kept == nil {
+		os.Exit(1)
+	}
 }
