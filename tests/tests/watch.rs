@@ -173,6 +173,64 @@ fn all_programs_as_they_come_and_go() -> Result<()> {
     Ok(())
 }
 
+/// Where nobody is there yet, nobody has such a profile, or all have ended, it says so, once, and waits for
+/// the next.
+#[test]
+fn who_is_not_there_yet_is_waited_for() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    for (name, fixture) in [("~heap", "heap"), ("~off", "unprofiled")] {
+        let built = Fixture::build(fixture, "1.27", Variant::Stripped)?;
+        fs::copy(built.program, dir.path().join(name))?;
+    }
+    let start = |name: &str| {
+        let mut command = Command::new(dir.path().join(name));
+        command.env("HEAP_RATE", "1");
+        Running::start(command)
+    };
+    let exe = dir.path().join("~heap").display().to_string();
+    // "All" are those of this test.
+    let all = ["--all", "--exclude", "comm=[!~]*"];
+    for command in ["heap", "stats", "block", "mutex"] {
+        for (selection, nobody) in [
+            (&all[..], "no Go program runs here"),
+            (&["--comm", "~*"], "no process is called ~*"),
+            (&["--exe", &exe], "no process runs "),
+        ] {
+            let watching = Watching::start(&[&[command], selection].concat())?;
+            let mut last = String::new();
+            let mut says = |text: &str| -> Result<()> {
+                while !last.contains(text) {
+                    let line = watching.said.next()?.context("heaptap ended")?;
+                    ensure!(line.starts_with("heaptap: waiting: ") && line != last, "{line}");
+                    last = line;
+                }
+                last.clear();
+                Ok(())
+            };
+            says(nobody)?;
+            if command != "stats" && selection[0] != "--exe" {
+                let _off = start("~off")?;
+                says(&format!("keeps no {command} profile"))?;
+            }
+            for _ in 0..2 {
+                let mut program = start("~heap")?;
+                tell(&mut program, "work 3")?;
+                tell(&mut program, "contend on")?;
+                let pid = program.pid().to_string();
+                watching.line(|line| match command {
+                    "stats" => line.trim_start().starts_with(&pid),
+                    _ => line.contains("main."),
+                })?;
+                program.wait()?;
+                says(nobody)?;
+            }
+            ensure!(watching.end()?.code() == Some(0), "{command} {selection:?}");
+        }
+    }
+    Ok(())
+}
+
 /// The sampler stays on from round to round and is off again after Ctrl-C, when an output can't be
 /// written any more, and when another program that was sampled has ended.
 #[test]

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::exit::{Exit, Failure};
+use crate::output::text::printable;
 
 /// Calls `round` at once and then after each `period`, until it breaks or fails, a signal comes or the
 /// time is up.
@@ -40,6 +41,25 @@ pub fn every(
             }
         }
     })
+}
+
+/// Says that rounds go on without anybody to look at, and why; not again before that changes.
+#[derive(Default)]
+pub struct Waiting(Option<String>);
+
+impl Waiting {
+    /// A round has seen nobody.
+    pub fn say(&mut self, why: &Failure) {
+        if self.0.as_ref() != Some(&why.message) {
+            eprintln!("heaptap: waiting: {}", printable(&why.message));
+            self.0 = Some(why.message.clone());
+        }
+    }
+
+    /// A round has seen somebody.
+    pub fn over(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// Runs what waits for signals and clocks.

@@ -19,7 +19,7 @@ use super::opened::LiveProcess;
 use super::outputs::Rounds;
 use super::roster::{Looked, Roster, Unseen};
 use super::sampler::{self, Lent};
-use super::watch::{self, Signals};
+use super::watch::{self, Signals, Waiting};
 use crate::cli::heap::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
@@ -57,7 +57,7 @@ struct Sampled {
 /// Reads and writes, once or again and again.
 ///
 /// # Errors
-/// No process has such a profile; one that was asked for by pid has none (the others are written
+/// No process has such a profile (with `--watch`, unless they are named, it waits for one); one that was asked for by pid has none (the others are written
 /// first); an output can't be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut reading = Reading {
@@ -67,6 +67,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         outputs: Rounds::new(&config.show, config.watch.is_some())?,
         samplers: Samplers::default(),
         first: true,
+        waiting: Waiting::default(),
     };
     match (config.watch, config.enable_sampler) {
         (Some(period), _) => {
@@ -117,6 +118,7 @@ struct Reading<'a> {
     outputs: Rounds<'a>,
     samplers: Samplers,
     first: bool,
+    waiting: Waiting,
 }
 
 impl Reading<'_> {
@@ -164,16 +166,19 @@ impl Reading<'_> {
         let named = self.roster.is_named();
         if looked.seen.is_empty() {
             let failure = self.roster.nobody(&looked);
-            return match first {
+            // Who is named must be there; of others one may come.
+            let waits = self.config.watch.is_some() && !named && failure.exit != Exit::Permission;
+            return match first && !waits {
                 true => Err(failure),
                 // They were there and have ended: what there was to see was shown.
                 false if named && failure.exit == Exit::Target => Ok(ControlFlow::Break(())),
                 false => {
-                    eprintln!("heaptap: {}", crate::output::text::printable(&failure.message));
+                    self.waiting.say(&failure);
                     Ok(ControlFlow::Continue(()))
                 }
             };
         }
+        self.waiting.over();
         let Looked { seen, unseen, .. } = looked;
         let profile = self.assembler.profile(seen, self.samplers.sampled(), &unseen);
         let more = self.outputs.write(profile)?;

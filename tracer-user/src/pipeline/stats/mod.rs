@@ -13,7 +13,8 @@ use std::time::SystemTime;
 use super::naming;
 use super::opened::{LiveProcess, not_readable};
 use super::roster::{Looked, Roster, Unseen};
-use super::{print, print_more, watch};
+use super::watch::{self, Waiting};
+use super::{print, print_more};
 use crate::cli::stats::Config;
 use crate::exit::Failure;
 use crate::host::{Identity, MemoryReader, MemoryUse};
@@ -55,11 +56,16 @@ struct Round {
 /// Reads and prints.
 ///
 /// # Errors
-/// A pid that was asked for can't be read; with several, the others are printed first.
+/// A pid that was asked for can't be read; with several, the others are printed first. Nothing runs the
+/// file or has the name that was asked for (with `--watch` it waits for one).
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut roster = Roster::new(&config.selection);
     let Some(period) = config.watch else {
-        let round = Round::read(&mut roster, config, true)?;
+        let (round, nobody) = Round::read(&mut roster)?;
+        let sought = !config.selection.is_by_pid() && !config.selection.is_all();
+        if let Some(failure) = nobody.filter(|_| sought && round.unseen.is_empty()) {
+            return Err(failure);
+        }
         let text = match config.json {
             true => json::document(&round, true)?,
             false => text::once(&round, config.selection.is_all()),
@@ -68,16 +74,18 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         return finish(round, config);
     };
     let mut table = text::Table::default();
-    let mut first = true;
+    let (mut first, mut waiting) = (true, Waiting::default());
     watch::every(period, None, || {
-        let round = Round::read(&mut roster, config, first)?;
-        if !first && roster.is_named() && round.snapshots.is_empty() {
+        let (round, nobody) = Round::read(&mut roster)?;
+        match nobody {
             // They were there and have ended: what there was to see was shown.
-            return Ok(ControlFlow::Break(()));
+            Some(_) if roster.is_named() && !first => return Ok(ControlFlow::Break(())),
+            Some(failure) if !roster.is_named() => waiting.say(&failure),
+            _ => waiting.over(),
         }
         let text = if config.json { json::document(&round, false)? } else { table.rows(&round) };
         let more = print_more(&text)?;
-        if std::mem::take(&mut first) {
+        if (roster.is_named() || !round.snapshots.is_empty()) && std::mem::take(&mut first) {
             finish(round, config)?;
         }
         Ok(more)
@@ -110,21 +118,18 @@ fn remark(round: &Round) -> Option<String> {
 }
 
 impl Round {
-    /// Looks at every process once.
+    /// Looks at every process once; says also why there is none to show, if so.
     ///
     /// # Errors
-    /// /proc can't be listed; in the first round also that nothing runs the file or has the name that
-    /// was asked for.
-    fn read(roster: &mut Roster, config: &Config, first: bool) -> Result<Self, Failure> {
+    /// /proc can't be listed.
+    fn read(roster: &mut Roster) -> Result<(Self, Option<Failure>), Failure> {
         let time = SystemTime::now();
         let mut memory = MemoryReader::default();
         let looked = roster.look(|process| snapshot(process, &mut memory))?;
-        let sought = !config.selection.is_by_pid() && !config.selection.is_all();
-        if first && sought && looked.seen.is_empty() && looked.unseen.is_empty() {
-            return Err(roster.nobody(&looked));
-        }
+        let nobody = looked.seen.is_empty().then(|| roster.nobody(&looked));
         let Looked { seen, unseen, .. } = looked;
-        Ok(Self { time, snapshots: seen.into_iter().map(|(_, s)| s).collect(), unseen })
+        let snapshots = seen.into_iter().map(|(_, s)| s).collect();
+        Ok((Self { time, snapshots, unseen }, nobody))
     }
 }
 
