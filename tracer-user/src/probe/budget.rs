@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long a window is at most. What is seen in it stands for the moment at which it began.
 const LENGTH: Duration = Duration::from_millis(3);
 /// How long programs are looked at before a window begins.
-const LOOK: Duration = Duration::from_millis(3);
+const LOOK: Duration = Duration::from_millis(2);
 /// How often accounts are looked at while a group is on.
 pub const TICK: Duration = Duration::from_millis(200);
 
@@ -180,7 +180,8 @@ impl Governor {
         }
     }
 
-    /// At [`Governor::due`], accounts having been read: whether a window is about to begin.
+    /// At [`Governor::due`], accounts having been read: whether a window is about to begin. Then programs
+    /// are to be looked at.
     pub fn polls(&mut self, now: Duration, random: f64) -> bool {
         let State::Off { since, polled, .. } = self.state else { return false };
         let apart = now.saturating_sub(polled);
@@ -204,8 +205,12 @@ impl Governor {
             self.state = State::Off { since, polled: now, poll_at };
             return false;
         }
-        self.state = State::Looking { open_at: now + LOOK };
         true
+    }
+
+    /// Programs were looked at, for a window that is about to begin.
+    pub fn looked(&mut self, now: Duration) {
+        self.state = State::Looking { open_at: now + LOOK };
     }
 
     /// At the end of a window, accounts having been read: whether it goes on, because it costs no more than
@@ -338,8 +343,8 @@ mod tests {
                     } else if self.governor.is_looking() {
                         let allowed = self.governor.opened(self.now);
                         self.allowed = allowed.iter().map(|(_, allowed)| *allowed).collect();
-                    } else {
-                        self.governor.polls(self.now, random);
+                    } else if self.governor.polls(self.now, random) {
+                        self.governor.looked(self.now);
                     }
                 } else if governor.is_on() && step % 200 == 0 {
                     self.read();

@@ -157,6 +157,11 @@ pub fn trap_cost(function: Trapped) -> Option<Duration> {
     cost(&mut Kernel::load(&smallest).ok()?, function, offset).ok()
 }
 
+/// A function of heaptap's own that can be trapped and that nobody calls, in heaptap's file.
+pub fn own_function() -> Option<(File, FileOffset)> {
+    Some((own_file().ok()?, own_offset(Trapped::Emulated).ok()?))
+}
+
 fn own_file() -> Result<File, Problem> {
     File::open(OWN_FILE).map_err(|error| Problem::other(format!("{OWN_FILE}: {error}")))
 }

@@ -11,7 +11,7 @@ mod json;
 
 use checks::{Check, State, Verdict, checks};
 use findings::Findings;
-pub use findings::trap_cost;
+pub use findings::{own_function, trap_cost};
 use json::{Document, SCHEMA};
 
 use super::{print, terminal};

@@ -140,7 +140,12 @@ impl Targets {
             return self.open(kernel, group);
         }
         if governor.polls(now, random) {
+            self.meters.make_ready(kernel);
             self.look_at(group);
+            let now = self.meters.now();
+            if let Some(governor) = self.meters.governors.get_mut(&group) {
+                governor.looked(now);
+            }
         }
         let due = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(due.map(|due| self.meters.at(due)))
