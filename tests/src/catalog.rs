@@ -55,6 +55,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));
             all.push(("goroutines", release.minor(), variant));
+            all.push(("gc", release.minor(), variant));
             all.push(("stats", release.minor(), variant));
         }
     }

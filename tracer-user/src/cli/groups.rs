@@ -166,14 +166,7 @@ pub enum Color {
 impl Outputs {
     /// Refuses a name that says no format, and one that is given twice.
     pub(super) fn lower(self) -> Result<Show, Refusal> {
-        let paths = &self.output;
-        for (index, path) in paths.iter().enumerate() {
-            Format::from_path(path).map_err(|err| Refusal::usage(format!("-o {err}")))?;
-            if paths[..index].contains(path) {
-                let err = output::Error::Twice { path: path.clone() };
-                return Err(Refusal::usage(format!("-o {err}")));
-            }
-        }
+        formats(&self.output)?;
         Ok(Show {
             outputs: self.output,
             top: usize::try_from(self.top).unwrap_or(usize::MAX),
@@ -181,6 +174,22 @@ impl Outputs {
             color: self.color,
         })
     }
+}
+
+/// What each output will be.
+///
+/// # Errors
+/// A name that says no format, and one that is given twice.
+pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<Format>, Refusal> {
+    let refused = |err: output::Error| Refusal::usage(format!("-o {err}"));
+    let format = |(index, path): (usize, &PathBuf)| {
+        let format = Format::from_path(path).map_err(refused)?;
+        match paths[..index].contains(path) {
+            true => Err(refused(output::Error::Twice { path: path.clone() })),
+            false => Ok(format),
+        }
+    };
+    paths.iter().enumerate().map(format).collect()
 }
 
 /// Reading again and again.

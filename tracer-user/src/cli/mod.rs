@@ -6,6 +6,7 @@
 //! span several flags. This module touches no file, no process and no environment.
 
 pub mod documents;
+pub mod gc;
 pub mod goroutines;
 mod groups;
 pub mod heap;
@@ -33,6 +34,7 @@ pub enum Command {
     Profile(heap::Config),
     Stats(stats::Config),
     Goroutines(goroutines::Config),
+    Gc(gc::Config),
     Top(top::Config),
     Doctor(DoctorConfig),
     Completions(Shell),
@@ -85,6 +87,7 @@ where
         Subcommands::Mutex(flags) => flags.lower(heap::Profile::Mutex).map(Command::Profile),
         Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
+        Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
         Subcommands::Completions(flags) => Ok(Command::Completions(flags.shell)),
@@ -130,6 +133,9 @@ enum Subcommands {
     /// Show every goroutine of a running Go program: what it waits for, where, and who made it
     #[command(after_help = GOROUTINES_EPILOGUE)]
     Goroutines(goroutines::Flags),
+    /// Watch the collector of running Go programs: each collection, its pauses, cost and reason
+    #[command(after_help = GC_EPILOGUE)]
+    Gc(gc::Flags),
     /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
     #[command(after_help = TOP_EPILOGUE)]
     Top(top::Flags),
@@ -204,6 +210,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap heap -p 4242                        what is alive on its heap, no probe
   sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
   sudo heaptap goroutines -p 4242                  what every goroutine waits for
+  sudo heaptap gc -p 4242                          each collection as it ends, no probe
   sudo heaptap top                                 all Go programs, live
   sudo heaptap doctor                              why it does not work here
 
@@ -257,6 +264,25 @@ Examples:
   sudo heaptap top --container 'web-*' -w 2        of some containers, every two seconds
   sudo heaptap top --once                          one table, for a script or a ticket
   sudo heaptap top --json | jq '.processes[] | {pid, alloc_rate}'
+
+",
+    exit_codes!()
+);
+
+const GC_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: what the runtime has written down of each collection is
+read out of the program's memory before the next one begins. A collection that was too soon over for
+that is shown with its number and pauses alone.
+
+Columns: WHY is GOGC or limit (the heap grew to the goal that this one made), forced or periodic;
+PAUSES the time the program was stopped; MARK the time of marking beside it; ASSISTS the CPU time of
+goroutines that had to mark before they could allocate; CPU the collector's share since the last one.
+
+Examples:
+  sudo heaptap gc -p 4242                          a line for each collection, until Ctrl-C
+  sudo heaptap gc -p 4242 -d 30 -o gc.svg -o -     and a picture over time
+  sudo heaptap gc --all -d 60 -o gc.json
+  jq '.processes[].cycles[] | select(.pause_ns > 1e6)' gc.json
 
 ",
     exit_codes!()
@@ -408,6 +434,7 @@ mod tests {
             &["heaptap", "mutex", "--help"],
             &["heaptap", "stats", "--help"],
             &["heaptap", "goroutines", "--help"],
+            &["heaptap", "gc", "--help"],
             &["heaptap", "top", "--help"],
             &["heaptap", "doctor", "--help"],
             &["heaptap", "completions", "--help"],

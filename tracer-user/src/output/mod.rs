@@ -5,6 +5,7 @@
 
 mod describe;
 mod folded;
+pub mod gc;
 #[cfg(test)]
 mod golden;
 pub mod goroutines;

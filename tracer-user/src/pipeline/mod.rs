@@ -7,6 +7,7 @@ mod assemble;
 mod doctor;
 mod documents;
 mod estimates;
+mod gc;
 mod goroutines;
 mod heap;
 mod mode;
@@ -46,6 +47,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Ps(config) => ps::run(&config),
         Command::Stats(config) => stats::run(&config),
         Command::Goroutines(config) => goroutines::run(&config),
+        Command::Gc(config) => gc::run(&config),
         Command::Top(config) => top::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Completions(shell) => print(&cli::documents::completions(shell)),
@@ -95,7 +97,7 @@ fn counted(count: usize, noun: &str) -> String {
 /// Holds a JSON document to its description: the description's part that begins with the schema's
 /// name lists every field of the document, as `| \`field\` |` or `| \`outer.field\` |`, and no other.
 #[cfg(test)]
-fn assert_described(document: &serde_json::Value, description: &str, schema: &str) {
+pub(crate) fn assert_described(document: &serde_json::Value, description: &str, schema: &str) {
     use std::collections::BTreeSet;
 
     fn collect(value: &serde_json::Value, at: &str, fields: &mut BTreeSet<String>) {

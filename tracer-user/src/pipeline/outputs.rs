@@ -62,7 +62,7 @@ pub fn write(
 ///
 /// # Errors
 /// The first output that could not be written; the others were.
-fn write_with(
+pub fn write_with(
     quiet: bool,
     summary: &dyn Fn() -> String,
     sinks: Vec<Sink>,

@@ -8,6 +8,7 @@
 
 pub mod buckets;
 mod caches;
+pub mod cycles;
 pub mod g;
 pub mod goroutines;
 pub mod labels;

@@ -4,6 +4,9 @@
 //! (`heapGoalInternal`, `memoryLimitHeapGoal`, `trigger`), which are the same in Go 1.19 to 1.27 but for
 //! the headroom under a memory limit.
 
+use super::live::Record;
+use crate::gobin::layout::GcController;
+
 /// Room that is kept between the goal and a memory limit at least.
 const MIN_HEADROOM: u64 = 1 << 20;
 /// The same in percent of the goal; since Go 1.20.
@@ -38,6 +41,22 @@ pub struct Pacer {
 }
 
 impl Pacer {
+    /// Out of a `gcControllerState` that was read whole.
+    pub fn read(controller: Record, fields: &GcController) -> Self {
+        Self {
+            percent_goal: controller.u64(fields.gc_percent_heap_goal),
+            memory_limit: controller.u64(fields.memory_limit),
+            marked: controller.u64(fields.heap_marked),
+            triggered: controller.u64(fields.triggered),
+            sweep_trigger: controller.u64(fields.sweep_dist_min_trigger),
+            runway: controller.u64(fields.runway),
+            heap_free: controller.u64(fields.heap_free),
+            total_alloc: controller.u64(fields.total_alloc),
+            total_free: controller.u64(fields.total_free),
+            mapped: controller.u64(fields.mapped_ready),
+        }
+    }
+
     /// The heap's goal, as `runtime.MemStats.NextGC` has it, and the least trigger.
     fn goal_and_floor(&self, minor: u32) -> (u64, u64) {
         let limited = self.limit_goal(minor);

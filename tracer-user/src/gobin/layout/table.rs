@@ -16,6 +16,7 @@ pub struct Layout {
     pub block_record: BlockRecord,
     pub ticks: Ticks,
     pub gc_controller: GcController,
+    pub work: Work,
     pub mstats: Mstats,
     pub heap_stats: HeapStats,
     pub mheap: Mheap,
@@ -212,6 +213,14 @@ pub struct GcController {
     pub heap_scan: u32,
     /// `heapMarked`, 8 bytes.
     pub heap_marked: u32,
+    /// `assistTime`, 8 bytes.
+    pub assist_time: u32,
+    /// `dedicatedMarkTime`, 8 bytes.
+    pub dedicated_mark_time: u32,
+    /// `fractionalMarkTime`, 8 bytes.
+    pub fractional_mark_time: u32,
+    /// `idleMarkTime`, 8 bytes.
+    pub idle_mark_time: u32,
     /// `heapInUse`, 8 bytes.
     pub heap_in_use: u32,
     /// `heapReleased`, 8 bytes.
@@ -224,6 +233,33 @@ pub struct GcController {
     pub total_free: u32,
     /// `mappedReady`, 8 bytes.
     pub mapped_ready: u32,
+}
+
+/// `var runtime.work`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// `cycles`, 4 bytes.
+    pub cycles: u32,
+    /// `stwprocs`, 4 bytes.
+    pub stwprocs: u32,
+    /// `maxprocs`, 4 bytes.
+    pub maxprocs: u32,
+    /// `tSweepTerm`, 8 bytes.
+    pub t_sweep_term: u32,
+    /// `tMark`, 8 bytes.
+    pub t_mark: u32,
+    /// `tMarkTerm`, 8 bytes.
+    pub t_mark_term: u32,
+    /// `tEnd`, 8 bytes.
+    pub t_end: u32,
+    /// `pauseNS`, 8 bytes.
+    pub pause_ns: u32,
+    /// `heap0`, 8 bytes.
+    pub heap0: u32,
+    /// `heap1`, 8 bytes.
+    pub heap1: u32,
+    /// `heap2`, 8 bytes.
+    pub heap2: u32,
 }
 
 /// `runtime.mstats`.
@@ -508,12 +544,29 @@ const fn row(column: usize) -> Layout {
             heap_live:              [136, 104, 104, 104, 104, 104, 104, 104][column],
             heap_scan:              [144, 112, 112, 112, 112, 112, 112, 112][column],
             heap_marked:            [184, 152, 152, 152, 152, 152, 152, 152][column],
+            assist_time:            [224, 192, 192, 192, 192, 192, 192, 192][column],
+            dedicated_mark_time:    [232, 200, 200, 200, 200, 200, 200, 200][column],
+            fractional_mark_time:   [240, 208, 208, 208, 208, 208, 208, 208][column],
+            idle_mark_time:         [248, 216, 216, 216, 216, 216, 216, 216][column],
             heap_in_use:            [304, 272, 272, 272, 272, 272, 272, 272][column],
             heap_released:          [312, 280, 280, 280, 280, 280, 280, 280][column],
             heap_free:              [320, 288, 288, 288, 288, 288, 288, 288][column],
             total_alloc:            [328, 296, 296, 296, 296, 296, 296, 296][column],
             total_free:             [336, 304, 304, 304, 304, 304, 304, 304][column],
             mapped_ready:           [344, 312, 312, 312, 312, 312, 312, 312][column],
+        },
+        work: Work {
+            cycles:       [344, 400, 400, 424, 424, 512, 648, 648][column],
+            stwprocs:     [348, 404, 404, 428, 428, 516, 652, 652][column],
+            maxprocs:     [352, 408, 408, 432, 432, 520, 656, 656][column],
+            t_sweep_term: [360, 416, 416, 440, 440, 528, 664, 664][column],
+            t_mark:       [368, 424, 424, 448, 448, 536, 672, 672][column],
+            t_mark_term:  [376, 432, 432, 456, 456, 544, 680, 680][column],
+            t_end:        [384, 440, 440, 464, 464, 552, 688, 688][column],
+            pause_ns:     [392, 448, 448, 472, 472, 560, 696, 696][column],
+            heap0:        [408, 464, 456, 480, 480, 568, 704, 704][column],
+            heap1:        [416, 472, 464, 488, 488, 576, 712, 712][column],
+            heap2:        [424, 480, 472, 496, 496, 584, 720, 720][column],
         },
         mstats: Mstats {
             size:             [13512,  9040,  7744,  7744,  7744,  8264, 10440, 10440][column],

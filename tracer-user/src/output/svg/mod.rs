@@ -10,6 +10,8 @@ mod tree;
 
 use std::io::{self, Write};
 
+pub(super) use page::escape;
+
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Options};
 

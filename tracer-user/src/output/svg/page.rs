@@ -300,7 +300,7 @@ fn grow(head: &str, extra: usize) -> Option<String> {
 const ENTITIES: [(char, &str); 5] =
     [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('\'', "&apos;"), ('"', "&quot;")];
 
-fn escape(text: &str) -> String {
+pub(in crate::output) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match ENTITIES.iter().find(|(plain, _)| *plain == c) {

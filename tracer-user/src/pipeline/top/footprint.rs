@@ -27,7 +27,8 @@ impl Own {
     }
 }
 
-fn cpu_time() -> Option<Duration> {
+/// CPU time that heaptap has taken since its start.
+pub fn cpu_time() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let length = |time: TimeVal| {
         let seconds = u64::try_from(time.tv_sec()).ok()?;

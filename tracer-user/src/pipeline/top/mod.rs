@@ -3,7 +3,7 @@
 //! In: the configuration. Out: a screen, a table, or documents `heaptap.top/1` (docs/top-json.md). What
 //! is read is what `heaptap stats` reads; nothing is attached.
 
-mod footprint;
+pub mod footprint;
 mod json;
 mod keys;
 mod live;

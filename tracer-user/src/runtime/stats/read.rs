@@ -188,18 +188,7 @@ impl<M: Memory> Live<M> {
         let parts = [in_use, free, released, stacks_sys, gc_sys].into_iter().chain(records);
         let possible = parts.clone().all(|bytes| bytes < MOST_BYTES);
         let sys = parts.fold(0u64, u64::wrapping_add);
-        let pacer = Pacer {
-            percent_goal: controller.u64(c.gc_percent_heap_goal),
-            memory_limit: controller.u64(c.memory_limit),
-            marked: controller.u64(c.heap_marked),
-            triggered: controller.u64(c.triggered),
-            sweep_trigger: controller.u64(c.sweep_dist_min_trigger),
-            runway: controller.u64(c.runway),
-            heap_free: free,
-            total_alloc: controller.u64(c.total_alloc),
-            total_free: controller.u64(c.total_free),
-            mapped: controller.u64(c.mapped_ready),
-        };
+        let pacer = Pacer::read(controller, c);
         let plausible = possible
             && allocated.classes.iter().all(|class| class.frees <= class.objects)
             && allocated.large.freed_bytes <= allocated.large.bytes

@@ -1,0 +1,335 @@
+//! `heaptap gc` says of each collection what the runtime itself says of it: `GODEBUG=gctrace=1`,
+//! `debug.ReadGCStats` and runtime/metrics of the same run.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use heaptap_tests::lines::Lines;
+use heaptap_tests::{Fixture, Running, Variant, heaptap};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use xtask::each_release;
+
+/// A `heaptap gc` that prints lines and will write a document; killed when dropped.
+struct Watching {
+    child: Child,
+    rows: Lines,
+    said: Lines,
+    dir: TempDir,
+}
+
+impl Watching {
+    fn start(pid: u32) -> Result<Watching> {
+        let dir = tempfile::tempdir()?;
+        let mut command = Command::new(heaptap::program()?);
+        command.args(["gc", "-p", &pid.to_string(), "-o", "-"]);
+        command.arg("-o").arg(dir.path().join("gc.json"));
+        command.arg("-o").arg(dir.path().join("gc.svg"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let rows = Lines::of(child.stdout.take().context("no stdout")?);
+        let said = Lines::of(child.stderr.take().context("no stderr")?);
+        let watching = Watching { child, rows, said, dir };
+        let line = watching.said.next()?.context("heaptap ended before it watched")?;
+        ensure!(line.starts_with("heaptap: recording collections of 1 process"), "{line}");
+        let head = watching.rows.next()?.context("no head")?;
+        ensure!(head.trim_start().starts_with("GC "), "{head}");
+        Ok(watching)
+    }
+
+    /// Waits for the line of the next collection, which must be this one.
+    fn sees(&self, number: u64) -> Result<String> {
+        let row = self.rows.next()?.context("heaptap ended")?;
+        let found = row.split_whitespace().next();
+        ensure!(found == Some(&*number.to_string()), "GC {number} should come, and comes {row}");
+        Ok(row)
+    }
+
+    /// Ends it as Ctrl-C does: the document, the picture, and the lines that were not read yet.
+    fn stop(mut self) -> Result<(Value, String, String)> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)?;
+        let rows = self.rows.rest()?;
+        let said = self.said.rest()?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "{status}: {said}");
+        let document = serde_json::from_str(&fs::read_to_string(self.dir.path().join("gc.json"))?)?;
+        Ok((document, fs::read_to_string(self.dir.path().join("gc.svg"))?, rows))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // It may have ended already; its process id is ours until it is waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The fixture, with what its runtime prints.
+struct Program {
+    running: Running,
+    trace: tempfile::NamedTempFile,
+}
+
+impl Program {
+    fn start(go: &str, variant: Variant, environment: &[(&str, &str)]) -> Result<Program> {
+        heaptap_tests::require_root()?;
+        let fixture = Fixture::build("gc", go, variant)?;
+        let trace = tempfile::NamedTempFile::new()?;
+        let mut command = Command::new(&fixture.program);
+        command.env("GODEBUG", "gctrace=1").envs(environment.iter().copied());
+        command.stderr(File::create(trace.path())?);
+        Ok(Program { running: Running::start(command)?, trace })
+    }
+
+    /// Says something; the number of collections.
+    fn ask(&mut self, line: &str) -> Result<u64> {
+        Ok(self.running.ask(line)?.parse()?)
+    }
+
+    /// What it counted, and what its runtime has printed of each collection.
+    fn truth(mut self) -> Result<(Value, Vec<Trace>)> {
+        let report: Value = serde_json::from_str(&self.running.ask("report")?)?;
+        self.running.wait()?;
+        let text = fs::read_to_string(self.trace.path())?;
+        let lines = text.lines().filter(|line| line.starts_with("gc "));
+        Ok((report, lines.map(Trace::parse).collect::<Result<_>>()?))
+    }
+}
+
+/// A line of `GODEBUG=gctrace=1` (package runtime's documentation): milliseconds and MiB.
+#[derive(Debug)]
+struct Trace {
+    number: u64,
+    /// Sweep termination, mark, mark termination.
+    clock: [f64; 3],
+    /// Assists, background, idle.
+    cpu: [f64; 3],
+    /// When it began, when marking ended, alive.
+    heap: [u64; 3],
+    goal: u64,
+    procs: u64,
+    forced: bool,
+}
+
+impl Trace {
+    fn parse(line: &str) -> Result<Trace> {
+        let wrong = || format!("a line of gctrace: {line}");
+        let (head, rest) = line.split_once(": ").with_context(wrong)?;
+        let number = head.split(' ').nth(1).with_context(wrong)?.parse()?;
+        let parts: Vec<&str> = rest.split(", ").collect();
+        let [clock, cpu, heap, goal, ..] = parts[..] else { bail!(wrong()) };
+        let floats = |text: &str, unit: &str| -> Result<Vec<f64>> {
+            let text = text.strip_suffix(unit).with_context(wrong)?;
+            text.split(['+', '/']).map(|part| part.parse().with_context(wrong)).collect()
+        };
+        let clock = floats(clock, " ms clock")?.try_into().ok().with_context(wrong)?;
+        let cpu = floats(cpu, " ms cpu")?;
+        let heap = heap.strip_suffix(" MB").with_context(wrong)?.split("->");
+        let heap: Vec<u64> = heap.map(|part| Ok(part.parse()?)).collect::<Result<_>>()?;
+        let procs = parts.last().and_then(|part| part.split(' ').next()).with_context(wrong)?;
+        Ok(Trace {
+            number,
+            clock,
+            cpu: [cpu[1], cpu[2], cpu[3]],
+            heap: heap.try_into().ok().with_context(wrong)?,
+            goal: goal.strip_suffix(" MB goal").with_context(wrong)?.parse()?,
+            procs: procs.parse()?,
+            forced: line.ends_with("(forced)"),
+        })
+    }
+}
+
+fn number(value: &Value, name: &str) -> Result<u64> {
+    value[name].as_u64().with_context(|| format!("no number {name}: {value}"))
+}
+
+/// Two digits are printed, and no part of a microsecond; what follows is cut off.
+fn is_printed(ns: u64, printed: f64) -> bool {
+    let ms = ns as f64 / 1e6;
+    // Of 9.999 ms and more whole milliseconds are printed.
+    ms >= printed - 1e-9 && ms < printed * 1.1 + 0.001_001
+}
+
+/// The collections of a document against everything that the program says: all of them, their ends and
+/// pauses; of those that were seen in full, all figures.
+fn compare(document: &Value, report: &Value, traces: &[Trace], first: u64) -> Result<usize> {
+    let process = &document["processes"][0];
+    let cycles = process["cycles"].as_array().context("no cycles")?;
+    let count = number(report, "NumGC")?;
+    let numbers: Vec<u64> = cycles.iter().map(|c| number(c, "number")).collect::<Result<_>>()?;
+    ensure!(numbers == (first + 1..=count).collect::<Vec<_>>(), "{numbers:?} up to {count}");
+    ensure!(process["count"] == count - first && process["overwritten"] == 0, "{process}");
+    let metrics = &report["Metrics"];
+    ensure!(metrics["total"] == count && traces.len() as u64 == count, "{report} {traces:?}");
+    ensure!(number(report, "PauseCount")? == 2 * count, "two stops each: {report}");
+    let forced = cycles.iter().filter(|c| c["trigger"] == "forced").count() as u64;
+    let known = cycles.iter().all(|c| !c["trigger"].is_null());
+    ensure!(!known || number(metrics, "forced")? == forced, "{forced} forced: {metrics}");
+    let pauses = report["Pauses"].as_array().context("no pauses")?;
+    let mut full = 0;
+    for cycle in cycles {
+        let number_of = number(cycle, "number")?;
+        let trace = &traces[number_of as usize - 1];
+        ensure!(trace.number == number_of, "{trace:?}");
+        let pause = &pauses[(count - number_of) as usize];
+        ensure!(
+            pause[0] == cycle["end_unix_ns"] && pause[1] == cycle["pause_ns"],
+            "{cycle} {pause}"
+        );
+        if !cycle["trigger"].is_null() {
+            ensure!((cycle["trigger"] == "forced") == trace.forced, "{cycle} {trace:?}");
+        }
+        let detail = &cycle["detail"];
+        if detail.is_null() {
+            continue;
+        }
+        full += 1;
+        let times = [
+            ("sweep_termination_ns", trace.clock[0]),
+            ("mark_ns", trace.clock[1]),
+            ("mark_termination_ns", trace.clock[2]),
+            ("assist_ns", trace.cpu[0]),
+            ("background_ns", trace.cpu[1]),
+            ("idle_ns", trace.cpu[2]),
+        ];
+        for (name, printed) in times {
+            ensure!(is_printed(number(detail, name)?, printed), "{name}: {detail} {trace:?}");
+        }
+        let sizes = [
+            ("heap_before", trace.heap[0]),
+            ("heap_after", trace.heap[1]),
+            ("live", trace.heap[2]),
+            ("goal", trace.goal),
+        ];
+        for (name, printed) in sizes {
+            ensure!(number(detail, name)? >> 20 == printed, "{name}: {detail} {trace:?}");
+        }
+        ensure!(detail["gomaxprocs"] == trace.procs, "{detail} {trace:?}");
+        let stops =
+            number(detail, "sweep_termination_ns")? + number(detail, "mark_termination_ns")?;
+        // Since Go 1.22 the pause begins a little after the stop was asked for.
+        ensure!(number(cycle, "pause_ns")? <= stops, "{cycle}");
+        ensure!(cycle["cpu_share"].is_number() || number_of == 1, "{cycle}");
+    }
+    ensure!(process["in_full"] == full, "{process}");
+    Ok(full)
+}
+
+/// Each collection is waited for before the next one begins: all are seen in full.
+fn each_one_in_full(go: &str, variant: Variant) -> Result<()> {
+    let mut program = Program::start(go, variant, &[])?;
+    let first = program.ask("grow")?;
+    let watching = Watching::start(program.running.pid())?;
+    for _ in 0..6 {
+        let grown = program.ask("grow")?;
+        let row = watching.sees(grown)?;
+        ensure!(row.contains(" GOGC "), "{row}");
+        let forced = program.ask("force")?;
+        ensure!(forced == grown + 1, "a collection in between");
+        let row = watching.sees(forced)?;
+        ensure!(row.contains(" forced "), "{row}");
+    }
+    let (document, svg, rest) = watching.stop()?;
+    let (report, traces) = program.truth()?;
+    let full = compare(&document, &report, &traces, first)?;
+    ensure!(full == 12, "{full} of 12 in full: {document}");
+    ensure!(rest.contains("6 by growth of the heap, 6 forced"), "{rest}");
+    ensure!(rest.contains("every collection seen in full; no probe"), "{rest}");
+    ensure!(svg.matches("class=\"gc\"").count() == 12, "{svg}");
+    Ok(())
+}
+
+/// The program collects as fast as it can: every collection is told, with its pauses.
+fn none_is_missed(go: &str) -> Result<()> {
+    let mut program = Program::start(go, Variant::Stripped, &[("GOGC", "20")])?;
+    let first = program.ask("grow")?;
+    let watching = Watching::start(program.running.pid())?;
+    let last = program.ask("fast 150")?;
+    for number in first + 1..=last {
+        watching.sees(number)?;
+    }
+    let (document, _, rest) = watching.stop()?;
+    let (report, traces) = program.truth()?;
+    let full = compare(&document, &report, &traces, first)?;
+    let partly = (last - first) as usize - full;
+    ensure!((partly > 0) == rest.contains("not every one seen in full"), "{partly}: {rest}");
+    Ok(())
+}
+
+/// With a memory limit and without GOGC it is the limit that makes the goals.
+fn a_limit_makes_the_goals(go: &str) -> Result<()> {
+    let environment = [("GOGC", "off"), ("GOMEMLIMIT", "16MiB")];
+    let mut program = Program::start(go, Variant::Stripped, &environment)?;
+    let first = program.ask("grow")?;
+    let watching = Watching::start(program.running.pid())?;
+    for _ in 0..4 {
+        let row = watching.sees(program.ask("grow")?)?;
+        ensure!(row.contains(" limit "), "{row}");
+    }
+    let (document, svg, rest) = watching.stop()?;
+    let (report, traces) = program.truth()?;
+    ensure!(compare(&document, &report, &traces, first)? == 4, "{document}");
+    ensure!(rest.contains("made by GOMEMLIMIT, not by GOGC, for 4 of 4"), "{rest}");
+    ensure!(rest.contains("GOGC off, GOMEMLIMIT 16.0 MiB"), "{rest}");
+    ensure!(svg.contains("class=\"goal limit\""), "{svg}");
+    Ok(())
+}
+
+each_release! {
+    default: |go| each_one_in_full(go, Variant::Default);
+    stripped: |go| each_one_in_full(go, Variant::Stripped);
+    pie: |go| each_one_in_full(go, Variant::Pie);
+    pie_stripped: |go| each_one_in_full(go, Variant::PieStripped);
+    fast: none_is_missed;
+    limited: a_limit_makes_the_goals;
+}
+
+#[test]
+fn it_ends_with_the_program() -> Result<()> {
+    let mut program = Program::start("1.27", Variant::Stripped, &[])?;
+    let watching = Watching::start(program.running.pid())?;
+    watching.sees(program.ask("force")?)?;
+    program.running.wait()?;
+    // Without a signal.
+    let rest = watching.rows.rest()?;
+    ensure!(rest.contains("; then it ended"), "{rest}");
+    Ok(())
+}
+
+#[test]
+fn processes_are_found_by_their_file() -> Result<()> {
+    heaptap_tests::require_root()?;
+    let fixture = Fixture::build("gc", "1.26", Variant::Pie)?;
+    let [mut one, mut two] = [fixture.start()?, fixture.start()?];
+    let program = fixture.program.to_string_lossy().into_owned();
+    let dir = tempfile::tempdir()?;
+    let output = dir.path().join("gc.json");
+    let mut command = Command::new(heaptap::program()?);
+    command.args(["gc", "--exe", &program, "-o", &output.to_string_lossy(), "-o", "-"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let rows = Lines::of(child.stdout.take().context("no stdout")?);
+    rows.next()?.context("no head")?;
+    for program in [&mut one, &mut two] {
+        program.ask("force")?;
+        let row = rows.next()?.context("no row")?;
+        ensure!(row.split_whitespace().next() == Some(&*program.pid().to_string()), "{row}");
+    }
+    kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+    ensure!(child.wait()?.success());
+    let document: Value = serde_json::from_str(&fs::read_to_string(output)?)?;
+    let found = document["processes"].as_array().context("no processes")?;
+    ensure!(found.len() == 2 && found.iter().all(|p| p["count"] == 1), "{document}");
+    Ok(())
+}
+
+#[test]
+fn who_can_not_be_watched_is_refused() -> Result<()> {
+    let own = std::process::id().to_string();
+    heaptap::run(["gc", "-p", &own])?.refused(4, "no Go program")?;
+    heaptap::run(["gc", "-p", "4194304"])?.refused(4, "there is no process 4194304")?;
+    heaptap::run(["gc"])?.refused(2, "say which processes")?;
+    heaptap::run(["gc", "--all", "-o", "a.folded"])?.refused(2, "collections have no stacks")
+}

@@ -1,0 +1,116 @@
+//! What collections have in common: counts and sums. In: a process's collections. Out: numbers.
+
+use super::Process;
+use crate::runtime::cycles::{Detail, GoalBy, Trigger};
+
+/// Sums over the collections that were kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Seen in full.
+    pub full: u64,
+    pub heap: u64,
+    pub periodic: u64,
+    pub forced: u64,
+    pub unknown: u64,
+    /// Goals made by GOGC, by the memory limit; of collections seen in full.
+    pub by_gogc: u64,
+    pub by_limit: u64,
+    /// In order of length.
+    pub pauses: Vec<u64>,
+    /// Number and length of the longest.
+    pub longest: Option<(u32, u64)>,
+    /// Sums over collections seen in full.
+    pub length_ns: u64,
+    pub assist_ns: u64,
+    pub background_ns: u64,
+    pub idle_ns: u64,
+    pub stops_ns: u64,
+    /// CPU time, and what all CPUs had, over those whose predecessor is known too.
+    pub cpu_ns: u64,
+    pub available_ns: f64,
+    /// Least and most.
+    pub before: Option<(u64, u64)>,
+    pub after: Option<(u64, u64)>,
+    pub live: Option<(u64, u64)>,
+    pub goal: Option<(u64, u64)>,
+    /// Garbage found.
+    pub freed: u64,
+    /// Collections whose heap was beyond the goal when they ended.
+    pub late: u64,
+    pub procs: u32,
+}
+
+impl Summary {
+    pub fn of(process: &Process) -> Self {
+        let mut sum = Self::default();
+        for cycle in &process.cycles {
+            match cycle.trigger {
+                Some(Trigger::Heap) => sum.heap += 1,
+                Some(Trigger::Periodic) => sum.periodic += 1,
+                Some(Trigger::Forced) => sum.forced += 1,
+                None => sum.unknown += 1,
+            }
+            sum.pauses.push(cycle.pause_ns);
+            if sum.longest.is_none_or(|(_, ns)| cycle.pause_ns > ns) {
+                sum.longest = Some((cycle.number, cycle.pause_ns));
+            }
+            let Some(detail) = &cycle.detail else { continue };
+            sum.add(detail);
+            if let Some(since) = cycle.since_last_ns {
+                sum.cpu_ns = sum.cpu_ns.saturating_add(detail.cpu_ns());
+                sum.available_ns += since as f64 * f64::from(detail.procs);
+            }
+        }
+        sum.pauses.sort_unstable();
+        sum
+    }
+
+    fn add(&mut self, detail: &Detail) {
+        self.full += 1;
+        match detail.goal_by {
+            Some(GoalBy::Gogc) => self.by_gogc += 1,
+            Some(GoalBy::MemoryLimit) => self.by_limit += 1,
+            None => {}
+        }
+        let stops = detail.sweep_termination_ns.saturating_add(detail.mark_termination_ns);
+        // What another process's memory says may be anything.
+        for (sum, value) in [
+            (&mut self.length_ns, detail.length_ns()),
+            (&mut self.assist_ns, detail.assist_ns),
+            (&mut self.background_ns, detail.background_ns),
+            (&mut self.idle_ns, detail.idle_ns),
+            (&mut self.stops_ns, stops.saturating_mul(detail.stopped_procs.into())),
+            (&mut self.freed, detail.heap_after.saturating_sub(detail.live)),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+        widen(&mut self.before, detail.heap_before);
+        widen(&mut self.after, detail.heap_after);
+        widen(&mut self.live, detail.live);
+        if let Some(goal) = detail.goal {
+            widen(&mut self.goal, goal);
+            self.late += u64::from(detail.heap_after > goal);
+        }
+        self.procs = detail.procs;
+    }
+
+    /// Share of the CPU time of GOMAXPROCS CPUs, from 0 to 1; nothing: not known.
+    pub fn cpu_share(&self) -> Option<f64> {
+        (self.available_ns > 0.0).then(|| self.cpu_ns as f64 / self.available_ns)
+    }
+
+    /// The pause that this part of all is not longer than, from 0 to 1.
+    pub fn pause_at(&self, part: f64) -> Option<u64> {
+        let last = self.pauses.len().checked_sub(1)?;
+        self.pauses.get((last as f64 * part).round() as usize).copied()
+    }
+
+    pub fn pause_total(&self) -> u64 {
+        self.pauses.iter().fold(0, |sum: u64, pause| sum.saturating_add(*pause))
+    }
+}
+
+fn widen(range: &mut Option<(u64, u64)>, value: u64) {
+    let (least, most) = range.unwrap_or((value, value));
+    *range = Some((least.min(value), most.max(value)));
+}
