@@ -51,6 +51,9 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         for variant in [Variant::Default, Variant::Stripped, Variant::Pie] {
             all.push(("heap", release.minor(), variant));
         }
+        for variant in [Variant::Default, Variant::Stripped] {
+            all.push(("maps", release.minor(), variant));
+        }
         all.push(("unprofiled", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));

@@ -90,6 +90,8 @@ pub struct Stack {
     pub labels: BTreeMap<String, serde_json::Value>,
     /// How old objects became, in mode sample.
     pub ages: Option<Ages>,
+    /// What its iterations over maps were like, with `--probe map`.
+    pub iterations: Option<Iterations>,
     /// Innermost first.
     pub frames: Vec<StackFrame>,
 }
@@ -99,6 +101,23 @@ pub struct Stack {
 pub struct Ages {
     pub freed: Vec<u64>,
     pub live: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Iterations {
+    pub complete: u64,
+    pub cost_ns: u64,
+    pub p99_ns: u64,
+    /// How many of each depth.
+    pub by_depth: Vec<(u32, u64)>,
+    pub longest: Vec<LongestIteration>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct LongestIteration {
+    pub goroutine: u64,
+    pub steps: u64,
+    pub time_ns: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

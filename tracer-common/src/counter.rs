@@ -48,6 +48,8 @@ counters! {
     OtherSpecial, "other_specials", false, "freed finalizers and the like, which are no samples";
     LabelsLeftOut, "labels_left_out", false, "events whose goroutine has more than 8 profiler labels; some are not shown";
     OverBudget, "over_budget", false, "hits of processes that had used up what the budget allows (--budget)";
+    StepUnknown, "steps_unknown", false, "steps of iterations over maps that had begun before the recording, or were let go";
+    IterationsFollowed, "iterations", false, "iterations over maps that were followed to their end";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
@@ -59,6 +61,11 @@ counters! {
     LabelsUnread, "lost_labels_unread", true, "events that are counted without their goroutine's profiler labels, which could not be read";
     LabelsFull, "lost_labels_full", true, "events that are counted without their labels because the table of labels is full (--max-stacks)";
     SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
+    MapUnread, "lost_map_unread", true, "iterations over maps whose number of elements could not be read";
+    GoroutineUnread, "lost_goroutine_unread", true, "iterations over maps that were not followed because their goroutine could not be read";
+    GoroutinesFull, "lost_goroutines_full", true, "iterations over maps that were not followed because the table of goroutines is full (--max-goroutines)";
+    NestFull, "lost_nest_full", true, "iterations over maps that were let go because 16 younger ones of their goroutine were under way";
+    IterationsFull, "lost_iterations_full", true, "iterations over maps that are over and were not told because the ring buffer is full";
     ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
 }

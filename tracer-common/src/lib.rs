@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod counter;
+pub mod iteration;
 pub mod record;
 pub mod walk;
 

@@ -20,7 +20,7 @@ pub const PROC_STALE: u32 = 2;
 ///
 /// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
 /// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
-/// [`Cookie::NESTED`]).
+/// [`Cookie::NESTED`]; or, at a map's start, [`crate::iteration::MAP_CLASSIC`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
@@ -67,6 +67,9 @@ pub struct ProcEntry {
     pub labels_are: u32,
     /// Where its traps are counted and allowed; 0: nowhere.
     pub slot: u32,
+    /// Byte offsets of `stack.hi` and `goid` in `runtime.g`; used by the map probe only.
+    pub g_stack_hi: u32,
+    pub g_goid: u32,
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
     pub mallocgc_len: u64,
@@ -241,7 +244,7 @@ pub const NOTICE_DRY: u32 = 3;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 64);
+    assert!(size_of::<ProcEntry>() == 72);
     assert!(size_of::<StackKey>() == 24);
     assert!(size_of::<ObjectKey>() == 16);
     assert!(size_of::<LabelsKey>() == 16);

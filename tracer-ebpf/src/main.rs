@@ -13,6 +13,7 @@ mod count;
 mod empty;
 mod gate;
 mod labels;
+mod map;
 mod maps;
 mod process;
 mod regs;

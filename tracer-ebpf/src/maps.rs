@@ -8,6 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     counter::COUNTERS as COUNTER_SLOTS,
+    iteration::{Goroutine, GoroutineKey},
     record::{
         FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage,
     },
@@ -28,6 +29,18 @@ pub static OBJECTS: HashMap<ObjectKey, ObjectValue> = HashMap::with_max_entries(
 /// Sampled objects that were freed, by the stack that allocated them; sized when it is used.
 #[map]
 pub static FREED: HashMap<StackKey, FreedValue> = HashMap::with_max_entries(1, 0);
+
+/// Iterations over maps that are under way, for the map probe; sized when it is used.
+#[map]
+pub static GOROUTINES: HashMap<GoroutineKey, Goroutine> = HashMap::with_max_entries(1, 0);
+
+/// A goroutine without any: too large for the program stack.
+#[map]
+pub static NO_GOROUTINE: Array<Goroutine> = Array::with_max_entries(1, 0);
+
+/// Iterations that are over, for the loader; sized when it is used.
+#[map]
+pub static ITERATIONS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// Profiler labels, by the hash of their texts; sized when it is used.
 #[map]

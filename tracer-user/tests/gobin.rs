@@ -128,6 +128,13 @@ fn matches_callers_frames(release: &str) {
             assert_eq!(seen, stack.frames, "Go {release}, {variant}, stack {}", stack.name);
         }
         several_at_once_equal_one_by_one(&symbolizer);
+        let maps = sites::map_sites(&binary).unwrap();
+        // The end is found in one place of the old function and in three of the new one.
+        assert_eq!(
+            (maps.is_classic, maps.ends.len()),
+            if minor < 24 { (true, 1) } else { (false, 3) }
+        );
+        assert_eq!(maps.next.emulated, minor >= 21);
     }
 }
 

@@ -8,7 +8,10 @@ use super::groups::{Outputs, Processes, Show};
 use super::value::Budget;
 use super::{Refusal, value};
 use crate::host::Selection;
-use crate::profile::Source;
+use crate::profile::{
+    ALLOC_OBJECTS, ALLOC_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Source,
+    ValueType,
+};
 use crate::runtime::sampler::MAX_RATE;
 
 /// What to record and what to do with it. Nothing in it has been checked against the host.
@@ -18,7 +21,8 @@ pub struct Config {
     pub selection: Selection,
     /// How long; nothing means until Ctrl-C, or until the last selected process has ended.
     pub duration: Option<Duration>,
-    /// By which way to see; nothing: the cheapest that sees every selected process.
+    pub probes: Probes,
+    /// By which way to see allocations; nothing: the cheapest that sees every selected process.
     pub source: Option<Source>,
     pub show: Show,
     /// What is shown where only one value can be, and what stacks are ranked by.
@@ -33,6 +37,8 @@ pub struct Config {
     pub max_stacks: u32,
     /// Size of the kernel's table of sampled objects.
     pub max_objects: u32,
+    /// Size of the kernel's table of goroutines that iterate over maps.
+    pub max_goroutines: u32,
     /// Size of the kernel's table of processes, and how many ended ones are told apart.
     pub max_processes: u32,
     /// Stacks of ended processes that are kept.
@@ -65,6 +71,58 @@ impl Config {
     }
 }
 
+/// What is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probes {
+    /// Allocations.
+    pub alloc: bool,
+    /// Iterations over maps.
+    pub map: Option<MapForm>,
+}
+
+/// How iterations over maps are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapForm {
+    /// One trap for each, when it begins.
+    Count,
+    /// One trap for each step.
+    Exact,
+}
+
+impl Probes {
+    /// Everything that some names stand for.
+    fn of(names: &[Probe]) -> Self {
+        let has = |name| names.contains(&name);
+        let map = match (has(Probe::Map), has(Probe::MapCount)) {
+            (true, _) => Some(MapForm::Exact),
+            (false, true) => Some(MapForm::Count),
+            (false, false) => None,
+        };
+        Self { alloc: has(Probe::Alloc), map }
+    }
+
+    /// Whether this is measured.
+    fn have(self, value: Value) -> bool {
+        match value {
+            Value::Bytes | Value::Objects => self.alloc,
+            Value::Iterations => self.map.is_some(),
+            Value::Steps | Value::Time => self.map == Some(MapForm::Exact),
+            Value::Elements => self.map == Some(MapForm::Count),
+        }
+    }
+}
+
+/// What can be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Probe {
+    /// Allocations; --mode says how
+    Alloc,
+    /// Iterations over maps, each step of each
+    Map,
+    /// Iterations over maps, counted as they begin: much cheaper
+    MapCount,
+}
+
 /// What stacks are weighed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Value {
@@ -72,6 +130,27 @@ pub enum Value {
     Bytes,
     /// Number of allocations
     Objects,
+    /// Iterations over maps
+    Iterations,
+    /// Elements that iterations visited (probe map)
+    Steps,
+    /// Time that iterations took, with what is nested in them (probe map)
+    Time,
+    /// Elements that maps had when iterations began (probe map-count)
+    Elements,
+}
+
+impl Value {
+    pub fn value_type(self) -> ValueType {
+        match self {
+            Value::Bytes => ALLOC_SPACE,
+            Value::Objects => ALLOC_OBJECTS,
+            Value::Iterations => MAP_ITERATIONS,
+            Value::Steps => MAP_STEPS,
+            Value::Time => MAP_TIME,
+            Value::Elements => MAP_ELEMENTS,
+        }
+    }
 }
 
 /// What stacks end in.
@@ -105,6 +184,9 @@ enum Level {
     Trace,
 }
 
+/// What recording may cost a process when nothing is said.
+const DEFAULT_BUDGET: f64 = 0.01;
+
 /// As typed.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -116,15 +198,21 @@ pub(super) struct Flags {
     #[arg(allow_hyphen_values = true, help_heading = "How to record")]
     duration: Option<Duration>,
 
+    /// What to record; several are separated by commas
+    #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',', default_value = "alloc")]
+    #[arg(help_heading = "How to record")]
+    probe: Vec<Probe>,
+
     /// How to see allocations
     #[arg(long, value_enum, default_value_t = Mode::Auto, help_heading = "How to record")]
     mode: Mode,
 
     /// What recording may cost each process, as a share of its own CPU time; a process that costs more
-    /// is seen in short windows, and its values are estimates: 1%, 0.5%, none
-    #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = value::budget)]
+    /// is seen in short windows, and its values are estimates: 1%, 0.5%, none [default: 1%; with
+    /// other probes than alloc: none, and nothing else is possible]
+    #[arg(long, value_name = "SHARE", value_parser = value::budget)]
     #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    budget: Budget,
+    budget: Option<Budget>,
 
     /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
     #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
@@ -135,6 +223,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 65536, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     max_objects: u32,
+
+    /// Goroutines whose iterations over maps the kernel has room to follow (about 1.6 KiB each)
+    #[arg(long, value_name = "N", default_value_t = 8192, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_goroutines: u32,
 
     /// Processes that can be recorded at once; of ended ones, as many have an entry of their own, and
     /// further ones share one with those of the same file, command name and container
@@ -163,9 +256,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: Outputs,
 
-    /// What to weigh stacks by
-    #[arg(long, value_enum, default_value_t = Value::Bytes, help_heading = "What to show")]
-    value: Value,
+    /// What to weigh stacks by [default: bytes; without allocations steps or elements]
+    #[arg(long, value_enum, help_heading = "What to show")]
+    value: Option<Value>,
 
     /// What stacks end in
     #[arg(long, value_enum, default_value_t = By::Stack, help_heading = "What to show")]
@@ -201,6 +294,32 @@ pub(super) struct Flags {
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
+        let probes = Probes::of(&self.probe);
+        let value = self.value.unwrap_or(match probes {
+            Probes { alloc: true, .. } => Value::Bytes,
+            Probes { map: Some(MapForm::Count), .. } => Value::Elements,
+            Probes { .. } => Value::Steps,
+        });
+        if !probes.have(value) {
+            return Err(Refusal::usage("--value: none of the probes (--probe) measures that"));
+        }
+        let budget = match (self.budget, probes.map) {
+            (Some(budget), None) => budget.0,
+            (None, None) => Some(DEFAULT_BUDGET),
+            (Some(Budget(Some(_))), Some(_)) => {
+                return Err(Refusal::usage(
+                    "--budget is for --probe alloc alone: iterations over maps are followed \
+                     throughout (--budget none)",
+                ));
+            }
+            (_, Some(_)) => None,
+        };
+        let about_alloc = self.by == By::Type || self.short_lived || self.enable_sampler.is_some();
+        if !probes.alloc && (about_alloc || !matches!(self.mode, Mode::Auto)) {
+            return Err(Refusal::usage(
+                "--mode, --by type, --short-lived and --enable-sampler need --probe alloc",
+            ));
+        }
         let source = match self.mode {
             Mode::Exact => Some(Source::Exact),
             Mode::Span => Some(Source::Span),
@@ -228,18 +347,20 @@ impl Flags {
         Ok(Config {
             selection: self.processes.lower("record")?,
             duration: self.duration,
+            probes,
             source,
             show: self.outputs.lower()?,
-            value: self.value,
+            value,
             by: self.by,
             labels: self.labels,
             runtime_frames: self.runtime_frames,
             max_stacks: self.max_stacks,
             max_objects: self.max_objects,
+            max_goroutines: self.max_goroutines,
             max_processes: self.max_processes,
             max_ended_stacks: self.max_ended_stacks,
             max_memory: (self.max_memory as usize) << 20,
-            budget: self.budget.0,
+            budget,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
             stats: self.stats,
@@ -286,6 +407,7 @@ mod tests {
             Config {
                 selection: Selection::All,
                 duration: None,
+                probes: Probes { alloc: true, map: None },
                 source: None,
                 show: Show::default(),
                 value: Value::Bytes,
@@ -294,6 +416,7 @@ mod tests {
                 runtime_frames: false,
                 max_stacks: 16384,
                 max_objects: 65536,
+                max_goroutines: 8192,
                 max_processes: 1024,
                 max_ended_stacks: 65536,
                 max_memory: 512 << 20,
@@ -310,7 +433,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "-p 7 --pid 5 -p7 -d 1.5 --mode span -o a.svg --output b.pb.gz -o c.folded \
-                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-processes 8 --max-ended-stacks 7 \
+                     -o d.json --value objects --by stack --labels --runtime-frames --max-stacks 512 --max-objects 9 --max-goroutines 10 --max-processes 8 --max-ended-stacks 7 \
                      --max-memory 64 --budget 0.5% \
                      --top 3 -q --stats --kernel-log debug --perf-events --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
@@ -319,6 +442,7 @@ mod tests {
             Config {
                 selection: Selection::Pids(vec![5, 7]),
                 duration: Some(Duration::from_millis(1500)),
+                probes: Probes { alloc: true, map: None },
                 source: Some(Source::Span),
                 show: Show {
                     outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
@@ -332,6 +456,7 @@ mod tests {
                 runtime_frames: true,
                 max_stacks: 512,
                 max_objects: 9,
+                max_goroutines: 10,
                 max_processes: 8,
                 max_ended_stacks: 7,
                 max_memory: 64 << 20,
@@ -346,6 +471,32 @@ mod tests {
         assert_eq!(config(&["--all", "--by", "type"]).by, By::Type);
         assert_eq!(config(&["--exe", "/a b"]).selection, Selection::Exe("/a b".into()));
         assert_eq!(config(&["--comm", "api-*"]).selection, Selection::Comm("api-*".into()));
+    }
+
+    #[test]
+    fn probes_say_what_is_measured() {
+        let probe = |names: &str| config(&["--all", "--probe", names]);
+        let alloc = Probes { alloc: true, map: None };
+        assert_eq!(probe("alloc").probes, alloc);
+        let map = probe("map");
+        assert_eq!(map.probes, Probes { alloc: false, map: Some(MapForm::Exact) });
+        assert_eq!((map.value, map.budget, map.source), (Value::Steps, None, None));
+        let count = probe("map-count");
+        assert_eq!((count.probes.map, count.value), (Some(MapForm::Count), Value::Elements));
+        let both = probe("map,alloc");
+        assert_eq!(both.probes, Probes { map: Some(MapForm::Exact), ..alloc });
+        assert_eq!((both.value, both.budget), (Value::Bytes, None));
+        for (names, flags, wanted) in [
+            ("map", &["--value", "bytes"][..], "--value"),
+            ("map-count", &["--value", "steps"], "--value"),
+            ("map", &["--budget", "1%"], "--budget none"),
+            ("map", &["--mode", "exact"], "need --probe alloc"),
+            ("map", &["--by", "type"], "need --probe alloc"),
+            ("maps", &[], "possible values: alloc, map, map-count"),
+        ] {
+            let refused = refusal(&[&["--all", "--probe", names], flags].concat());
+            assert!(refused.contains(wanted), "{refused}");
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Function, GoBinary, GoVersion, layout::SIZE_CLASSES};
 use crate::address::{FileOffset, VAddr};
 
+mod map;
+
+pub use map::{MapSites, map_sites};
+
 /// One instruction where a probe can be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -74,9 +78,11 @@ pub enum SiteError {
     #[error("{function} at {entry} can't be decoded: {why}")]
     Decode { function: String, entry: VAddr, why: &'static str },
     #[error(
-        "{function} was inlined into {into} (by a profile, PGO), where a probe does not see it; use --mode exact"
+        "{function} was inlined into {into} (by a profile, PGO), where a probe does not see it"
     )]
     Inlined { function: &'static str, into: String },
+    #[error("the binary does not tell its Go version, by which sites are chosen")]
+    NoVersion,
     #[error(transparent)]
     Binary(#[from] super::Error),
 }
@@ -208,14 +214,21 @@ fn site_at_p(binary: &GoBinary, function: &Function) -> Result<Site, SiteError> 
     let code = binary.read(entry, length)?;
     let p = find_p(&code).map_err(undecodable)?;
     let vaddr = VAddr(entry.0 + p.offset as u64);
-    let offset = binary.file_offset(vaddr).ok_or_else(|| undecodable("it is not in the file"))?;
-    Ok(Site {
-        function: name.to_string(),
-        vaddr,
-        offset,
-        bytes: code[p.offset..p.offset + p.length].to_vec(),
-        emulated: p.emulated,
-    })
+    let bytes = &code[p.offset..p.offset + p.length];
+    site_at(binary, name, vaddr, bytes, p.emulated)
+        .ok_or_else(|| undecodable("it is not in the file"))
+}
+
+/// A site at an instruction of a function; nothing when the file does not have it.
+fn site_at(
+    binary: &GoBinary,
+    function: &str,
+    vaddr: VAddr,
+    bytes: &[u8],
+    emulated: bool,
+) -> Option<Site> {
+    let offset = binary.file_offset(vaddr)?;
+    Some(Site { function: function.to_string(), vaddr, offset, bytes: bytes.to_vec(), emulated })
 }
 
 /// P within a function's code.

@@ -6,8 +6,12 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+mod iterations;
+
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+use iterations::StackIterations;
 
 use crate::profile::{
     AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile,
@@ -120,6 +124,8 @@ struct Stack<'a> {
     error: &'a [f64],
     #[serde(skip_serializing_if = "Option::is_none")]
     ages: Option<StackAges<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iterations: Option<StackIterations>,
     go_type: Option<&'a str>,
     labels: Labels<'a>,
     frames: Frames<'a>,
@@ -168,6 +174,7 @@ impl Serialize for Stacks<'_> {
             values: &sample.values,
             error: &sample.error,
             ages: sample.ages.as_deref().map(|a| StackAges { freed: &a.freed, live: &a.live }),
+            iterations: sample.iterations.as_deref().map(StackIterations::from),
             go_type: sample.go_type.map(|name| profile.names.text(name)),
             labels: Labels(profile, &sample.labels),
             frames: Frames(profile, &sample.stack),

@@ -8,21 +8,24 @@ use std::time::Duration;
 use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
-    estimates::Estimates,
+    estimates::{Estimates, Worth},
     naming::{self, Namer, Natives},
     targets::{Counts, Spent, StackId, Tapped, Targets},
 };
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
-    probe::Text,
+    cli::record::{By, Config},
+    probe::{Program, Text},
     profile::{
-        BinaryId, Cost, FrameKind, Label, LabelValue, LocationId, Meta, Name, Process, ProcessId,
-        Profile, Sample,
+        BinaryId, Cost, FrameKind, Label, LabelValue, LocationId, MAP_ITERATIONS, Meta, Name,
+        Process, ProcessId, Profile, Sample,
     },
 };
 
-/// Makes the profile. `by_type` says that a raw stack's class is a type.
-pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
+/// Makes the profile. By type, a raw stack's class is a type.
+pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
+    let by_type = config.by == By::Type;
+    let first_of_maps = meta.value_types.iter().position(|of| *of == MAP_ITERATIONS);
     let mut profile = Profile::new(meta);
     add_processes(&mut profile, targets);
     let estimates = Estimates::new(profile.meta.source, targets);
@@ -38,14 +41,24 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry) else { continue };
-        let Some(mut worth) = estimates.worth(id, counts) else { continue };
         let kinds = profile.meta.value_types.len();
-        if worth.values.len() > kinds {
-            // What became of objects is not told.
-            worth.values.truncate(kinds);
-            worth.error.truncate(kinds);
-            worth.ages = None;
-        }
+        let of_maps = targets.program(id).is_some_and(Program::is_of_maps);
+        let worth = match (of_maps, first_of_maps) {
+            (true, Some(first)) => Some(iterations(counts, first, kinds)),
+            (true, None) => None,
+            (false, first) => estimates.worth(id, counts).map(|mut worth| {
+                let own = first.unwrap_or(kinds);
+                if worth.values.len() > own {
+                    // What became of objects is not told.
+                    worth.values.truncate(own);
+                    worth.error.truncate(own);
+                    worth.ages = None;
+                }
+                worth.values.resize(kinds, 0);
+                worth
+            }),
+        };
+        let Some(worth) = worth else { continue };
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
         let site = tapped.sites.get(id.site as usize);
@@ -66,7 +79,7 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
             stack.push(profile.truncated());
         }
         broken += if id.flags & STACK_BROKEN != 0 { counts.hits } else { 0 };
-        let go_type = by_type.then(|| type_name(&mut profile, tapped, id.class));
+        let go_type = (by_type && !of_maps).then(|| type_name(&mut profile, tapped, id.class));
         let labels = targets.held.labels.get(&(id.entry, id.labels));
         let labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
         profile.samples.push(Sample {
@@ -77,9 +90,11 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
             go_type,
             labels,
             ages: worth.ages,
+            iterations: counts.iterations.clone(),
         });
     }
-    for (entry, text, values) in estimates.unseen(targets) {
+    for (entry, text, mut values) in estimates.unseen(targets) {
+        values.resize(profile.meta.value_types.len(), 0);
         let stack = vec![profile.made_up(text, FrameKind::Marker)];
         let (process, error) = (ProcessId(entry), vec![0.0; values.len()]);
         profile.samples.push(Sample {
@@ -90,6 +105,7 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
             go_type: None,
             labels: Vec::new(),
             ages: None,
+            iterations: None,
         });
     }
     if broken > 0 {
@@ -99,6 +115,17 @@ pub fn assemble(targets: &Targets, meta: Meta, by_type: bool) -> Profile {
         ));
     }
     profile
+}
+
+/// Values of a stack that began iterations over maps, behind `first` others.
+fn iterations(counts: &Counts, first: usize, kinds: usize) -> Worth {
+    let mut values = vec![0; first];
+    match &counts.iterations {
+        Some(followed) => values.extend([followed.count, followed.steps, followed.time]),
+        None => values.extend([counts.hits, counts.objects]),
+    }
+    values.resize(kinds, 0);
+    Worth { values, error: Vec::new(), ages: None }
 }
 
 fn add_processes(profile: &mut Profile, targets: &Targets) {

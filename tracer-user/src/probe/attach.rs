@@ -41,20 +41,37 @@ pub enum Program {
     SampleAlloc,
     /// At P of `runtime.freeSpecial`.
     SampleFree,
+    /// Where iterations over maps begin; counts them.
+    MapCount,
+    /// The same; follows them too.
+    MapStart,
+    /// At each of their steps.
+    MapNext,
+    /// Where a step finds the end.
+    MapEnd,
     /// Does nothing: what one trap costs without us.
     Empty,
 }
 
 impl Program {
     /// All that recording attaches.
-    pub const RECORDING: [Program; 6] = [
+    pub const RECORDING: [Program; 10] = [
         Program::Alloc,
         Program::SpanRefill,
         Program::SpanRelease,
         Program::SpanLarge,
         Program::SampleAlloc,
         Program::SampleFree,
+        Program::MapCount,
+        Program::MapStart,
+        Program::MapNext,
+        Program::MapEnd,
     ];
+
+    /// Whether what it keeps are iterations over maps, not allocations.
+    pub fn is_of_maps(self) -> bool {
+        matches!(self, Program::MapCount | Program::MapStart | Program::MapNext | Program::MapEnd)
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -64,6 +81,10 @@ impl Program {
             Program::SpanLarge => "span_large",
             Program::SampleAlloc => "sample_alloc",
             Program::SampleFree => "sample_free",
+            Program::MapCount => "map_count",
+            Program::MapStart => "map_start",
+            Program::MapNext => "map_next",
+            Program::MapEnd => "map_end",
             Program::Empty => "empty",
         }
     }

@@ -9,7 +9,7 @@ use aya::{
 use log::Level;
 use tracer_common::{ProcEntry, counter::COUNTERS};
 
-use super::{Error, attach, attach::Program, groups::Groups, multi::Multi};
+use super::{Error, attach, attach::Program, groups::Groups, iterations::Iterations, multi::Multi};
 
 /// Sizes and switches that must be known before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Options {
     /// Sampled objects that can be followed at once (mode sample); each takes about 0.1 KiB of
     /// kernel memory. 0 where none is.
     pub max_objects: u32,
+    /// Goroutines whose iterations over maps can be followed; each takes about 1.6 KiB of kernel
+    /// memory. 0 where none is.
+    pub max_goroutines: u32,
     /// Processes that can be traced at once.
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
@@ -40,6 +43,7 @@ impl Default for Options {
         Self {
             max_stacks: 16_384,
             max_objects: 0,
+            max_goroutines: 0,
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
@@ -51,6 +55,12 @@ impl Default for Options {
     }
 }
 
+/// Room for about 60,000 iterations that are over: they come at most as fast as the kernel takes traps, and
+/// are taken out several times in each tenth of a second.
+const ITERATIONS_BYTES: u32 = 8 << 20;
+/// The smallest ring.
+const PAGE: u32 = 4096;
+
 /// Loaded kernel programs. Dropping it detaches everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
@@ -58,6 +68,7 @@ pub struct Kernel {
     pub(super) multi: Option<Multi>,
     pub(super) groups: Groups,
     pub(super) loaded: HashSet<Program>,
+    pub(super) iterations: Option<Iterations>,
     processes: HashMap<MapData, u32, ProcEntry>,
     options: Options,
 }
@@ -72,6 +83,7 @@ impl Kernel {
         // Slot 0 is nobody's.
         let slots = if options.budget { options.max_processes + 1 } else { 1 };
         let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
+        let ring = if options.max_goroutines > 0 { ITERATIONS_BYTES } else { PAGE };
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
         let mut loader = EbpfLoader::new();
@@ -83,6 +95,8 @@ impl Kernel {
             .map_max_entries("OBJECTS", options.max_objects.max(1))
             .map_max_entries("FREED", if_used(options.max_objects > 0, options.max_stacks))
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
+            .map_max_entries("GOROUTINES", options.max_goroutines.max(1))
+            .map_max_entries("ITERATIONS", ring)
             .map_max_entries("TAKEN", slots)
             .map_max_entries("ALLOWED", slots)
             .map_max_entries("USAGE", slots)
@@ -95,11 +109,16 @@ impl Kernel {
         check_sources(&ebpf)?;
         let multi = if options.perf_events { None } else { Some(Multi::prepare(&ebpf)?) };
         let processes = take_map(&mut ebpf, "PROCESSES")?;
+        let iterations = match options.max_goroutines {
+            0 => None,
+            _ => Some(Iterations::new(take_map(&mut ebpf, "ITERATIONS")?)),
+        };
         Ok(Self {
             ebpf,
             multi,
             groups: Groups::default(),
             loaded: HashSet::new(),
+            iterations,
             processes,
             options: *options,
         })

@@ -13,6 +13,7 @@ mod error;
 pub mod features;
 mod gate;
 mod groups;
+mod iterations;
 mod load;
 mod multi;
 mod syscall;

@@ -16,6 +16,7 @@ use aya::{
 use nix::errno::Errno;
 use tracer_common::{
     StackKey, StackValue,
+    iteration::{Goroutine, GoroutineKey},
     record::{FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue},
 };
 
@@ -26,6 +27,7 @@ use super::{
     multi::data,
     syscall::{Cursor, lookup_batch},
 };
+use crate::profile;
 
 /// What was counted for some images.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Taken {
     pub ages: HashMap<StackKey, Ages>,
     /// Profiler labels, where they are wanted.
     pub labels: LabelTexts,
+    /// Iterations over maps, where they are followed.
+    pub iterations: HashMap<StackKey, profile::Iterations>,
 }
 
 /// Entries copied at once; a table of stacks has a KiB each.
@@ -65,14 +69,35 @@ impl Kernel {
                 taken.labels.insert((key.image, key.hash), texts(labels));
             })?;
         }
+        if let Some(mut iterations) = self.iterations.take() {
+            iterations.drain();
+            let of_goroutine = |key: &GoroutineKey| images.contains(&key.image);
+            self.take_from("GOROUTINES", of_goroutine, |_, goroutine: &Goroutine| {
+                iterations.left_open(goroutine);
+            })?;
+            taken.iterations = iterations.take(|image| images.contains(&image));
+            self.iterations = Some(iterations);
+        }
         Ok(taken)
     }
 
     /// Everything that was counted. Exact once [`Kernel::detach_all`] has returned.
-    pub fn everything(&self) -> Result<Taken, Error> {
+    pub fn everything(&mut self) -> Result<Taken, Error> {
         let ages = if self.options().max_objects > 0 { self.ages()? } else { HashMap::new() };
         let labels = if self.options().by_labels { self.labels()? } else { HashMap::new() };
-        Ok(Taken { stacks: self.stacks()?, ages, labels })
+        let mut followed = HashMap::new();
+        if let Some(mut iterations) = self.iterations.take() {
+            iterations.drain();
+            self.take_from(
+                "GOROUTINES",
+                |_: &GoroutineKey| true,
+                |_, goroutine: &Goroutine| {
+                    iterations.left_open(goroutine);
+                },
+            )?;
+            followed = iterations.take(|_| true);
+        }
+        Ok(Taken { stacks: self.stacks()?, ages, labels, iterations: followed })
     }
 
     /// Removes the entries of a table that are wanted, each after `take` has seen it. They are not

@@ -60,10 +60,14 @@ impl Profile {
     }
 }
 
-/// Adds ages where there are any.
-pub(super) fn add(to: &mut Option<Box<Ages>>, from: &Option<Box<Ages>>) {
+/// Adds what only some samples have; `both` adds one to the other.
+pub fn add<T: Clone>(
+    to: &mut Option<Box<T>>,
+    from: &Option<Box<T>>,
+    both: impl FnOnce(&mut T, &T),
+) {
     match (to, from) {
-        (Some(to), Some(from)) => to.add(from),
+        (Some(to), Some(from)) => both(to, from),
         (to @ None, Some(from)) => *to = Some(from.clone()),
         (_, None) => {}
     }
@@ -89,13 +93,13 @@ mod tests {
     #[test]
     fn ages_come_with_the_first_that_has_them() {
         let mut none = None;
-        add(&mut none, &None);
+        add(&mut none, &None, Ages::add);
         assert_eq!(none, None);
         let mut some = Ages::default();
         some.live[0] = 1;
         let some = Some(Box::new(some));
-        add(&mut none, &some);
-        add(&mut none, &some);
+        add(&mut none, &some, Ages::add);
+        add(&mut none, &some, Ages::add);
         assert_eq!(none.map(|a| a.live[0]), Some(2));
     }
 }

@@ -110,6 +110,7 @@ impl Build {
             go_type: None,
             labels: Vec::new(),
             ages: None,
+            iterations: None,
         });
         self
     }

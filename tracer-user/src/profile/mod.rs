@@ -12,6 +12,7 @@ pub mod build;
 pub mod estimate;
 pub mod fold;
 mod intern;
+pub mod iterations;
 pub mod ledger;
 mod made;
 mod rank;
@@ -21,8 +22,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::address::VAddr;
-pub use ages::{AGES, Ages};
+pub use ages::{AGES, Ages, add};
 pub use intern::{Interner, Name};
+pub use iterations::Iterations;
 pub use made::TRUNCATED;
 pub use rank::{FrameId, Ranked, RankedType, Ranking};
 
@@ -130,6 +132,12 @@ pub const INUSE_OBJECTS: ValueType = ValueType { kind: "inuse_objects", unit: "c
 pub const INUSE_SPACE: ValueType = ValueType { kind: "inuse_space", unit: "bytes" };
 pub const CONTENTIONS: ValueType = ValueType { kind: "contentions", unit: "count" };
 pub const DELAY: ValueType = ValueType { kind: "delay", unit: "nanoseconds" };
+pub const MAP_ITERATIONS: ValueType = ValueType { kind: "map_iterations", unit: "count" };
+/// Elements visited, where each step is followed.
+pub const MAP_STEPS: ValueType = ValueType { kind: "map_steps", unit: "count" };
+/// Elements that maps had when iterations over them began.
+pub const MAP_ELEMENTS: ValueType = ValueType { kind: "map_elements", unit: "count" };
+pub const MAP_TIME: ValueType = ValueType { kind: "map_time", unit: "nanoseconds" };
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// What the heap profile's period is of.
 pub const SPACE: ValueType = ValueType { kind: "space", unit: "bytes" };
@@ -351,6 +359,8 @@ pub struct Sample {
     pub labels: Vec<Label>,
     /// How old its objects became, where that was followed.
     pub ages: Option<Box<Ages>>,
+    /// What its iterations over maps were like, where they were followed.
+    pub iterations: Option<Box<Iterations>>,
 }
 
 /// A word about a sample.

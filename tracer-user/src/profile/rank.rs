@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use super::{
-    Ages, Frame, FrameKind, Label, LabelValue, LocationId, Name, ProcessId, Profile, Sample, ages,
+    Ages, Frame, FrameKind, Iterations, Label, LabelValue, LocationId, Name, ProcessId, Profile,
+    Sample, ages,
 };
 
 /// A frame of one [`Ranking`]; ordered as [`Profile::ranked`] orders equal values.
@@ -41,6 +42,8 @@ pub struct Ranked {
     pub error: Vec<f64>,
     /// As in [`Sample::ages`].
     pub ages: Option<Box<Ages>>,
+    /// As in [`Sample::iterations`].
+    pub iterations: Option<Box<Iterations>>,
 }
 
 impl Ranked {
@@ -48,7 +51,8 @@ impl Ranked {
     pub fn absorb(&mut self, other: &Ranked) {
         add_values(&mut self.values, &other.values);
         add_errors(&mut self.error, &other.error);
-        ages::add(&mut self.ages, &other.ages);
+        ages::add(&mut self.ages, &other.ages, Ages::add);
+        ages::add(&mut self.iterations, &other.iterations, Iterations::add);
     }
 }
 
@@ -77,7 +81,9 @@ impl Profile {
                 Some(&at) => {
                     add_values(&mut merged[at].values, &sample.values);
                     add_errors(&mut merged[at].error, &sample.error);
-                    ages::add(&mut merged[at].ages, &sample.ages);
+                    let kept = &mut merged[at];
+                    ages::add(&mut kept.ages, &sample.ages, Ages::add);
+                    ages::add(&mut kept.iterations, &sample.iterations, Iterations::add);
                 }
                 None => {
                     seen.insert(key, merged.len());
@@ -131,9 +137,9 @@ impl Profile {
         }
         groups.retain(|_, sum| sum.values.get(value).is_some_and(|value| *value > 0));
         let stacks = groups.into_iter().map(|((process, frames), sum)| {
-            let Sum { values, error, ages } = sum;
+            let Sum { values, error, ages, iterations } = sum;
             let frames = frames.into_iter().map(FrameId).collect();
-            Ranked { process, frames, values, error, ages }
+            Ranked { process, frames, values, error, ages, iterations }
         });
         let mut stacks: Vec<Ranked> = stacks.collect();
         stacks.sort_by(|a, b| {
@@ -151,7 +157,7 @@ impl Profile {
             groups.entry(sample.go_type).or_default().add(sample);
         }
         let ranked = groups.into_iter().map(|(go_type, sum)| {
-            let Sum { values, error, ages: _ } = sum;
+            let Sum { values, error, .. } = sum;
             RankedType { go_type, values, error }
         });
         let mut ranked: Vec<RankedType> = ranked.collect();
@@ -251,13 +257,15 @@ struct Sum {
     values: Vec<u64>,
     error: Vec<f64>,
     ages: Option<Box<Ages>>,
+    iterations: Option<Box<Iterations>>,
 }
 
 impl Sum {
     fn add(&mut self, sample: &Sample) {
         add_values(&mut self.values, &sample.values);
         add_errors(&mut self.error, &sample.error);
-        ages::add(&mut self.ages, &sample.ages);
+        ages::add(&mut self.ages, &sample.ages, Ages::add);
+        ages::add(&mut self.iterations, &sample.iterations, Iterations::add);
     }
 }
 

@@ -115,6 +115,7 @@ impl Goroutines {
                 values: vec![count],
                 error: Vec::new(),
                 ages: None,
+                iterations: None,
                 go_type: None,
                 labels,
             });

@@ -197,6 +197,7 @@ impl<'a> Assembler<'a> {
             values: values(bucket).to_vec(),
             error: Vec::new(),
             ages: None,
+            iterations: None,
             go_type: None,
             labels: vec![Label { key, value: LabelValue::Number(bucket.size) }],
         });
@@ -272,6 +273,7 @@ impl<'a> Assembler<'a> {
                 values: vec![count, delay],
                 error: Vec::new(),
                 ages: None,
+                iterations: None,
                 go_type: None,
                 labels: Vec::new(),
             });

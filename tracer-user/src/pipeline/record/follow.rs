@@ -34,6 +34,8 @@ use crate::{
 const PROGRESS: Duration = Duration::from_millis(500);
 /// How often it is seen to that nothing was missed and nothing is kept for too long.
 const TIDY: Duration = Duration::from_secs(1);
+/// How often iterations that are over are taken out of their ring, which has room for some more.
+const DRAIN: Duration = Duration::from_millis(20);
 /// Different reasons that are told; others are counted.
 const REASONS: usize = 20;
 
@@ -148,7 +150,8 @@ pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
             tapped.path, slow.site.function
         )
     });
-    incomplete.chain(slow)
+    let missing = tapped.missing.iter().map(|why| format!("{}: {why}", tapped.path));
+    incomplete.chain(missing).chain(slow)
 }
 
 impl Recording {
@@ -162,7 +165,8 @@ impl Recording {
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
         let progress = !config.show.quiet && io::stderr().is_terminal();
-        let [mut ticks, mut tidy] = [PROGRESS, TIDY].map(|every| {
+        let drains = self.kernel.options().max_goroutines > 0;
+        let [mut ticks, mut tidy, mut drain] = [PROGRESS, TIDY, DRAIN].map(|every| {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
@@ -197,6 +201,7 @@ impl Recording {
                 () = sleep_until(govern.unwrap_or(end).into()), if govern.is_some() => {
                     self.targets.govern(&mut self.kernel)?;
                 }
+                _ = drain.tick(), if drains => self.kernel.drain_iterations(),
                 _ = tidy.tick() => self.tidy()?,
                 _ = ticks.tick(), if progress => self.progress(),
                 _ = pump(log.as_mut()), if log.is_some() => {}

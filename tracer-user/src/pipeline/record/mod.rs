@@ -21,14 +21,14 @@ use super::{
     targets::{Targets, Wanted, failure},
 };
 use crate::{
-    cli::record::{By, Config, Value},
+    cli::record::{By, Config, MapForm, Probes},
     exit::{Exit, Failure},
     host::{self, Capability},
     output,
     probe::{self, Kernel},
     profile::{
-        ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile,
-        Source, fold,
+        ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, MAP_ELEMENTS,
+        MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Meta, Profile, Source, ValueType, fold,
     },
 };
 
@@ -54,13 +54,16 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut opener = Opener::default();
     let samplers = samplers(&config, &mut opener, &selected)?;
     let pids = selected.iter().map(|process| process.id.pid);
+    let follows_steps = config.probes.map == Some(MapForm::Exact);
     let (source, why) = match config.source {
         Some(source) => (source, None),
+        None if !config.probes.alloc => (Source::Exact, None),
         None if config.follows() => mode::cheapest_for_all(&mut opener, pids),
         None => mode::cheapest(&mut opener, pids),
     };
     let options = probe::Options {
         max_stacks: config.max_stacks,
+        max_goroutines: if follows_steps { config.max_goroutines } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         by_type: config.by == By::Type,
         by_labels: config.labels,
@@ -105,6 +108,7 @@ struct Recording {
 impl Recording {
     fn new(config: &Config, source: Source, opener: Opener, kernel: Kernel) -> Self {
         let wanted = Wanted {
+            probes: config.probes,
             types: config.by == By::Type,
             labels: config.labels,
             whole_files: config.selection.is_of_whole_files(),
@@ -170,10 +174,14 @@ impl Recording {
             (true, 0) => "; no Go program runs yet, waiting for some",
             (true, _) => "; more as they start",
         };
-        eprintln!(
-            "heaptap: recording {processes} at {sites}, mode {}, {until}{more}",
-            self.source.word()
-        );
+        let mode = match config.probes {
+            Probes { alloc: true, map: None } => format!("mode {}", self.source.word()),
+            Probes { alloc: true, map: Some(_) } => {
+                format!("maps and allocations in mode {}", self.source.word())
+            }
+            Probes { alloc: false, .. } => "maps".to_string(),
+        };
+        eprintln!("heaptap: recording {processes} at {sites}, {mode}, {until}{more}");
         if !config.show.quiet {
             for note in &self.notes {
                 eprintln!("heaptap: {}", output::text::printable(note));
@@ -188,7 +196,7 @@ impl Recording {
         if config.stats {
             self.notes.push(footprint::sentence(&self.kernel, self.duration));
         }
-        self.targets.collect_all(&self.kernel)?;
+        self.targets.collect_all(&mut self.kernel)?;
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
         if self.source == Source::Span {
@@ -199,6 +207,9 @@ impl Recording {
             );
         }
         self.notes.extend(self.targets.changed_rates());
+        if config.probes.map == Some(MapForm::Exact) {
+            self.notes.push(self.targets.taken_out());
+        }
         let held = [
             (
                 LOST_ENDED,
@@ -211,27 +222,27 @@ impl Recording {
             held.map(|(name, help, count)| CounterValue { name, help, is_loss: true, count });
         let held = held.into_iter().chain(self.follower.counters());
         self.notes.extend(self.follower.notes());
-        let mut value_types = vec![ALLOC_OBJECTS, ALLOC_SPACE];
         let in_windows = self.targets.in_windows();
-        if self.source == Source::Sample && !in_windows {
-            value_types.extend([INUSE_OBJECTS, INUSE_SPACE]);
-        } else if self.source == Source::Sample {
+        let value_types = value_types(config.probes, self.source, in_windows);
+        if in_windows && config.probes.alloc && self.source == Source::Sample {
             self.notes.push(
                 "what is in use is left out: a process was not traced all the time, and objects that \
                  were freed meanwhile were not seen; --budget none traces it throughout"
                     .to_string(),
             );
         }
+        let value = config.value.value_type();
+        let method = (!config.probes.alloc).then_some(match config.probes.map {
+            Some(MapForm::Count) => "exact: every iteration over a map counted as it began",
+            _ => "exact: every step of every iteration over a map followed",
+        });
         let meta = Meta {
             source: self.source,
-            method: None,
+            method: method.map(str::to_string),
             started: self.started,
             duration: self.duration,
+            default_value: value_types.iter().position(|of| *of == value).unwrap_or(0),
             value_types,
-            default_value: match config.value {
-                Value::Objects => 0,
-                Value::Bytes => 1,
-            },
             period: self.targets.period(),
             counters: counters
                 .into_iter()
@@ -249,7 +260,7 @@ impl Recording {
             notes: self.notes,
         };
         let by_type = config.by == By::Type;
-        let mut profile = assemble(&self.targets, meta, by_type);
+        let mut profile = assemble(&self.targets, meta, config);
         if !config.runtime_frames {
             fold::fold_runtime(&mut profile);
         }
@@ -262,6 +273,23 @@ impl Recording {
         }
         Ok(profile)
     }
+}
+
+/// What is measured, by probe.
+fn value_types(probes: Probes, source: Source, in_windows: bool) -> Vec<ValueType> {
+    let mut types = Vec::new();
+    if probes.alloc {
+        types.extend([ALLOC_OBJECTS, ALLOC_SPACE]);
+        if source == Source::Sample && !in_windows {
+            types.extend([INUSE_OBJECTS, INUSE_SPACE]);
+        }
+    }
+    match probes.map {
+        Some(MapForm::Count) => types.extend([MAP_ITERATIONS, MAP_ELEMENTS]),
+        Some(MapForm::Exact) => types.extend([MAP_ITERATIONS, MAP_STEPS, MAP_TIME]),
+        None => {}
+    }
+    types
 }
 
 /// Turns on the samplers that are off, when that is asked for. Of processes that were not named, one

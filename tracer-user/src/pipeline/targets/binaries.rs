@@ -9,11 +9,16 @@ use tracer_common::{
     record::{LABELS_LIST, LABELS_MAP, PROC_LIVE},
 };
 
-use super::{Wanted, groups::Group, libraries::Libraries};
+use super::{
+    Wanted,
+    groups::Group,
+    libraries::Libraries,
+    plan::{Plan, PlannedSite},
+};
 use crate::{
     address::{LoadBias, VAddr},
     exit::{Exit, Failure},
-    gobin::{GoBinary, sites, sites::Site, types::Types},
+    gobin::{GoBinary, types::Types},
     host::{self, FileKey},
     pipeline::opened::Opener,
     probe::{AttachSite, Program},
@@ -30,6 +35,8 @@ pub struct Tapped {
     pub sites: Vec<PlannedSite>,
     /// Why what is recorded of it can't be called complete.
     pub incomplete: Option<String>,
+    /// Probes that have no site in it, and why.
+    pub missing: Vec<String>,
     /// Type data, when types will be named.
     pub types: Option<Types>,
     /// Where its C code can lie.
@@ -41,13 +48,6 @@ pub struct Tapped {
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
     pub(super) groups: Vec<Group>,
-}
-
-/// A site and what is to be attached there.
-pub struct PlannedSite {
-    pub site: Site,
-    pub program: Program,
-    min_size: u16,
 }
 
 impl Tapped {
@@ -69,40 +69,8 @@ impl Tapped {
                 "it can load plugins, whose code heaptap can't see; that is not supported".into(),
             ));
         }
-        let site_error = |err: sites::SiteError| unsupported(err.to_string());
-        let needs_records = |f: Failure| Failure::new(f.exit, format!("{f}; use --mode exact"));
-        let plan = |site, program| PlannedSite { site, program, min_size: 0 };
-        let (planned, incomplete, records, mallocgc) = match source {
-            Source::Exact => {
-                let found = sites::alloc_sites(&go).map_err(site_error)?;
-                let sites = found.sites.into_iter().map(|alloc| PlannedSite {
-                    site: alloc.site,
-                    program: Program::Alloc,
-                    min_size: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
-                });
-                (sites.collect(), found.incomplete, None, found.mallocgc)
-            }
-            Source::Span => {
-                let records = opener.program(exe).map_err(needs_records)?;
-                let found = sites::span_sites(&go).map_err(site_error)?;
-                let sites = vec![
-                    plan(found.refill, Program::SpanRefill),
-                    plan(found.release, Program::SpanRelease),
-                    plan(found.large, Program::SpanLarge),
-                ];
-                (sites, None, Some(records), None)
-            }
-            Source::Sample => {
-                let records = opener.program(exe).map_err(needs_records)?;
-                let found = sites::sample_sites(&go).map_err(site_error)?;
-                let sites = vec![
-                    plan(found.alloc, Program::SampleAlloc),
-                    plan(found.free, Program::SampleFree),
-                ];
-                (sites, None, Some(records), None)
-            }
-            Source::Records => return Err(unsupported("records are read, not recorded".into())),
-        };
+        let planned = Plan::of(&go, exe, opener, source, wanted.probes)?;
+        let Plan { sites, incomplete, missing, records, mallocgc } = planned;
         let records = match records {
             None if wanted.labels => Some(opener.program(exe)?),
             // Without them the budget is kept all the same, but nothing is known beyond what is seen.
@@ -118,8 +86,9 @@ impl Tapped {
         Ok(Self {
             go,
             path,
-            sites: planned,
+            sites,
             incomplete,
+            missing,
             types,
             libraries: Libraries::default(),
             file,
@@ -169,6 +138,8 @@ impl Tapped {
             g_labels: layout.map_or(0, |l| l.g.labels),
             labels_are: layout.map_or(0, |l| if l.minor < 24 { LABELS_MAP } else { LABELS_LIST }),
             slot,
+            g_stack_hi: layout.map_or(0, |l| l.g.stack_hi),
+            g_goid: layout.map_or(0, |l| l.g.goid),
             mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::{
     address::RuntimeAddr,
     probe::{Ages, RawStack, Taken, Text},
-    profile::ledger::Part,
+    profile::{self, Iterations, ledger::Part},
 };
 
 use super::libraries::Places;
@@ -39,6 +39,8 @@ pub struct Counts {
     pub weight_squares: u64,
     /// What became of its objects (mode sample).
     pub ages: Option<Box<Ages>>,
+    /// What its iterations over maps were like (probe map).
+    pub iterations: Option<Box<Iterations>>,
     /// Its part of what was allocated while its process was not traced.
     pub part: Part,
 }
@@ -102,6 +104,7 @@ impl Held {
                 bytes: raw.bytes,
                 weight_squares: raw.weight_squares,
                 ages: taken.ages.remove(&raw.key).map(Box::new),
+                iterations: taken.iterations.remove(&raw.key).map(Box::new),
                 part: Part::default(),
             };
             let image = raw.key.image;
@@ -164,6 +167,7 @@ impl Counts {
             (ages @ None, more) => *ages = more,
             (Some(_), None) => {}
         }
+        profile::add(&mut self.iterations, &other.iterations, Iterations::add);
         self.part.add(&other.part);
     }
 }
@@ -186,7 +190,7 @@ mod tests {
         places: &HashMap<u32, Places>,
         is_end: bool,
     ) {
-        let taken = Taken { stacks, ages: HashMap::new(), labels: HashMap::new() };
+        let taken = Taken { stacks, ..Taken::default() };
         let mut images: Vec<_> =
             held.sort_out(taken, false, |image| places.get(&image)).into_iter().collect();
         images.sort_by_key(|(image, _)| *image);

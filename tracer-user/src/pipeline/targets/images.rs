@@ -185,7 +185,7 @@ impl Targets {
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn collect_all(&mut self, kernel: &Kernel) -> Result<(), Failure> {
+    pub fn collect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
         let taken = kernel.everything().map_err(failure)?;
         let over: HashSet<u32> = self.images.ended.keys().copied().collect();
         self.settle(taken, &over, true);

@@ -12,22 +12,28 @@ mod held;
 mod images;
 mod libraries;
 mod meters;
+mod plan;
 mod totals;
 mod unfit;
 mod windows;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     address::LoadBias,
+    cli::record::{MapForm, Probes},
     exit::{self, Exit, Failure},
     host::{self, FileKey},
-    probe::{self, Kernel, Program},
+    output::text::nanoseconds,
+    probe::{self, Kernel, Program, trap::Trapped},
     profile::{Period, SPACE, Source},
     runtime::{Live, ProcessMemory},
 };
 
-use super::opened::{Opener, live, load_bias, not_readable};
+use super::{
+    doctor,
+    opened::{Opener, live, load_bias, not_readable},
+};
 pub use binaries::Tapped;
 pub use entries::{Entries, Entry};
 use groups::Joined;
@@ -53,11 +59,15 @@ pub struct Targets {
     /// How many groups there were.
     groups: u32,
     unfit: Unfit,
+    /// What a trap costs here, where it is measured: single-stepped and emulated.
+    traps: [Option<Duration>; 2],
 }
 
 /// What else is wanted of a recording.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
+    /// What is recorded.
+    pub probes: Probes,
     /// Types will be named.
     pub types: bool,
     /// Stacks are told apart by profiler labels.
@@ -82,7 +92,10 @@ const LOOKS: u32 = 5;
 impl Targets {
     /// Nobody yet.
     pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
+        let follows = wanted.probes.map == Some(MapForm::Exact);
         Self {
+            // Before anything is attached: it takes a while.
+            traps: [None, follows.then(|| trap(true)).flatten()],
             opener,
             source,
             wanted,
@@ -124,6 +137,26 @@ impl Targets {
     pub fn program(&self, stack: &StackId) -> Option<Program> {
         let tapped = &self.binaries[self.entries.get(stack.entry)?.binary];
         Some(tapped.sites.get(stack.site as usize)?.program)
+    }
+
+    /// What following iterations took of their times, and was taken out of them, in a sentence.
+    pub fn taken_out(&self) -> String {
+        let followed = self.held.stacks.values().filter_map(|counts| counts.iterations.as_deref());
+        let (time, cost) =
+            followed.fold((0, 0), |(time, cost), of| (time + of.time + of.cost, cost + of.cost));
+        let known: Vec<String> = (self.traps.iter().flatten())
+            .map(|trap| format!("{:.2} µs", trap.as_nanos() as f64 / 1e3))
+            .collect();
+        let traps = match known[..] {
+            [] => "the traps themselves could not be measured and are in the times".to_string(),
+            _ => format!("{} for each trap", known.join(" or ")),
+        };
+        format!(
+            "times are less what following the steps took of them: {} of {} ({traps}, and what the \
+             kernel programs took)",
+            nanoseconds(cost),
+            nanoseconds(time)
+        )
     }
 
     /// Whether some process was not traced all the time. Known at the end.
@@ -178,6 +211,13 @@ impl Targets {
         let opening = Opening { pid, records: records.as_ref(), emulated };
         let metered = self.meters.open(kernel, &opening, group, binary);
         let slot = metered.as_ref().map_or(0, |metered| metered.slot);
+        if self.wanted.probes.map == Some(MapForm::Exact) {
+            let known = &mut self.traps[usize::from(emulated)];
+            if known.is_none() && !emulated {
+                *known = trap(emulated);
+            }
+            kernel.follow_iterations(number, known.unwrap_or_default());
+        }
         let selected =
             kernel.select(pid, &tapped.entry(number, group_number, slot, bias)).map_err(failure);
         // From here on an exec is seen by the kernel program; was there one before? One of the
@@ -248,6 +288,11 @@ impl Targets {
             Err(failure) => Err(named(self.unfit.insert(exe.key, failure))),
         }
     }
+}
+
+/// What one trap costs here; nothing where it can't be measured.
+fn trap(emulated: bool) -> Option<Duration> {
+    doctor::trap_cost(if emulated { Trapped::Emulated } else { Trapped::SingleStepped })
 }
 
 /// The rate of a process's sampler.

@@ -1,0 +1,173 @@
+//! `--probe map`: iterations over maps, against a program that counts its own.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::profile::{Profile, Stack};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use serde::Deserialize;
+use std::process::{Command, Stdio};
+use xtask::each_release;
+
+/// What a function of the fixture has done.
+#[derive(Deserialize)]
+struct Path {
+    name: String,
+    iterations: u64,
+    steps: u64,
+    depths: BTreeMap<u32, u64>,
+    nanos: u64,
+}
+
+struct Recorded {
+    profile: Profile,
+    paths: Vec<Path>,
+}
+
+/// What was recorded of a function.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    iterations: u64,
+    steps: u64,
+    depths: BTreeMap<u32, u64>,
+    time: u64,
+    cost: u64,
+}
+
+fn start(go: &str, variant: Variant) -> Result<Running> {
+    Running::start(Command::new(Fixture::build("maps", go, variant)?.program))
+}
+
+/// Records while the fixture does what is said.
+fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<(Recorded, Ended)> {
+    require_root()?;
+    let mut program = start(go, variant)?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "--probe", probe, "-p", &program.pid().to_string()]);
+    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
+    for line in lines {
+        let answer = program.ask(line)?;
+        ensure!(answer == "done", "the fixture answered {answer:?}");
+    }
+    let ended = recording.stop()?;
+    ended.expect(0)?;
+    let report = program.ask("quit")?;
+    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
+    Ok((Recorded { profile: Profile::read(&json)?, paths }, ended))
+}
+
+impl Recorded {
+    /// Stacks whose innermost frame of the program's own is a path's.
+    fn stacks<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Stack> {
+        self.profile.stacks.iter().filter(|stack| {
+            let own = stack.frames.iter().find(|frame| frame.function.starts_with("main."));
+            own.is_some_and(|frame| frame.function == path.name)
+        })
+    }
+
+    fn seen(&self, path: &Path) -> Result<Seen> {
+        let value = |kind| self.profile.value(kind);
+        let [iterations, steps, time] =
+            [value("map_iterations")?, value("map_steps")?, value("map_time")?];
+        let mut seen = Seen::default();
+        for stack in self.stacks(path) {
+            // Its allocations have none.
+            let Some(followed) = &stack.iterations else { continue };
+            seen.iterations += stack.values[iterations];
+            seen.steps += stack.values[steps];
+            seen.time += stack.values[time];
+            seen.cost += followed.cost_ns;
+            for (depth, count) in &followed.by_depth {
+                *seen.depths.entry(*depth).or_default() += count;
+            }
+        }
+        Ok(seen)
+    }
+
+    fn path(&self, name: &str) -> Result<&Path> {
+        self.paths.iter().find(|path| path.name == name).with_context(|| format!("no {name}"))
+    }
+}
+
+/// Iterations, elements visited and depths of every path are what the program counted.
+fn equals_the_programs_counts(go: &str) -> Result<()> {
+    for variant in [Variant::Default, Variant::Stripped] {
+        let (recorded, _) = record(go, variant, "map", &["go 20"])?;
+        let lost = recorded.profile.losses();
+        ensure!(lost.is_empty() && recorded.profile.counter("steps_unknown") == 0, "{lost:?}");
+        let taken = recorded.paths.iter().filter(|path| path.iterations > 0).count();
+        ensure!(taken >= 17, "only {taken} paths were taken");
+        let mut wrong = Vec::new();
+        for path in &recorded.paths {
+            let seen = recorded.seen(path)?;
+            if (seen.iterations, seen.steps) != (path.iterations, path.steps)
+                || seen.depths != path.depths
+            {
+                let (iterations, steps) = (path.iterations, path.steps);
+                wrong.push(format!("{}: {seen:?} of {iterations}, {steps}", path.name));
+            }
+        }
+        ensure!(wrong.is_empty(), "Go {go}, {}:\n{}", variant.name(), wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// Times are the program's own within 10 %, when what recording took of them is added; that was taken out
+/// and is told.
+fn times_are_the_programs(go: &str) -> Result<()> {
+    let (recorded, ended) = record(go, Variant::Stripped, "map", &["timed 5"])?;
+    for name in ["main.timed", "main.timedOuter"] {
+        let path = recorded.path(name)?;
+        let seen = recorded.seen(path)?;
+        let off = (seen.time + seen.cost).abs_diff(path.nanos);
+        ensure!(off <= path.nanos / 10, "Go {go}: {name}: {seen:?} of {} ns", path.nanos);
+        ensure!(seen.cost > 0 && seen.time < path.nanos, "Go {go}: {name}: {seen:?}");
+    }
+    let note = |note: &String| note.starts_with("times are less what following the steps took");
+    ensure!(
+        recorded.profile.notes.iter().any(note),
+        "{:?}\n{}",
+        recorded.profile.notes,
+        ended.stderr
+    );
+    Ok(())
+}
+
+/// The cheap form counts the same iterations, by the elements that their maps have.
+fn the_cheap_form_counts_iterations(go: &str) -> Result<()> {
+    let (recorded, _) = record(go, Variant::Stripped, "map-count", &["go 5"])?;
+    let [iterations, elements] =
+        [recorded.profile.value("map_iterations")?, recorded.profile.value("map_elements")?];
+    for path in &recorded.paths {
+        let seen: u64 = recorded.stacks(path).map(|stack| stack.values[iterations]).sum();
+        ensure!(seen == path.iterations, "{}: {seen} of {}", path.name, path.iterations);
+    }
+    for (name, of_each) in [("main.whole", 1013), ("main.empty", 0), ("main.left", 3000)] {
+        let path = recorded.path(name)?;
+        let seen: u64 = recorded.stacks(path).map(|stack| stack.values[elements]).sum();
+        ensure!(seen == 5 * of_each, "{name}: {seen} elements");
+    }
+    Ok(())
+}
+
+each_release! {
+    exact: equals_the_programs_counts;
+    times: times_are_the_programs;
+    counts: the_cheap_form_counts_iterations;
+}
+
+/// Allocations and iterations in one recording are those of two.
+#[test]
+fn two_probes_in_one_recording() -> Result<()> {
+    let (recorded, _) = record("1.26", Variant::Stripped, "alloc,map", &["go 20"])?;
+    for path in &recorded.paths {
+        let seen = recorded.seen(path)?;
+        ensure!((seen.iterations, seen.steps) == (path.iterations, path.steps), "{}", path.name);
+    }
+    ensure!(recorded.profile.total("alloc_objects")? > 0);
+    let values = recorded.profile.meta.value_types.len();
+    ensure!(recorded.profile.stacks.iter().all(|stack| stack.values.len() == values));
+    Ok(())
+}

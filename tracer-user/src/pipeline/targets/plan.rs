@@ -1,0 +1,139 @@
+//! Which sites of a binary are attached for the probes that are wanted.
+//!
+//! In: a binary, the probes, the way to see allocations. Out: its sites with their programs, and what
+//! the probes need beside. A probe without a site is an error when there is no other.
+
+use std::sync::Arc;
+
+use tracer_common::{Cookie, iteration::MAP_CLASSIC};
+
+use crate::{
+    address::VAddr,
+    cli::record::{MapForm, Probes},
+    exit::{Exit, Failure},
+    gobin::{
+        GoBinary,
+        sites::{self, Site, SiteError},
+    },
+    host::ExeFile,
+    pipeline::opened::Opener,
+    probe::Program,
+    profile::Source,
+    runtime,
+};
+
+/// A site and what is to be attached there.
+pub struct PlannedSite {
+    pub site: Site,
+    pub program: Program,
+    pub min_size: u16,
+}
+
+/// The sites of a binary.
+#[derive(Default)]
+pub struct Plan {
+    pub sites: Vec<PlannedSite>,
+    /// Why what is recorded of allocations can't be called complete.
+    pub incomplete: Option<String>,
+    /// Probes that have no site, and why.
+    pub missing: Vec<String>,
+    /// Where the runtime's records are, for probes that read them.
+    pub records: Option<Arc<runtime::Program>>,
+    /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
+    pub mallocgc: Option<(VAddr, VAddr)>,
+}
+
+impl Plan {
+    /// # Errors
+    /// None of the probes has its sites in it, or what they need is not known of its release.
+    pub fn of(
+        go: &GoBinary,
+        exe: &ExeFile,
+        opener: &mut Opener,
+        source: Source,
+        probes: Probes,
+    ) -> Result<Self, Failure> {
+        let mut plan = Self::default();
+        if probes.alloc {
+            plan.allocations(go, exe, opener, source)?;
+        }
+        if let Some(form) = probes.map {
+            match sites::map_sites(go) {
+                Ok(found) => plan.maps(found, exe, opener, form)?,
+                Err(err) if probes.alloc => plan.missing.push(format!("probe map: {err}")),
+                Err(err) => return Err(refused(exe, &err)),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, site: Site, program: Program) {
+        self.sites.push(PlannedSite { site, program, min_size: 0 });
+    }
+
+    fn allocations(
+        &mut self,
+        go: &GoBinary,
+        exe: &ExeFile,
+        opener: &mut Opener,
+        source: Source,
+    ) -> Result<(), Failure> {
+        let by_exact = |f: Failure| Failure::new(f.exit, format!("{f}; use --mode exact"));
+        match source {
+            Source::Exact => {
+                let found = sites::alloc_sites(go).map_err(|err| refused(exe, &err))?;
+                self.sites.extend(found.sites.into_iter().map(|alloc| PlannedSite {
+                    site: alloc.site,
+                    program: Program::Alloc,
+                    min_size: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
+                }));
+                (self.incomplete, self.mallocgc) = (found.incomplete, found.mallocgc);
+            }
+            Source::Span => {
+                self.records = Some(opener.program(exe).map_err(by_exact)?);
+                let found = sites::span_sites(go).map_err(|err| by_exact(refused(exe, &err)))?;
+                self.add(found.refill, Program::SpanRefill);
+                self.add(found.release, Program::SpanRelease);
+                self.add(found.large, Program::SpanLarge);
+            }
+            Source::Sample => {
+                self.records = Some(opener.program(exe).map_err(by_exact)?);
+                let found = sites::sample_sites(go).map_err(|err| by_exact(refused(exe, &err)))?;
+                self.add(found.alloc, Program::SampleAlloc);
+                self.add(found.free, Program::SampleFree);
+            }
+            Source::Records => {
+                let path = exe.path.to_string_lossy();
+                let why = format!("{path}: records are read, not recorded");
+                return Err(Failure::new(Exit::Unsupported, why));
+            }
+        }
+        Ok(())
+    }
+
+    fn maps(
+        &mut self,
+        found: sites::MapSites,
+        exe: &ExeFile,
+        opener: &mut Opener,
+        form: MapForm,
+    ) -> Result<(), Failure> {
+        let min_size = if found.is_classic { MAP_CLASSIC } else { 0 };
+        let program = match form {
+            MapForm::Count => Program::MapCount,
+            MapForm::Exact => Program::MapStart,
+        };
+        self.sites.push(PlannedSite { site: found.start, program, min_size });
+        if form == MapForm::Exact {
+            self.add(found.next, Program::MapNext);
+            found.ends.into_iter().for_each(|end| self.add(end, Program::MapEnd));
+            // Goroutines are told by their ids.
+            self.records = Some(opener.program(exe)?);
+        }
+        Ok(())
+    }
+}
+
+fn refused(exe: &ExeFile, err: &SiteError) -> Failure {
+    Failure::new(Exit::Unsupported, format!("{}: {err}", exe.path.to_string_lossy()))
+}
