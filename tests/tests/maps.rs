@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
 use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
 use serde::Deserialize;
@@ -169,5 +170,76 @@ fn two_probes_in_one_recording() -> Result<()> {
     ensure!(recorded.profile.total("alloc_objects")? > 0);
     let values = recorded.profile.meta.value_types.len();
     ensure!(recorded.profile.stacks.iter().all(|stack| stack.values.len() == values));
+    Ok(())
+}
+
+/// The short command: table, findings, pictures.
+#[test]
+fn the_command_tells_what_is_worth_a_look() -> Result<()> {
+    require_root()?;
+    let mut program = start("1.27", Variant::Stripped)?;
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (heat, flames, pprof) = (file("heat.svg"), file("flames.svg"), file("a.pb.gz"));
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["maps", "-p", &program.pid().to_string(), "--p99-over", "1000"]);
+    command.args(["--steps-over", "900", "--heat", &heat]);
+    command.args(["-o", "-", "-o", &flames, "-o", &pprof]);
+    let recording = Recording::of(command.stdin(Stdio::null()))?;
+    program.ask("go 3")?;
+    program.ask("timed 3")?;
+    let ended = recording.stop()?;
+    let table = &ended.expect(0)?.stdout;
+    for wanted in [
+        "exact: every step of every iteration over a map followed",
+        "iterations by depth of nesting",
+        "functions by steps",
+        "main.timedInner",
+        "finding: main.timed (maps/main.go:",
+        "one iteration visited 1,000 elements",
+        "exact, nothing lost",
+    ] {
+        ensure!(table.contains(wanted), "no {wanted:?} in\n{table}");
+    }
+    let heat = std::fs::read_to_string(heat)?;
+    ensure!(heat.contains("main.timedInner") && heat.contains("steps/s</title></rect>"), "{heat}");
+    let flames = std::fs::read_to_string(flames)?;
+    ensure!(flames.contains("main.timedInner") && flames.contains(" steps, "), "{flames}");
+    let profile = Pprof::read(pprof.as_ref())?;
+    let types = ["map_iterations/count", "map_steps/count", "map_time/nanoseconds"];
+    ensure!(profile.types == types, "{:?}", profile.types);
+    Ok(())
+}
+
+/// What a program has iterated is told when it has ended, and of programs that start meanwhile.
+#[test]
+fn programs_that_come_and_go_are_told() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("maps", "1.25", Variant::Stripped)?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let first = Running::start(Command::new(&fixture.program))?;
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "--probe", "map", "--exe"]).arg(&fixture.program);
+    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
+    let second = Running::start(Command::new(&fixture.program))?;
+    let mut truth = BTreeMap::new();
+    for mut program in [first, second] {
+        program.ask("go 5")?;
+        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
+        program.wait()?;
+        for path in report {
+            let sums: &mut (u64, u64) = truth.entry(path.name).or_default();
+            *sums = (sums.0 + path.iterations, sums.1 + path.steps);
+        }
+    }
+    recording.stop()?.expect(0)?;
+    let recorded = Recorded { profile: Profile::read(&json)?, paths: Vec::new() };
+    ensure!(recorded.profile.meta.lost_events == 0, "{:?}", recorded.profile.losses());
+    for (name, (iterations, steps)) in truth {
+        let (depths, nanos) = (BTreeMap::new(), 0);
+        let seen = recorded.seen(&Path { name: name.clone(), iterations, steps, depths, nanos })?;
+        ensure!((seen.iterations, seen.steps) == (iterations, steps), "{name}: {seen:?}");
+    }
     Ok(())
 }

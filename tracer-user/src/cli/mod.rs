@@ -10,6 +10,8 @@ pub mod gc;
 pub mod goroutines;
 mod groups;
 pub mod heap;
+mod maps;
+pub mod probes;
 pub mod record;
 mod refusal;
 pub mod stats;
@@ -82,6 +84,7 @@ where
     match cli.command {
         Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
         Subcommands::Record(flags) => flags.lower().map(Command::Record),
+        Subcommands::Maps(flags) => flags.lower().map(Command::Record),
         Subcommands::Heap(flags) => flags.lower().map(Command::Profile),
         Subcommands::Block(flags) => flags.lower(heap::Profile::Block).map(Command::Profile),
         Subcommands::Mutex(flags) => flags.lower(heap::Profile::Mutex).map(Command::Profile),
@@ -118,6 +121,9 @@ enum Subcommands {
     /// Record who allocates, and write flame graphs, pprof profiles or a table
     #[command(after_help = RECORD_EPILOGUE)]
     Record(Box<record::Flags>),
+    /// Follow iterations over maps: how many, how long, how deep, by call stack and over time
+    #[command(after_help = MAPS_EPILOGUE)]
+    Maps(Box<maps::Flags>),
     /// Read the heap profile that the runtime keeps: what is alive, and who allocated it; no probe
     #[command(after_help = HEAP_EPILOGUE)]
     Heap(Box<heap::HeapFlags>),
@@ -237,6 +243,20 @@ const RECORD_EPILOGUE: &str = concat!(
   sudo heaptap record --exe /usr/bin/caddy -d 10 -o heap.svg -o heap.pb.gz
   sudo heaptap record --comm 'api-*' --mode span -d 2m -o churn.folded
   sudo heaptap record --all -d 10 --by type        what is allocated, by Go type
+
+",
+    exit_codes!()
+);
+
+const MAPS_EPILOGUE: &str = concat!(
+    "Each step of a followed iteration costs the program a trap; what that takes is measured and taken out of
+the times. --mode count takes one trap for each iteration.
+
+Examples:
+  sudo heaptap maps -p 4242 -d 10                  who iterates, how far and how long
+  sudo heaptap maps -p 4242 -d 10 --mode count     how often, and over how large maps
+  sudo heaptap maps -p 4242 -d 60 -o maps.svg --heat heat.svg
+  sudo heaptap maps -p 4242 -d 10 --value time --p99-over 200
 
 ",
     exit_codes!()
@@ -429,6 +449,7 @@ mod tests {
             &["heaptap", "--help"][..],
             &["heaptap", "ps", "--help"],
             &["heaptap", "record", "--help"],
+            &["heaptap", "maps", "--help"],
             &["heaptap", "heap", "--help"],
             &["heaptap", "block", "--help"],
             &["heaptap", "mutex", "--help"],

@@ -5,13 +5,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::groups::{Outputs, Processes, Show};
+use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
 use crate::host::Selection;
-use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Source,
-    ValueType,
-};
+use crate::profile::Source;
 use crate::runtime::sampler::MAX_RATE;
 
 /// What to record and what to do with it. Nothing in it has been checked against the host.
@@ -25,6 +23,8 @@ pub struct Config {
     /// By which way to see allocations; nothing: the cheapest that sees every selected process.
     pub source: Option<Source>,
     pub show: Show,
+    /// What is told of iterations over maps.
+    pub maps: MapReport,
     /// What is shown where only one value can be, and what stacks are ranked by.
     pub value: Value,
     /// What a leaf is.
@@ -60,6 +60,34 @@ pub struct Config {
 }
 
 impl Config {
+    /// With nothing else said.
+    pub(super) fn of(selection: Selection, probes: Probes, value: Value, show: Show) -> Self {
+        Self {
+            selection,
+            duration: None,
+            probes,
+            source: None,
+            show,
+            maps: MapReport::default(),
+            value,
+            by: By::Stack,
+            labels: false,
+            runtime_frames: false,
+            max_stacks: 16_384,
+            max_objects: 65_536,
+            max_goroutines: 8_192,
+            max_processes: 1_024,
+            max_ended_stacks: 65_536,
+            max_memory: 512 << 20,
+            budget: None,
+            enable_sampler: None,
+            short_lived: false,
+            stats: false,
+            kernel_log: None,
+            perf_events: false,
+        }
+    }
+
     /// Whether processes that start later are recorded too.
     pub fn follows(&self) -> bool {
         !self.selection.is_by_pid()
@@ -68,88 +96,6 @@ impl Config {
     /// Whether it begins when there is nobody to record yet. What was named must be there.
     pub fn waits(&self) -> bool {
         self.selection.is_all()
-    }
-}
-
-/// What is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probes {
-    /// Allocations.
-    pub alloc: bool,
-    /// Iterations over maps.
-    pub map: Option<MapForm>,
-}
-
-/// How iterations over maps are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapForm {
-    /// One trap for each, when it begins.
-    Count,
-    /// One trap for each step.
-    Exact,
-}
-
-impl Probes {
-    /// Everything that some names stand for.
-    fn of(names: &[Probe]) -> Self {
-        let has = |name| names.contains(&name);
-        let map = match (has(Probe::Map), has(Probe::MapCount)) {
-            (true, _) => Some(MapForm::Exact),
-            (false, true) => Some(MapForm::Count),
-            (false, false) => None,
-        };
-        Self { alloc: has(Probe::Alloc), map }
-    }
-
-    /// Whether this is measured.
-    fn have(self, value: Value) -> bool {
-        match value {
-            Value::Bytes | Value::Objects => self.alloc,
-            Value::Iterations => self.map.is_some(),
-            Value::Steps | Value::Time => self.map == Some(MapForm::Exact),
-            Value::Elements => self.map == Some(MapForm::Count),
-        }
-    }
-}
-
-/// What can be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Probe {
-    /// Allocations; --mode says how
-    Alloc,
-    /// Iterations over maps, each step of each
-    Map,
-    /// Iterations over maps, counted as they begin: much cheaper
-    MapCount,
-}
-
-/// What stacks are weighed by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Value {
-    /// Bytes allocated
-    Bytes,
-    /// Number of allocations
-    Objects,
-    /// Iterations over maps
-    Iterations,
-    /// Elements that iterations visited (probe map)
-    Steps,
-    /// Time that iterations took, with what is nested in them (probe map)
-    Time,
-    /// Elements that maps had when iterations began (probe map-count)
-    Elements,
-}
-
-impl Value {
-    pub fn value_type(self) -> ValueType {
-        match self {
-            Value::Bytes => ALLOC_SPACE,
-            Value::Objects => ALLOC_OBJECTS,
-            Value::Iterations => MAP_ITERATIONS,
-            Value::Steps => MAP_STEPS,
-            Value::Time => MAP_TIME,
-            Value::Elements => MAP_ELEMENTS,
-        }
     }
 }
 
@@ -295,11 +241,7 @@ impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
         let probes = Probes::of(&self.probe);
-        let value = self.value.unwrap_or(match probes {
-            Probes { alloc: true, .. } => Value::Bytes,
-            Probes { map: Some(MapForm::Count), .. } => Value::Elements,
-            Probes { .. } => Value::Steps,
-        });
+        let value = self.value.unwrap_or(probes.default_value());
         if !probes.have(value) {
             return Err(Refusal::usage("--value: none of the probes (--probe) measures that"));
         }
@@ -344,13 +286,10 @@ impl Flags {
                 "--short-lived needs --mode sample: only there are objects followed to their end",
             ));
         }
+        let (selection, show) = (self.processes.lower("record")?, self.outputs.lower()?);
         Ok(Config {
-            selection: self.processes.lower("record")?,
             duration: self.duration,
-            probes,
             source,
-            show: self.outputs.lower()?,
-            value,
             by: self.by,
             labels: self.labels,
             runtime_frames: self.runtime_frames,
@@ -372,6 +311,7 @@ impl Flags {
                 Level::Debug => log::Level::Debug,
                 Level::Trace => log::Level::Trace,
             }),
+            ..Config::of(selection, probes, value, show)
         })
     }
 }
@@ -381,6 +321,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::cli::probes::MapForm;
     use crate::cli::{Color, Command, parse};
     use crate::exit::Exit;
 
@@ -410,6 +351,7 @@ mod tests {
                 probes: Probes { alloc: true, map: None },
                 source: None,
                 show: Show::default(),
+                maps: MapReport::default(),
                 value: Value::Bytes,
                 by: By::Stack,
                 labels: false,
@@ -450,6 +392,7 @@ mod tests {
                     quiet: true,
                     color: Color::Never,
                 },
+                maps: MapReport::default(),
                 value: Value::Objects,
                 by: By::Stack,
                 labels: true,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, INUSE_SPACE, Process, Profile, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, INUSE_SPACE, MAP_ITERATIONS, MAP_TIME, Process,
+    Profile, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -31,6 +32,12 @@ pub fn unit(value_type: ValueType) -> &'static str {
 /// The unit of one of the profile's values.
 pub fn unit_of(profile: &Profile, value: usize) -> &'static str {
     profile.meta.value_types.get(value).map_or("values", |t| unit(*t))
+}
+
+/// What would have been seen if anything had happened.
+pub fn event(profile: &Profile) -> &'static str {
+    let of_maps = profile.meta.value_types.first() == Some(&MAP_ITERATIONS);
+    if of_maps { "iteration over a map" } else { "allocation" }
 }
 
 /// `1 object`, `1,234 objects`.
@@ -91,6 +98,11 @@ pub fn totals(profile: &Profile) -> String {
         }
         (Some(inuse), Some(space)) => {
             format!("in use {}; allocated since the start {}", joined(inuse), joined(space))
+        }
+        (None, None) if profile.meta.value_types.first() == Some(&MAP_ITERATIONS) => {
+            // Times contain each other where iterations are nested.
+            let all = (0..meta.value_types.len()).filter(|v| meta.value_types[*v] != MAP_TIME);
+            format!("total {}", all.map(one).collect::<Vec<_>>().join(", "))
         }
         (inuse, space) => {
             format!("total {}", joined(inuse.or(space).unwrap_or(meta.default_value)))

@@ -11,6 +11,7 @@ mod golden;
 pub mod goroutines;
 mod json;
 mod lines;
+pub mod maps;
 pub mod pprof;
 #[cfg(test)]
 mod sample;

@@ -1,9 +1,10 @@
 //! Profiles that the tests of all outputs share.
 
 use crate::profile::build::Build;
+use crate::profile::iterations::{Ended, Iterations, Worst};
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS, INUSE_SPACE,
-    Profile, SPACE, Source, TRUNCATED, Workload,
+    MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Profile, SPACE, Source, TRUNCATED, Workload,
 };
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
@@ -102,6 +103,36 @@ pub fn block() -> Profile {
     let lock = ["sync.(*Mutex).Lock /go/src/sync/mutex.go:45:40", "main.main /src/main.go:9:5"];
     build.stack(p, &lock, 0, 0).valued(&[2, 2_499_000_000]);
     build.stack(p, &lock[1..], 0, 0).valued(&[1, 1_000_000]);
+    build.done()
+}
+
+/// Iterations over maps: short ones often, long ones now and then, some nested deep.
+pub fn maps() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(4242, "shop", "go1.26.6");
+    build.values(&[MAP_ITERATIONS, MAP_STEPS, MAP_TIME], 1);
+    let main = "main.main /home/ann/src/shop/main.go:12:5";
+    let rebuild = ["main.rebuild /home/ann/src/shop/index.go:88:80", main];
+    let lookup = [
+        "main.(*Shop).lookup /home/ann/src/shop/shop.go:40:33",
+        "main.rebuild /home/ann/src/shop/index.go:91:80",
+        main,
+    ];
+    let second = 1_000_000_000;
+    let mut made = |frames: &[&str], count: u64, steps: u64, time: u64, depth: u32| {
+        let mut of = Iterations::default();
+        for at in 0..count {
+            let what = Worst { goroutine: 17 + at % 3, steps, time: time + at };
+            let began = at * second / 4;
+            let between = (began, began + time);
+            of.add_one(&Ended { what, is_complete: at % 8 != 7, cost: time / 10, between });
+        }
+        of.add_depth(depth, count);
+        let values = [of.count, of.steps, of.time];
+        build.stack(p, frames, 0, 0).valued(&values).iterations(of);
+    };
+    made(&rebuild, 40, 250_000, 30_000_000, 1);
+    made(&lookup, 32, 8, 2_000, 5);
     build.done()
 }
 

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::describe;
 use super::lines::{self, Paint};
+use super::maps;
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path};
 use crate::profile::{Frame, FrameId, FrameKind, ProcessId, Profile, Ranked, Source, ValueType};
 
@@ -77,6 +78,7 @@ pub fn write(
         table.types(total)?;
     } else {
         table.stacks(total)?;
+        maps::sections(profile, style, table.out)?;
     }
     table.footer()
 }
@@ -118,6 +120,10 @@ impl Table<'_> {
             if let Some(ages) = one.sum.ages.as_deref() {
                 let lives = format!("{:INDENT$}{}", "", describe::lives(ages));
                 self.line(&keep_start(&lives, self.style.width), Paint::Plain)?;
+            }
+            for about in one.sum.iterations.as_deref().iter().flat_map(|of| maps::about(of)) {
+                let about = format!("{:INDENT$}{about}", "");
+                self.line(&keep_start(&about, self.style.width), Paint::Plain)?;
             }
             let frames: Vec<&Frame> = one.sum.frames.iter().map(|id| ranking.frame(*id)).collect();
             self.frames(&frames, one.left_out.as_ref())?;
@@ -192,6 +198,7 @@ impl Table<'_> {
         let unit = match family {
             "inuse" if several => format!("{unit} in use"),
             "alloc" if several => format!("{unit} allocated"),
+            "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };
         let line = match self.options.top {
@@ -222,7 +229,10 @@ impl Table<'_> {
             self.wrapped(&cost, "", Paint::Plain)?;
         }
         for note in &self.profile.meta.notes {
-            self.wrapped(&printable(note), "note: ", Paint::Plain)?;
+            match note.starts_with(maps::FINDING) {
+                true => self.wrapped(&printable(note), "", Paint::Alarm)?,
+                false => self.wrapped(&printable(note), "note: ", Paint::Plain)?,
+            }
         }
         Ok(())
     }

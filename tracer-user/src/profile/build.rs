@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, Cost, CounterValue, Frame, FrameKind, Label,
-    LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample, Source,
-    TRUNCATED, ValueType, Workload,
+    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, Cost, CounterValue, Frame, FrameKind, Iterations,
+    Label, LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample,
+    Source, TRUNCATED, ValueType, Workload,
 };
 use crate::address::VAddr;
 
@@ -135,6 +135,14 @@ impl Build {
     pub fn valued(&mut self, values: &[u64]) -> &mut Self {
         if let Some(sample) = self.profile.samples.last_mut() {
             sample.values = values.to_vec();
+        }
+        self
+    }
+
+    /// What the last stack's iterations over maps were like.
+    pub fn iterations(&mut self, of: Iterations) -> &mut Self {
+        if let Some(sample) = self.profile.samples.last_mut() {
+            sample.iterations = Some(Box::new(of));
         }
         self
     }

@@ -187,12 +187,13 @@ pub fn nothing(profile: &Profile) -> String {
          text-anchor:middle }}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"rgb({},{},{})\"/>\n\
          <text x=\"50%\" y=\"24\" style=\"font-size:17px\">{}</text>\n{head}\
-         <text x=\"50%\" y=\"{middle}\" style=\"font-size:20px\">Nothing was recorded: no \
-         allocation was seen.</text>\n</svg>\n",
+         <text x=\"50%\" y=\"{middle}\" style=\"font-size:20px\">Nothing was recorded: no {} \
+         was seen.</text>\n</svg>\n",
         fill.r,
         fill.g,
         fill.b,
         escape(&describe::title(profile)),
+        describe::event(profile),
     )
 }
 

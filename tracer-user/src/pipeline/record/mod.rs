@@ -21,7 +21,10 @@ use super::{
     targets::{Targets, Wanted, failure},
 };
 use crate::{
-    cli::record::{By, Config, MapForm, Probes},
+    cli::{
+        probes::{MapForm, Probes},
+        record::{By, Config},
+    },
     exit::{Exit, Failure},
     host::{self, Capability},
     output,
@@ -42,6 +45,7 @@ const LOST_STRAYS: &str = "lost_strays";
 /// What kept it from recording, or the first output that could not be written.
 pub async fn run(config: Config) -> Result<(), Failure> {
     let sinks = outputs::open(&config.show.outputs)?;
+    let heat = config.maps.heat.clone().map(|heat| outputs::open(&[heat])).transpose()?;
     check_host(&host::system())?;
     if let Some(level) = config.kernel_log {
         // The kernel programs log under their own crate's name.
@@ -87,7 +91,13 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut options = outputs::options(&config.show);
     options.table.by_type = config.by == By::Type;
     options.label_roots = config.labels;
-    outputs::write(&config.show, &options, &profile, sinks)
+    let written = outputs::write(&config.show, &options, &profile, sinks);
+    let Some(heat) = heat else { return written };
+    let summary = || output::summary(&profile);
+    let drawn = outputs::write_with(config.show.quiet, &summary, heat, &|_, out| {
+        output::maps::svg(&profile, out)
+    });
+    written.and(drawn)
 }
 
 /// A recording under way.
@@ -271,6 +281,8 @@ impl Recording {
         if config.short_lived {
             profile.keep_short_lived();
         }
+        let findings = output::maps::findings(&profile, &config.maps.limits);
+        profile.meta.notes.splice(0..0, findings);
         Ok(profile)
     }
 }

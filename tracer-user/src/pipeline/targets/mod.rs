@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     address::LoadBias,
-    cli::record::{MapForm, Probes},
+    cli::probes::{MapForm, Probes},
     exit::{self, Exit, Failure},
     host::{self, FileKey},
     output::text::nanoseconds,

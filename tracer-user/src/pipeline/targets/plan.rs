@@ -9,7 +9,7 @@ use tracer_common::{Cookie, iteration::MAP_CLASSIC};
 
 use crate::{
     address::VAddr,
-    cli::record::{MapForm, Probes},
+    cli::probes::{MapForm, Probes},
     exit::{Exit, Failure},
     gobin::{
         GoBinary,
