@@ -3,10 +3,11 @@
 //! In: its process id. Out: counts, from /proc and through the kernel's numbers of its maps. The names
 //! of the maps are those of `tracer-ebpf/src/maps.rs`.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::programs::loaded_programs;
 use tracer_common::{ProcEntry, StackKey, StackValue, record::PROC_LIVE};
 
 /// At one moment.
@@ -54,6 +55,18 @@ pub fn resident(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+/// The names of the kernel programs that it holds.
+pub fn programs(heaptap: u32) -> Result<BTreeSet<String>> {
+    let id = |text: &String| -> Option<u32> {
+        // A link tells its program's number, too.
+        text.lines().find(|line| line.starts_with("prog_type:"))?;
+        text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
+    };
+    let held: BTreeSet<u32> = descriptors(heaptap)?.iter().filter_map(id).collect();
+    let of_it = loaded_programs().filter_map(Result::ok).filter(|info| held.contains(&info.id()));
+    Ok(of_it.filter_map(|info| info.name_as_str().map(str::to_owned)).collect())
 }
 
 /// What the kernel tells of each descriptor.

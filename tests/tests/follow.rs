@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use heaptap_tests::holding::{Holding, is_counted};
+use heaptap_tests::holding::{Holding, is_counted, programs};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::storm::Storm;
 use heaptap_tests::{Fixture, Recording, Running, Variant, require_root};
@@ -99,6 +99,23 @@ fn who_comes_later_is_recorded() -> Result<()> {
                 ensure!(made == objects, "{selection:?}: {made} objects of {objects}");
             }
         }
+    }
+    Ok(())
+}
+
+/// The kernel verifies a program for up to 0.4 s: not when the first process is to be attached to.
+#[test]
+fn programs_are_loaded_before_the_first_process() -> Result<()> {
+    require_root()?;
+    let own = Own::copy("life", Variant::Stripped, "first-of-all")?;
+    for mode in ["exact", "span"] {
+        let recording = own.record(&["--all", "--mode", mode, "--budget", "1%"])?;
+        let loaded = programs(recording.pid())?;
+        let first = own.start()?;
+        until_counted(&recording, &first)?;
+        let later = programs(recording.pid())?;
+        recording.stop()?.expect(0)?;
+        ensure!(!loaded.is_empty() && later == loaded, "{mode}: {loaded:?}, {later:?}");
     }
     Ok(())
 }

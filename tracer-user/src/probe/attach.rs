@@ -138,6 +138,35 @@ impl Kernel {
         Ok(())
     }
 
+    /// Loads programs before they are attached for the first time: the kernel verifies each, which takes up
+    /// to 0.4 s. What it refuses is told when it is to be attached.
+    pub fn prepare(&mut self, programs: &[Program]) {
+        for program in programs {
+            let refused = match &mut self.multi {
+                Some(multi) => multi.prepare(*program).err().map(|refused| refused.to_string()),
+                None => self.perf_program(*program).err().map(|refused| refused.to_string()),
+            };
+            if let Some(refused) = refused {
+                log::debug!("{}: {refused}", program.name());
+            }
+        }
+    }
+
+    /// A program for perf events, loaded when it is asked for first.
+    fn perf_program(&mut self, program: Program) -> Result<&mut UProbe, Error> {
+        let name = program.name();
+        let uprobe: &mut UProbe = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(Error::Missing(name))?
+            .try_into()
+            .map_err(|source| Error::Program { program: name, source })?;
+        if self.loaded.insert(program) {
+            uprobe.load().map_err(|source| Error::Program { program: name, source })?;
+        }
+        Ok(uprobe)
+    }
+
     /// Whether one link could be made. Where it can't, perf events are tried, and if those fail too,
     /// it is their error that is told.
     fn attach_multi(&mut self, group: GroupId, at: &Attachment<'_>, path: &str) -> bool {
@@ -169,15 +198,7 @@ impl Kernel {
         path: &str,
     ) -> Result<(), Error> {
         let name = at.program.name();
-        let program: &mut UProbe = self
-            .ebpf
-            .program_mut(name)
-            .ok_or(Error::Missing(name))?
-            .try_into()
-            .map_err(|source| Error::Program { program: name, source })?;
-        if self.loaded.insert(at.program) {
-            program.load().map_err(|source| Error::Program { program: name, source })?;
-        }
+        let program = self.perf_program(at.program)?;
         let scope = match at.scope {
             Scope::File => UProbeScope::AllProcesses,
             Scope::Process(pid) => UProbeScope::OneProcess(pid),

@@ -107,7 +107,7 @@ impl Kernel {
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
         check_sources(&ebpf)?;
-        let multi = if options.perf_events { None } else { Some(Multi::prepare(&ebpf)?) };
+        let multi = if options.perf_events { None } else { Some(Multi::new(&ebpf)?) };
         let processes = take_map(&mut ebpf, "PROCESSES")?;
         let iterations = match options.max_goroutines {
             0 => None,

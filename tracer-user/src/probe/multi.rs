@@ -5,7 +5,7 @@
 //! programs under way (about 0.1 s), where perf events wait once each.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     ffi::CString,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
@@ -29,7 +29,7 @@ pub struct Multi {
 
 impl Multi {
     /// Prepares the object's programs for the maps that aya made. All maps must still be there.
-    pub fn prepare(ebpf: &Ebpf) -> Result<Self, Error> {
+    pub fn new(ebpf: &Ebpf) -> Result<Self, Error> {
         let mut object = Object::parse(super::object())?;
         let text = object.functions.keys().map(|(section, _)| *section).collect::<HashSet<_>>();
         let maps = std::mem::take(&mut object.maps);
@@ -51,24 +51,32 @@ impl Multi {
         path: &CString,
         sites: &MultiSites<'_>,
     ) -> Result<OwnedFd, Refused> {
-        if let Some(loaded) = self.loaded.get(&program) {
-            return link_multi(loaded, path, sites);
+        match self.loaded.entry(program) {
+            Entry::Occupied(loaded) => link_multi(loaded.get(), path, sites),
+            Entry::Vacant(place) => {
+                let loaded = load_program(&self.object, program)?;
+                link_multi(place.insert(loaded), path, sites)
+            }
         }
-        let loaded = self.load(program)?;
-        let link = link_multi(&loaded, path, sites)?;
-        self.loaded.insert(program, loaded);
-        Ok(link)
     }
 
-    fn load(&self, program: Program) -> Result<OwnedFd, Refused> {
-        let name = program.name();
-        let function = self.object.programs.get(name);
-        let function = function.and_then(|p| self.object.functions.get(&p.function_key()));
-        let code: Vec<u64> =
-            function.map(|f| f.instructions.iter().map(raw).collect()).unwrap_or_default();
-        let name = CString::new(name).unwrap_or_default();
-        load(ProgramKind::Kprobe, AttachType::UprobeMulti, &name, &code)
+    /// Loads a program, if that was not done yet.
+    pub fn prepare(&mut self, program: Program) -> Result<(), Refused> {
+        if let Entry::Vacant(place) = self.loaded.entry(program) {
+            place.insert(load_program(&self.object, program)?);
+        }
+        Ok(())
     }
+}
+
+fn load_program(object: &Object, program: Program) -> Result<OwnedFd, Refused> {
+    let name = program.name();
+    let function = object.programs.get(name);
+    let function = function.and_then(|p| object.functions.get(&p.function_key()));
+    let code: Vec<u64> =
+        function.map(|f| f.instructions.iter().map(raw).collect()).unwrap_or_default();
+    let name = CString::new(name).unwrap_or_default();
+    load(ProgramKind::Kprobe, AttachType::UprobeMulti, &name, &code)
 }
 
 /// An instruction as the kernel reads it (`struct bpf_insn`, little-endian).

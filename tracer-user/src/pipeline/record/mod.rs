@@ -81,6 +81,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     kernel.watch_processes().map_err(failure)?;
     let mut recording = Recording::new(&config, source, opener, kernel);
     recording.samplers = samplers;
+    recording.targets.prepare(&mut recording.kernel);
     recording.notes.extend(why.map(|why| format!("mode {}: {why}", source.word())));
     // Who has come since is told from here on; who came before is found again.
     let selected = if config.follows() { select(&config)? } else { selected };

@@ -26,7 +26,7 @@ use crate::{
     address::FileOffset,
     pipeline::doctor,
     probe::{
-        GroupId, Kernel, Traps,
+        GroupId, Kernel, Program, Traps,
         budget::{Governor, Pool, Reading, TICK},
         trap::{Trapped, make_ready},
     },
@@ -146,6 +146,15 @@ impl Meters {
             own: share.and_then(|_| doctor::own_function()),
             wanted_at: HashMap::new(),
             next: None,
+        }
+    }
+
+    /// Begins to measure what a trap costs in what most programs are, and loads what is attached in
+    /// [`Meters::make_ready`].
+    pub(super) fn prepare(&mut self, kernel: &mut Kernel) {
+        if self.share.is_some() {
+            self.trap(true);
+            kernel.prepare(&[Program::Empty]);
         }
     }
 

@@ -109,6 +109,12 @@ impl Targets {
         }
     }
 
+    /// Does what would otherwise be done when the first program is attached to, at its expense.
+    pub fn prepare(&mut self, kernel: &mut Kernel) {
+        kernel.prepare(&plan::programs(self.source, self.wanted.probes));
+        self.meters.prepare(kernel);
+    }
+
     /// How many processes are being counted.
     pub fn live(&self) -> usize {
         self.images.live()

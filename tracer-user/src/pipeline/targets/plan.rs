@@ -29,6 +29,23 @@ pub struct PlannedSite {
     pub min_size: u16,
 }
 
+/// All programs that may be attached for the probes.
+pub fn programs(source: Source, probes: Probes) -> Vec<Program> {
+    let allocations: &[Program] = match source {
+        _ if !probes.alloc => &[],
+        Source::Exact => &[Program::Alloc],
+        Source::Span => &[Program::SpanRefill, Program::SpanRelease, Program::SpanLarge],
+        Source::Sample => &[Program::SampleAlloc, Program::SampleFree],
+        Source::Records => &[],
+    };
+    let maps: &[Program] = match probes.map {
+        None => &[],
+        Some(MapForm::Count) => &[Program::MapCount],
+        Some(MapForm::Exact) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
+    };
+    [allocations, maps].concat()
+}
+
 /// The sites of a binary.
 #[derive(Default)]
 pub struct Plan {
