@@ -14,7 +14,7 @@ use crate::{
     report,
     stats::Series,
     tracer::Tracer,
-    work::{self, Took, Work},
+    work::{self, Size, Took, Work},
 };
 
 #[derive(clap::Args)]
@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
             writeln!(remarks, "- {name} can't be had on this machine: left out")?;
             continue;
         }
-        let work = Work::prepare(name)?;
+        let work = Work::prepare(name, Size::Short)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
         let recorded = measure(options, &work, &mut times).with_context(|| name.clone())?;
         for (mode, frames) in MODES.iter().zip(&recorded) {

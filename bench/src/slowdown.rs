@@ -1,8 +1,9 @@
 //! What real programs feel of heaptap: each does the same work alone, beside each way to watch the whole
 //! host, and, in a second table, with every allocation traced by heaptap and by bpftrace.
 //!
-//! In each round a program works alone first, then beside each watcher, then alone again: that is the
-//! noise. heaptap is started before the program, so that all of it is seen. A program that serves is
+//! In each round a program works alone before and after it works beside each watcher, and what it takes
+//! there is compared with the mean of the two: a machine's speed drifts. The noise is how far each time
+//! alone is from the mean of the times alone before and after it, which are farther apart. heaptap is started before the program, so that all of it is seen. A program that serves is
 //! asked the same questions.
 
 use std::{
@@ -24,7 +25,7 @@ use crate::{
     stats::Series,
     target::{self, Target},
     tracer::Tracer,
-    work::{Named, Took, Work},
+    work::{Named, Size, Took, Work, cpu_seconds},
 };
 
 #[derive(clap::Args)]
@@ -82,6 +83,8 @@ const EXACT: Watcher = Watcher {
 struct Times {
     wall: Series,
     cpu: Series,
+    /// What heaptap itself used of a CPU meanwhile, in percent of what the program used.
+    own: Series,
     /// Events that were counted, and lost ones.
     events: Series,
     lost: Series,
@@ -92,6 +95,15 @@ impl Times {
         self.wall.push(took.wall);
         self.cpu.push(took.cpu);
     }
+
+    /// The work beside a heaptap.
+    fn push_beside(&mut self, work: &Work, heaptap: u32) -> Result<()> {
+        let before = cpu_seconds(heaptap)?;
+        let took = by_itself(work)?;
+        self.push(took);
+        self.own.push(100.0 * (cpu_seconds(heaptap)? - before) / took.cpu.max(0.01));
+        Ok(())
+    }
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -100,8 +112,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut about = String::new();
     let mut defaults = String::from(
         "\n## Watching the whole host, as it is by default\n\n\
-         | program | beside | time, s | slower, % | CPU, s | more CPU, % | events | lost |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | program | beside | time, s | slower, % | CPU, s | more CPU, % | heaptap's own CPU, % of the program's | \
+         events | lost |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut exact = String::from(
         "\n## Every allocation, without a budget\n\n\
@@ -117,21 +130,20 @@ pub fn run(options: &Options) -> Result<()> {
             writeln!(remarks, "- {name} can't be had on this machine: left out")?;
             continue;
         }
-        let work = Work::prepare(name)?;
+        let work = Work::prepare(name, Size::Long)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
         watched(options, &work, &mut defaults).with_context(|| name.clone())?;
-        let traced = match name.as_str() {
-            "churn" => Work::prepare("churn-short")?,
-            _ => work,
-        };
         if options.exact_rounds > 0 {
-            traced_wholly(options, traced, &mut exact).with_context(|| name.clone())?;
+            // A work that is traced wholly takes up to fifty times as long.
+            let work = Work::prepare(name, Size::Short)?;
+            writeln!(about, "  - traced wholly: {}", work.about)?;
+            traced_wholly(options, work, &mut exact).with_context(|| name.clone())?;
         }
     }
     let mut body = format!(
         "{} rounds, {} of the second table; medians (smallest to largest). Slower and more CPU are percent \
-         of the program alone in the same round; the row *alone* is its second measurement in each round: \
-         the noise.\n\n{about}",
+         of the mean of the program alone right before and right after; the row *alone* is the same of its \
+         times alone and the ones before and after those: the noise.\n\n{about}",
         options.rounds, options.exact_rounds
     );
     body += &defaults;
@@ -157,30 +169,42 @@ fn watched(options: &Options, work: &Work, table: &mut String) -> Result<()> {
         known.with_context(|| format!("no watcher called {name}"))
     });
     let watchers = watchers.collect::<Result<Vec<_>>>()?;
-    let (mut alone, mut again) = (Times::default(), Times::default());
+    // What each is compared with; first of all, the times alone among themselves.
+    let (mut alone, mut mean_alone) = (Times::default(), Times::default());
+    let mut mean_beside: Vec<Times> = watchers.iter().map(|_| Times::default()).collect();
     let mut beside: Vec<Times> = watchers.iter().map(|_| Times::default()).collect();
     for round in 0..options.rounds {
         eprint!("\rslowdown: {}, round {} of {} ", work.name, round + 1, options.rounds);
-        alone.push(by_itself(work)?);
-        for (watcher, times) in watchers.iter().zip(&mut beside) {
+        let mut by_itself_then = vec![by_itself(work)?];
+        for (watcher, (times, mean)) in watchers.iter().zip(beside.iter_mut().zip(&mut mean_beside))
+        {
+            let before = by_itself_then[by_itself_then.len() - 1];
             watch(options, watcher, work, times).context(watcher.name)?;
+            let after = by_itself(work)?;
+            mean.push(before.mean(after));
+            by_itself_then.push(after);
         }
-        again.push(by_itself(work)?);
+        for near in by_itself_then.windows(3) {
+            alone.push(near[1]);
+            mean_alone.push(near[0].mean(near[2]));
+        }
     }
     eprintln!();
     let rows = watchers
         .iter()
-        .zip(&beside)
+        .zip(beside.iter().zip(&mean_beside))
         .map(|(watcher, times)| (format!("`{}`", watcher.arguments.join(" ")), times));
-    for (name, times) in std::iter::once(("alone".to_owned(), &again)).chain(rows) {
+    let noise = ("alone".to_owned(), (&alone, &mean_alone));
+    for (name, (times, mean)) in std::iter::once(noise).chain(rows) {
         writeln!(
             table,
-            "| {} | {name} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {name} | {} | {} | {} | {} | {} | {} | {} |",
             work.name,
             times.wall.text(2),
-            times.wall.percent_over(&alone.wall).text(1),
+            times.wall.percent_over(&mean.wall).text(1),
             times.cpu.text(2),
-            times.cpu.percent_over(&alone.cpu).text(1),
+            times.cpu.percent_over(&mean.cpu).text(1),
+            times.own.text(2),
             times.events.text(0),
             times.lost.text(0),
         )?;
@@ -247,7 +271,7 @@ fn watch(options: &Options, watcher: &Watcher, work: &Work, times: &mut Times) -
             let rest = thread::spawn(move || {
                 BufReader::new(shown).bytes().map_while(io::Result::ok).count()
             });
-            times.push(by_itself(work)?);
+            times.push_beside(work, tracer.pid())?;
             tracer.stop()?;
             let Ok(printed) = rest.join() else { bail!("the thread that reads has failed") };
             ensure!(printed > 0, "it has not read while the program worked");
@@ -258,7 +282,7 @@ fn watch(options: &Options, watcher: &Watcher, work: &Work, times: &mut Times) -
             arguments.extend(["--quiet", &output]);
             let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
             tracer.until_recording()?;
-            times.push(by_itself(work)?);
+            times.push_beside(work, tracer.pid())?;
             tracer.stop()?;
             let mut recorded = Frames::default();
             recorded.add(&json)?;

@@ -40,30 +40,43 @@ pub struct Work {
     pub about: String,
     program: PathBuf,
     arguments: Vec<OsString>,
-    /// Answers requests instead of coming to an end by itself.
-    serves: bool,
+    /// How many it answers, where it does not come to an end by itself.
+    requests: Option<usize>,
     dir: TempDir,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// About a second at most; as much as can be waited for when each allocation is traced.
+    Short,
+    /// A few seconds where there is enough to do, so that the start of the program is a small part.
+    Long,
+}
+
+impl Size {
+    fn of<T>(self, short: T, long: T) -> T {
+        if self == Size::Short { short } else { long }
+    }
 }
 
 /// Real programs that [`Work::prepare`] knows.
 pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
 
-/// The worst case: nothing but small allocations. `churn-short` makes as many as can be waited for when
-/// each one is traced.
-pub const CHURN: [&str; 2] = ["churn", "churn-short"];
-
-/// Objects of [`CHURN`].
-const CHURNED: [u64; 2] = [200_000_000, 1_000_000];
+/// The worst case: nothing but small allocations.
+const CHURN: &str = "churn";
 
 impl Work {
     /// Generates what the program works on.
-    pub fn prepare(name: &str) -> Result<Work> {
+    pub fn prepare(name: &str, size: Size) -> Result<Work> {
         let dir = tempfile::tempdir()?;
+        let requests = size.of(1_500, 6_000);
         let at = |path: &str| dir.path().join(path).into_os_string();
         let word = |text: &str| OsString::from(text);
         let (name, about, program, arguments) = match name {
             "hugo" => {
-                site::generate(&dir.path().join("site"))?;
+                let pages = size.of(150, 450);
+                site::generate(&dir.path().join("site"), pages)?;
                 let arguments = vec![
                     word("--source"),
                     at("site"),
@@ -73,11 +86,12 @@ impl Work {
                     at("cache"),
                     word("--quiet"),
                 ];
-                let about = format!("builds a site of {} pages", site::PAGES);
+                let about = format!("builds a site of {pages} pages");
                 ("hugo", about, real(RealProgram::Hugo)?, arguments)
             }
             "esbuild" => {
-                bundle::generate(&dir.path().join("source"))?;
+                let modules = size.of(500, 1000);
+                bundle::generate(&dir.path().join("source"), modules)?;
                 let mut arguments = vec![at("source/main.ts")];
                 arguments.extend(
                     ["--bundle", "--minify", "--sourcemap", "--target=es2019", "--log-level=error"]
@@ -86,7 +100,7 @@ impl Work {
                 let mut outfile = word("--outfile=");
                 outfile.push(at("out.js"));
                 arguments.push(outfile);
-                let about = format!("bundles {} TypeScript modules", bundle::MODULES);
+                let about = format!("bundles {modules} TypeScript modules");
                 ("esbuild", about, real(RealProgram::Esbuild)?, arguments)
             }
             "compile" => {
@@ -97,22 +111,22 @@ impl Work {
                 ("compile", about, toolchain::tool(&go, "compile")?, arguments)
             }
             "prometheus" => {
-                let about =
-                    format!("scrapes itself each second and answers {} requests", server::REQUESTS);
+                let about = format!("scrapes itself each second and answers {requests} requests");
                 ("prometheus", about, real(RealProgram::Prometheus)?, Vec::new())
             }
-            "churn" | "churn-short" => {
-                let at = usize::from(name == "churn-short");
-                let about = format!("allocates {} objects of 64 bytes", CHURNED[at]);
-                let program = target::build("churn", GoRelease::newest().minor())?;
-                (CHURN[at], about, program, vec![word(&CHURNED[at].to_string())])
+            CHURN => {
+                let objects = size.of(1_000_000, 200_000_000);
+                let about = format!("allocates {objects} objects of 64 bytes");
+                let program = target::build(CHURN, GoRelease::newest().minor())?;
+                (CHURN, about, program, vec![word(&objects.to_string())])
             }
             other => bail!(
                 "no work called {other}: there are {}",
-                [&ALL[..], &CHURN].concat().join(", ")
+                [&ALL[..], &[CHURN]].concat().join(", ")
             ),
         };
-        Ok(Work { name, about, program, arguments, serves: name == "prometheus", dir })
+        let requests = (name == "prometheus").then_some(requests);
+        Ok(Work { name, about, program, arguments, requests, dir })
     }
 
     /// Whether it can be had on this machine.
@@ -154,7 +168,7 @@ impl Work {
 
     /// Whether it answers requests instead of coming to an end by itself.
     pub fn serves(&self) -> bool {
-        self.serves
+        self.requests.is_some()
     }
 
     /// Starts the program; one that serves is ready when this returns.
@@ -165,9 +179,9 @@ impl Work {
         }
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
-        let server = match self.serves {
-            true => Some(Server::configure(self.dir.path(), &mut command)?),
-            false => None,
+        let server = match self.requests {
+            Some(requests) => Some(Server::configure(self.dir.path(), &mut command, requests)?),
+            None => None,
         };
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let log = fs::File::create(self.dir.path().join("stderr"))?;
@@ -190,6 +204,12 @@ pub struct Took {
     pub wall: f64,
     /// Of the program's process, user and system.
     pub cpu: f64,
+}
+
+impl Took {
+    pub fn mean(self, other: Took) -> Took {
+        Took { wall: (self.wall + other.wall) / 2.0, cpu: (self.cpu + other.cpu) / 2.0 }
+    }
 }
 
 /// A program at work; killed when dropped.
@@ -250,7 +270,7 @@ impl Drop for Running {
 }
 
 /// User and system time of a process or zombie (proc(5), `stat`, fields 14 and 15).
-fn cpu_seconds(pid: u32) -> Result<f64> {
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();

@@ -12,9 +12,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::write;
 
-/// Requests of one round of work, one after the other.
-pub const REQUESTS: usize = 1500;
-
 /// How long it may take to start or to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,11 +28,13 @@ const RULES: &str =
 /// Where it listens.
 pub struct Server {
     port: u16,
+    /// Of one round of work, one after the other.
+    requests: usize,
 }
 
 impl Server {
     /// Writes its configuration and completes its command line.
-    pub fn configure(dir: &Path, command: &mut Command) -> Result<Self> {
+    pub fn configure(dir: &Path, command: &mut Command, requests: usize) -> Result<Self> {
         // Free a moment ago; nothing else here takes ports at random.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let config = dir.join("prometheus.yml");
@@ -49,7 +48,7 @@ impl Server {
         command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         command.arg("--log.level=error");
-        Ok(Self { port })
+        Ok(Self { port, requests })
     }
 
     /// Waits until it answers.
@@ -64,7 +63,7 @@ impl Server {
 
     /// Makes all requests.
     pub fn load(&self) -> Result<()> {
-        for path in PATHS.iter().cycle().take(REQUESTS) {
+        for path in PATHS.iter().cycle().take(self.requests) {
             self.get(path)?;
         }
         Ok(())

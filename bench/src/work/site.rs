@@ -7,8 +7,6 @@ use anyhow::Result;
 use super::write;
 use crate::random::Random;
 
-pub const PAGES: usize = 150;
-
 const SECTIONS: usize = 8;
 
 const CONFIG: &str = r#"baseURL = "http://127.0.0.1/"
@@ -46,14 +44,14 @@ const WORDS: &[&str] = &[
 ];
 
 /// Writes the site's sources below `dir`.
-pub fn generate(dir: &Path) -> Result<()> {
+pub fn generate(dir: &Path, pages: usize) -> Result<()> {
     write(&dir.join("hugo.toml"), CONFIG)?;
     write(&dir.join("layouts/_default/baseof.html"), BASE)?;
     write(&dir.join("layouts/_default/single.html"), SINGLE)?;
     write(&dir.join("layouts/_default/list.html"), LIST)?;
     write(&dir.join("layouts/shortcodes/note.html"), NOTE)?;
     let mut random = Random(1);
-    for number in 0..PAGES {
+    for number in 0..pages {
         let path = dir.join(format!("content/s{}/p{number}.md", number % SECTIONS));
         write(&path, &page(&mut random, number)?)?;
     }
