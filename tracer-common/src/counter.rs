@@ -60,6 +60,8 @@ counters! {
     FreedFull, "lost_freed_full", true, "freed objects that were not counted because the table of stacks that free is full (--max-stacks)";
     LabelsUnread, "lost_labels_unread", true, "events that are counted without their goroutine's profiler labels, which could not be read";
     LabelsFull, "lost_labels_full", true, "events that are counted without their labels because the table of labels is full (--max-stacks)";
+    CollectionUnread, "lost_collection_unread", true, "collections whose record could not be read at their end";
+    CollectionsFull, "lost_collections_full", true, "collections whose record was dropped because the ring buffer is full";
     SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
     MapUnread, "lost_map_unread", true, "iterations over maps whose number of elements could not be read";
     GoroutineUnread, "lost_goroutine_unread", true, "iterations over maps that were not followed because their goroutine could not be read";

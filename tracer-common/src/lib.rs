@@ -5,6 +5,7 @@
 //! and no aya map; with the `user` feature it adds the marker that lets aya read the records.
 #![no_std]
 
+pub mod collection;
 pub mod counter;
 pub mod iteration;
 pub mod record;

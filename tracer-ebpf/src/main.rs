@@ -12,6 +12,7 @@ mod atomic;
 mod count;
 mod empty;
 mod gate;
+mod gc;
 mod labels;
 mod map;
 mod maps;

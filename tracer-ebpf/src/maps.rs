@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
+    collection::Collector,
     counter::COUNTERS as COUNTER_SLOTS,
     iteration::{Goroutine, GoroutineKey},
     record::{
@@ -45,6 +46,14 @@ pub static ITERATIONS: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// Profiler labels, by the hash of their texts; sized when it is used.
 #[map]
 pub static LABELS: HashMap<LabelsKey, Labels> = HashMap::with_max_entries(1, 0);
+
+/// Where processes have the records of their collections, by image; sized when it is used.
+#[map]
+pub static COLLECTORS: HashMap<u32, Collector> = HashMap::with_max_entries(1, 0);
+
+/// Collections that have ended, for the loader; sized when it is used.
+#[map]
+pub static COLLECTIONS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// One counter for each way to leave.
 #[map]

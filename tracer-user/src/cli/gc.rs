@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::groups::{self, Processes};
 use super::{Refusal, value};
@@ -17,6 +17,7 @@ pub struct Config {
     pub selection: Selection,
     /// How long; nothing means until Ctrl-C, or until the last one that was named has ended.
     pub duration: Option<Duration>,
+    pub mode: Mode,
     /// Where to, in the order given. Empty: lines on standard output.
     pub outputs: Vec<PathBuf>,
     /// No remarks on standard error.
@@ -30,6 +31,17 @@ impl Config {
     }
 }
 
+/// How to see collections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Read records; a process of which one was missed gets a trap
+    Auto,
+    /// Read the records that the runtime keeps, no trap
+    Records,
+    /// One trap at the end of each collection, where the kernel reads its record
+    Trap,
+}
+
 /// As typed.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
@@ -40,6 +52,10 @@ pub(super) struct Flags {
     #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
     #[arg(allow_hyphen_values = true, help_heading = "How to read")]
     duration: Option<Duration>,
+
+    /// How to see collections
+    #[arg(long, value_enum, default_value_t = Mode::Auto, help_heading = "How to read")]
+    mode: Mode,
 
     /// Write here: .svg (the heap and its collections over time) or .json, or - for lines on
     /// standard output; may be repeated [default: -]
@@ -63,7 +79,13 @@ impl Flags {
                 "-o {path}: collections have no stacks: the name must end in .svg or .json"
             )));
         }
-        Ok(Config { selection, duration: self.duration, outputs: self.output, quiet: self.quiet })
+        Ok(Config {
+            selection,
+            duration: self.duration,
+            mode: self.mode,
+            outputs: self.output,
+            quiet: self.quiet,
+        })
     }
 }
 
@@ -85,6 +107,8 @@ mod tests {
         let plain = config(&["-p", "9"]);
         assert_eq!(plain.selection, Selection::Pids(vec![9]));
         assert!(plain.prints() && plain.duration.is_none() && !plain.quiet);
+        assert_eq!(plain.mode, Mode::Auto);
+        assert_eq!(config(&["--all", "--mode", "records"]).mode, Mode::Records);
         let files = config(&["--all", "-d", "1.5", "-q", "-o", "a.svg", "-o", "b.json"]);
         assert_eq!(files.duration, Some(Duration::from_millis(1500)));
         assert_eq!(files.outputs, [PathBuf::from("a.svg"), PathBuf::from("b.json")]);

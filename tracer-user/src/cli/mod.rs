@@ -290,9 +290,9 @@ Examples:
 );
 
 const GC_EPILOGUE: &str = concat!(
-    "Nothing is attached and nothing stopped: what the runtime has written down of each collection is
-read out of the program's memory before the next one begins. A collection that was too soon over for
-that is shown with its number and pauses alone.
+    "What the runtime has written down of each collection is read out of the program's memory before the
+next one begins. A program that collects too fast for that gets a trap at the end of each collection;
+what was missed until then is shown with its number and pauses alone.
 
 Columns: WHY is GOGC or limit (the heap grew to the goal that this one made), forced or periodic;
 PAUSES the time the program was stopped; MARK the time of marking beside it; ASSISTS the CPU time of

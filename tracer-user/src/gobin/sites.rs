@@ -187,6 +187,13 @@ pub fn sample_sites(binary: &GoBinary) -> Result<SampleSites, SiteError> {
     Ok(SampleSites { alloc, free })
 }
 
+/// Where the end of a collection calls when its record is complete, once each (mgc.go,
+/// gcMarkTermination; with `GODEBUG=gcstoptheworld=2` once before that, too).
+pub fn collection_site(binary: &GoBinary) -> Result<Site, SiteError> {
+    let [site] = whole_functions(binary, ["runtime.mProf_Flush"])?;
+    Ok(site)
+}
+
 /// P of functions that must not have been inlined anywhere.
 fn whole_functions<const N: usize>(
     binary: &GoBinary,

@@ -49,6 +49,8 @@ pub enum Program {
     MapNext,
     /// Where a step finds the end.
     MapEnd,
+    /// The end of a collection, at P of `runtime.mProf_Flush`.
+    Gc,
     /// Does nothing: what one trap costs without us.
     Empty,
 }
@@ -85,6 +87,7 @@ impl Program {
             Program::MapStart => "map_start",
             Program::MapNext => "map_next",
             Program::MapEnd => "map_end",
+            Program::Gc => "gc",
             Program::Empty => "empty",
         }
     }

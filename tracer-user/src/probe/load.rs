@@ -9,7 +9,10 @@ use aya::{
 use log::Level;
 use tracer_common::{ProcEntry, counter::COUNTERS};
 
-use super::{Error, attach, attach::Program, groups::Groups, iterations::Iterations, multi::Multi};
+use super::{
+    Error, attach, attach::Program, collections::Collections, groups::Groups,
+    iterations::Iterations, multi::Multi,
+};
 
 /// Sizes and switches that must be known before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Options {
     /// Goroutines whose iterations over maps can be followed; each takes about 1.6 KiB of kernel
     /// memory. 0 where none is.
     pub max_goroutines: u32,
+    /// Processes whose collections can be caught. 0 where none are.
+    pub max_collectors: u32,
     /// Processes that can be traced at once.
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
@@ -44,6 +49,7 @@ impl Default for Options {
             max_stacks: 16_384,
             max_objects: 0,
             max_goroutines: 0,
+            max_collectors: 0,
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
@@ -58,6 +64,8 @@ impl Default for Options {
 /// Room for about 60,000 iterations that are over: they come at most as fast as the kernel takes traps, and
 /// are taken out several times in each tenth of a second.
 const ITERATIONS_BYTES: u32 = 8 << 20;
+/// Room for about 500 collections that were not looked at yet.
+const COLLECTIONS_BYTES: u32 = 256 << 10;
 /// The smallest ring.
 const PAGE: u32 = 4096;
 
@@ -69,6 +77,7 @@ pub struct Kernel {
     pub(super) groups: Groups,
     pub(super) loaded: HashSet<Program>,
     pub(super) iterations: Option<Iterations>,
+    pub(super) collections: Option<Collections>,
     processes: HashMap<MapData, u32, ProcEntry>,
     options: Options,
 }
@@ -84,6 +93,7 @@ impl Kernel {
         let slots = if options.budget { options.max_processes + 1 } else { 1 };
         let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
         let ring = if options.max_goroutines > 0 { ITERATIONS_BYTES } else { PAGE };
+        let collections = if options.max_collectors > 0 { COLLECTIONS_BYTES } else { PAGE };
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
         let mut loader = EbpfLoader::new();
@@ -97,6 +107,8 @@ impl Kernel {
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
             .map_max_entries("GOROUTINES", options.max_goroutines.max(1))
             .map_max_entries("ITERATIONS", ring)
+            .map_max_entries("COLLECTORS", options.max_collectors.max(1))
+            .map_max_entries("COLLECTIONS", collections)
             .map_max_entries("TAKEN", slots)
             .map_max_entries("ALLOWED", slots)
             .map_max_entries("USAGE", slots)
@@ -113,12 +125,20 @@ impl Kernel {
             0 => None,
             _ => Some(Iterations::new(take_map(&mut ebpf, "ITERATIONS")?)),
         };
+        let collections = match options.max_collectors {
+            0 => None,
+            _ => Some(Collections::new(
+                take_map(&mut ebpf, "COLLECTORS")?,
+                take_map(&mut ebpf, "COLLECTIONS")?,
+            )),
+        };
         Ok(Self {
             ebpf,
             multi,
             groups: Groups::default(),
             loaded: HashSet::new(),
             iterations,
+            collections,
             processes,
             options: *options,
         })

@@ -8,6 +8,7 @@
 mod account;
 mod attach;
 pub mod budget;
+mod collections;
 mod drain;
 mod error;
 pub mod features;

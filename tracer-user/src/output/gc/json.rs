@@ -25,6 +25,7 @@ pub(super) struct Document<'a> {
     own_cpu_ns: Option<u64>,
     processes: Vec<One<'a>>,
     unseen: Vec<Unseen<'a>>,
+    notes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -50,6 +51,7 @@ struct One<'a> {
     last_unix_ns: u64,
     ended: bool,
     looks: u64,
+    traps: Option<u64>,
     count: u64,
     in_full: u64,
     dropped: u64,
@@ -113,6 +115,7 @@ impl<'a> Document<'a> {
             unseen: unseen
                 .map(|u| Unseen { pid: u.pid, comm: &u.comm, reason: &u.reason })
                 .collect(),
+            notes: &report.notes,
         }
     }
 }
@@ -135,6 +138,7 @@ impl<'a> One<'a> {
             last_unix_ns: process.last_unix_ns,
             ended: process.ended,
             looks: process.looks,
+            traps: process.traps,
             count: process.count(),
             in_full: process.cycles.iter().filter(|cycle| cycle.detail.is_some()).count() as u64,
             dropped: process.dropped,

@@ -66,6 +66,7 @@ pub fn report() -> Report {
         last_unix_ns: START + 4 * SECOND,
         ended: false,
         looks: 400,
+        traps: None,
         cycles: vec![cycle(7), forced, missed],
         dropped: 0,
         overwritten: 0,
@@ -77,5 +78,6 @@ pub fn report() -> Report {
         own_cpu: Some(Duration::from_millis(12)),
         processes: vec![process],
         unseen: vec![Unseen { pid: 7, comm: "old".into(), reason: "process 7: too old".into() }],
+        notes: vec!["a note".into()],
     }
 }

@@ -30,6 +30,8 @@ pub struct Report {
     pub processes: Vec<Process>,
     /// Processes that could not be read, and why.
     pub unseen: Vec<Unseen>,
+    /// What else is to be said.
+    pub notes: Vec<String>,
 }
 
 /// A process that could not be read.
@@ -57,6 +59,8 @@ pub struct Process {
     /// It ended, or could not be read any more.
     pub ended: bool,
     pub looks: u64,
+    /// Collections that a trap has caught; nothing: it has none.
+    pub traps: Option<u64>,
     /// In order; the newest ones when there were too many to keep.
     pub cycles: Vec<Cycle>,
     /// Earlier ones that were not kept.

@@ -245,13 +245,22 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         "some collections not seen at all".clone_into(&mut text);
     }
     let looks: u64 = report.processes.iter().map(|process| process.looks).sum();
-    text.push_str(&format!("; no probe: {} looks", grouped(looks)));
+    let trapped: Vec<u64> = report.processes.iter().filter_map(|process| process.traps).collect();
+    match trapped.len() as u64 {
+        0 => text.push_str(&format!("; no probe: {} looks", grouped(looks))),
+        _ => text.push_str(&format!(
+            "; {} looks, and {} traps at ends of collections",
+            grouped(looks),
+            grouped(trapped.iter().sum())
+        )),
+    }
     if let Some(own) = report.own_cpu {
         let own = u64::try_from(own.as_nanos()).unwrap_or(u64::MAX);
         let length = u64::try_from(report.duration.as_nanos()).unwrap_or(u64::MAX);
         text.push_str(&format!(", {} of one CPU", share(own, length)));
     }
     remarks.push(text);
+    remarks.extend(report.notes.iter().map(|note| printable(note).into_owned()));
     for unseen in &report.unseen {
         remarks.push(printable(&unseen.reason).into_owned());
     }

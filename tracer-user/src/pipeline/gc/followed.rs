@@ -8,15 +8,19 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::merge::Merge;
+use super::traps::Image;
 use crate::output::gc::Process;
 use crate::pipeline::opened::LiveProcess;
 use crate::runtime;
-use crate::runtime::cycles::{Cycle, Look, Watcher};
+use crate::runtime::cycles::{Caught, Cycle, Look, Watcher};
 use crate::runtime::memory::MemoryError;
 
 /// Between two looks.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(50);
+/// With a trap, which misses nothing: for the course of the heap, and before the ring is full.
+const WITH_TRAP: Duration = Duration::from_millis(20);
 /// Before anything is known of how it collects.
 const AT_FIRST: Duration = Duration::from_millis(5);
 /// Looks in a break between collections.
@@ -40,6 +44,13 @@ pub struct Followed {
     sampled_every: u64,
     /// Collections that the last look has found.
     new: Range<usize>,
+    /// Its trap, if it has one.
+    pub trap: Option<Image>,
+    /// A collection was not seen in full.
+    has_missed: bool,
+    /// It was tried, and will not be again.
+    pub can_not_be_trapped: bool,
+    merge: Merge,
 }
 
 impl Followed {
@@ -52,6 +63,30 @@ impl Followed {
             failures: 0,
             sampled_every: 0,
             new: 0..0,
+            trap: None,
+            has_missed: false,
+            can_not_be_trapped: false,
+            merge: Merge::default(),
+        }
+    }
+
+    pub fn process(&self) -> &LiveProcess {
+        &self.process
+    }
+
+    /// Whether one of its collections was missed, and it has no trap.
+    pub fn wants_trap(&self) -> bool {
+        self.has_missed && self.trap.is_none() && !self.can_not_be_trapped
+    }
+
+    /// Takes what its trap has caught.
+    pub fn catch(&mut self, caught: Caught<'_>) {
+        if let Some(traps) = &mut self.report.traps {
+            *traps += 1;
+        }
+        let layout = self.process.live.layout();
+        if let Some(cycle) = self.watcher.caught(layout, caught) {
+            self.merge.catch(cycle);
         }
     }
 
@@ -74,8 +109,9 @@ impl Followed {
         self.report.cycles.get(self.new.clone()).unwrap_or_default()
     }
 
-    /// Looks at it; why it is given up, when it is and has not just ended.
-    pub fn look(&mut self) -> Option<String> {
+    /// Looks at it; why it is given up, when it is and has not just ended. The `last` look waits for no
+    /// trap.
+    pub fn look(&mut self, last: bool) -> Option<String> {
         self.new = 0..0;
         let looked = self.watcher.look(&self.process.live);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -84,12 +120,12 @@ impl Followed {
         match looked {
             Ok(look) => {
                 self.failures = 0;
-                self.take(look, now);
+                self.take(look, now, last);
                 self.next = Instant::now() + self.pace();
                 None
             }
             Err(runtime::Error::Memory(MemoryError::Gone { .. })) => {
-                self.report.ended = true;
+                self.end();
                 None
             }
             Err(error) => {
@@ -99,13 +135,13 @@ impl Followed {
                 if !is_final && self.failures < MOST_FAILURES {
                     return None;
                 }
-                self.report.ended = true;
+                self.end();
                 Some(error.to_string())
             }
         }
     }
 
-    fn take(&mut self, look: Look, now: u64) {
+    fn take(&mut self, look: Look, now: u64, last: bool) {
         let report = &mut self.report;
         if report.first_unix_ns == 0 {
             report.first_unix_ns = now;
@@ -113,16 +149,9 @@ impl Followed {
         // Clocks may be set back.
         report.last_unix_ns = now.max(report.last_unix_ns);
         report.overwritten += u64::from(look.overwritten);
-        let room = MOST_CYCLES.saturating_sub(look.cycles.len());
-        if report.cycles.len() > room {
-            // Many at once, so that it is not done for each.
-            let surplus = (report.cycles.len() - room).max(MOST_CYCLES / 10);
-            report.cycles.drain(..surplus);
-            report.dropped += surplus as u64;
-        }
-        let before = report.cycles.len();
-        report.cycles.extend(look.cycles);
-        self.new = before..report.cycles.len();
+        let ready = self.merge.found(look.cycles, self.trap.is_some() && !last);
+        self.keep(ready);
+        let report = &mut self.report;
         let Some(sample) = look.sample else { return };
         let due = report.samples.last().is_none_or(|(last, before)| {
             // A change of settings is told at once.
@@ -144,9 +173,38 @@ impl Followed {
         }
     }
 
+    /// What its trap has caught after the last look is the rest.
+    fn end(&mut self) {
+        self.report.ended = true;
+        let rest = self.merge.rest();
+        if let Some(last) = rest.last() {
+            self.report.last_unix_ns = self.report.last_unix_ns.max(last.end_unix_ns);
+        }
+        self.keep(rest);
+    }
+
+    /// Keeps collections, the newest ones when they are too many.
+    fn keep(&mut self, cycles: Vec<Cycle>) {
+        let report = &mut self.report;
+        let room = MOST_CYCLES.saturating_sub(cycles.len());
+        if report.cycles.len() > room {
+            // Many at once, so that it is not done for each.
+            let surplus = (report.cycles.len() - room).max(MOST_CYCLES / 10);
+            report.cycles.drain(..surplus);
+            report.dropped += surplus as u64;
+        }
+        self.has_missed |= cycles.iter().any(|cycle| cycle.detail.is_none());
+        let before = report.cycles.len();
+        report.cycles.extend(cycles);
+        self.new = before..report.cycles.len();
+    }
+
     /// How long to wait for the next look.
     fn pace(&self) -> Duration {
-        pace(&self.report.cycles)
+        match self.trap {
+            Some(_) => WITH_TRAP,
+            None => pace(&self.report.cycles),
+        }
     }
 }
 

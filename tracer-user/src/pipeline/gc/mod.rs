@@ -1,10 +1,13 @@
 //! `heaptap gc`: each collection of running Go programs, as their runtimes have written it down.
 //!
 //! In: the configuration. Out: a line for each collection when it has ended, and at the end what they
-//! have in common, a picture or a document. Nothing is attached: each process is looked at often enough
-//! to find the record of a collection before the next one begins.
+//! have in common, a picture or a document. Each process is looked at often enough to find the record of
+//! a collection before the next one begins; one that collects too fast for that gets a trap at the end of
+//! each collection.
 
 mod followed;
+mod merge;
+mod traps;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,11 +18,12 @@ use super::opened::LiveProcess;
 use super::roster::Roster;
 use super::top::footprint;
 use super::{counted, naming, outputs, print_more, watch};
-use crate::cli::gc::Config;
+use crate::cli::gc::{Config, Mode};
 use crate::exit::Failure;
 use crate::output::gc::{self, Report, Unseen};
 use crate::output::{Format, Sink, text};
 use followed::Followed;
+use traps::Traps;
 
 /// How often it is looked who is there.
 const ROUND: Duration = Duration::from_secs(1);
@@ -37,7 +41,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             |duration| format!("for {}", text::duration(duration)),
         );
         let who = counted(watching.followed.len(), "process");
-        eprintln!("heaptap: recording collections of {who}, no probe, {until}");
+        eprintln!("heaptap: recording collections of {who}, {until}");
     }
     watch::block_on(watching.go_on())?;
     watching.finish(sinks)
@@ -49,6 +53,8 @@ struct Watching<'a> {
     roster: Roster,
     followed: Vec<Followed>,
     unseen: Vec<Unseen>,
+    traps: Traps,
+    notes: Vec<String>,
     /// Lines carry pids.
     pids: bool,
     has_head: bool,
@@ -69,6 +75,8 @@ impl<'a> Watching<'a> {
             roster: Roster::new(&config.selection),
             followed: Vec::new(),
             unseen: Vec::new(),
+            traps: Traps::default(),
+            notes: Vec::new(),
             pids,
             has_head: false,
             started: SystemTime::now(),
@@ -88,6 +96,12 @@ impl<'a> Watching<'a> {
         for (process, ()) in &looked.seen {
             if !self.followed.iter().any(|followed| followed.is(process)) {
                 self.followed.push(Followed::new(process, self.identity(process)));
+                if self.config.mode == Mode::Trap {
+                    let attached = self.trap(self.followed.len() - 1);
+                    if first && self.roster.is_named() {
+                        attached?;
+                    }
+                }
             }
         }
         for unseen in looked.unseen {
@@ -118,6 +132,7 @@ impl<'a> Watching<'a> {
             last_unix_ns: 0,
             ended: false,
             looks: 0,
+            traps: None,
             cycles: Vec::new(),
             dropped: 0,
             overwritten: 0,
@@ -133,7 +148,7 @@ impl<'a> Watching<'a> {
         loop {
             let now = Instant::now();
             for index in 0..self.followed.len() {
-                if self.followed[index].is_due(now) && self.look(index)?.is_break() {
+                if self.followed[index].is_due(now) && self.look(index, false)?.is_break() {
                     return Ok(());
                 }
             }
@@ -156,10 +171,49 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// Looks at one process and prints what is new.
-    fn look(&mut self, index: usize) -> Result<ControlFlow<()>, Failure> {
+    /// Gives a process a trap. What keeps it from that is told once.
+    fn trap(&mut self, index: usize) -> Result<(), Failure> {
         let followed = &mut self.followed[index];
-        if let Some(failure) = followed.look() {
+        match self.traps.attach(followed.process()) {
+            Ok(image) => {
+                followed.trap = Some(image);
+                followed.report.traps = Some(0);
+                Ok(())
+            }
+            Err(failure) => {
+                let note = format!("no trap at the end of collections: {failure}");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+                followed.can_not_be_trapped = true;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Looks at one process and prints what is new.
+    fn look(&mut self, index: usize, last: bool) -> Result<ControlFlow<()>, Failure> {
+        let all = &mut self.followed;
+        self.traps.each(|image, caught| {
+            let of = all.iter_mut().find(|followed| followed.trap == Some(image));
+            if let Some(followed) = of {
+                followed.catch(caught);
+            }
+        });
+        let followed = &mut self.followed[index];
+        let given_up = followed.look(last);
+        if followed.report.ended
+            && let Some(image) = followed.trap.take()
+        {
+            self.traps.release(image, followed.report.pid);
+        }
+        let tries = self.config.mode == Mode::Auto && followed.due().is_some();
+        if tries && followed.wants_trap() && self.traps.are_ready() {
+            // Why not is in the notes: looking goes on.
+            let _ = self.trap(index);
+        }
+        let followed = &mut self.followed[index];
+        if let Some(failure) = given_up {
             let report = &followed.report;
             let (pid, comm) = (report.pid, report.comm.clone());
             let reason = format!("process {pid}: {failure}");
@@ -185,7 +239,7 @@ impl<'a> Watching<'a> {
     /// Looks for the last time and writes everything.
     fn finish(mut self, sinks: Vec<Sink>) -> Result<(), Failure> {
         for index in 0..self.followed.len() {
-            if !self.followed[index].report.ended && self.look(index)?.is_break() {
+            if !self.followed[index].report.ended && self.look(index, true)?.is_break() {
                 break;
             }
         }
@@ -197,6 +251,7 @@ impl<'a> Watching<'a> {
             own_cpu,
             processes: self.followed.into_iter().map(|followed| followed.report).collect(),
             unseen: self.unseen,
+            notes: self.notes,
         };
         let collections: u64 = report.processes.iter().map(gc::Process::count).sum();
         let summary = || {

@@ -69,6 +69,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_stacks: config.max_stacks,
         max_goroutines: if follows_steps { config.max_goroutines } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
+        max_collectors: 0,
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,

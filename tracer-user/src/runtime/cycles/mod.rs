@@ -7,7 +7,7 @@
 
 mod watch;
 
-pub use watch::{Look, Watcher};
+pub use watch::{Caught, Look, Watcher};
 
 /// A collection begins by itself when there was none for that long (`forcegcperiod`, proc.go).
 pub const PERIOD_NS: u64 = 120_000_000_000;
@@ -113,6 +113,21 @@ impl Detail {
 }
 
 impl Cycle {
+    /// Takes what another way of looking at the same collection has told, and this one has not.
+    pub fn complete(&mut self, other: Cycle) {
+        if (self.number, self.end_unix_ns, self.pause_ns)
+            != (other.number, other.end_unix_ns, other.pause_ns)
+        {
+            return;
+        }
+        self.since_last_ns = self.since_last_ns.or(other.since_last_ns);
+        self.trigger = self.trigger.or(other.trigger);
+        match (&mut self.detail, other.detail) {
+            (Some(detail), Some(other)) => detail.goal_by = detail.goal_by.or(other.goal_by),
+            (detail, other) => *detail = detail.or(other),
+        }
+    }
+
     /// Share of the CPU time of GOMAXPROCS CPUs since the end of the one before, from 0 to 1.
     pub fn cpu_share(&self) -> Option<f64> {
         let (detail, since) = (self.detail?, self.since_last_ns?);

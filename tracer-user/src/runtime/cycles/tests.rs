@@ -5,6 +5,7 @@ use crate::runtime::memory::MemoryError;
 use crate::runtime::memory::fake::FakeMemory;
 use std::cell::Cell;
 use std::sync::Arc;
+use tracer_common::collection::{CONTROLLER_WORDS, COUNTER_WORDS, WORK_WORDS};
 
 const MEMSTATS: u64 = 0x10_0000;
 const CONTROLLER: u64 = 0x20_0000;
@@ -303,7 +304,6 @@ fn impossible_records_are_not_believed() {
 }
 
 fn counted(percent: i32, memory_limit: u64) -> Counted {
-    let percent = u32::from_le_bytes(percent.to_le_bytes());
     Counted { ended: 1, forced: 0, percent_goal: 20 * MIB, percent, memory_limit, trigger: 9 * MIB }
 }
 
@@ -359,4 +359,81 @@ fn why_a_collection_began() {
     assert_eq!(trigger(&cycle(None, None), Some(false), Some(1)), None);
     let first = Cycle { number: 1, ..cycle(None, None) };
     assert_eq!(trigger(&first, Some(false), None), Some(Trigger::Heap));
+}
+
+/// What the trap at the end of a collection reads of a memory.
+fn caught(watcher: &mut Watcher, live: &Live<Moving>, layout: &'static Layout) -> Option<Cycle> {
+    let read = |at: u64, words: usize| {
+        let mut bytes = vec![0; 8 * words];
+        live.memory.memory.read(RuntimeAddr(at), &mut bytes).unwrap();
+        bytes
+    };
+    let counters = read(MEMSTATS + u64::from(layout.mstats.numgc), COUNTER_WORDS);
+    let (work, controller) = (read(CYCLES, WORK_WORDS), read(CONTROLLER, CONTROLLER_WORDS));
+    let end_unix_ns = SECOND * u64::from(Record(&counters).u32(0));
+    let caught = Caught { end_unix_ns, counters: &counters, work: &work, controller: &controller };
+    watcher.caught(layout, caught)
+}
+
+#[test]
+fn what_a_trap_reads_is_all_that_is_needed_in_every_release() {
+    for layout in &LAYOUTS {
+        let (m, w, c) = (&layout.mstats, &layout.work, &layout.gc_controller);
+        assert_eq!((m.last_gc_nanotime + 8 - m.numgc) as usize, 8 * COUNTER_WORDS);
+        assert!((w.heap2 + 8 - w.cycles) as usize <= 8 * WORK_WORDS);
+        assert!(c.mapped_ready as usize + 8 <= 8 * CONTROLLER_WORDS);
+        assert!(8 * CONTROLLER_WORDS <= c.size as usize);
+    }
+}
+
+#[test]
+fn a_collection_that_a_trap_has_caught_is_the_one_that_a_look_finds() {
+    for layout in &LAYOUTS {
+        let (live, mut watcher, writer) = still(layout);
+        for (number, forced) in [(4, 0), (5, 1)] {
+            writer.ended(&live.memory.memory, number, forced);
+            let mut caught = caught(&mut watcher, &live, layout).unwrap();
+            let look = watcher.look(&live).unwrap();
+            // When the one before ended is not known of the first.
+            assert_eq!(caught.since_last_ns.is_some(), number == 5);
+            caught.complete(look.cycles[0].clone());
+            assert_eq!([caught], look.cycles[..]);
+        }
+    }
+}
+
+#[test]
+fn what_a_trap_catches_too_early_is_no_collection() {
+    let layout = &LAYOUTS[7];
+    let (live, mut watcher, writer) = still(layout);
+    // gcSweep calls the same function when the world stays stopped (GODEBUG=gcstoptheworld=2).
+    writer.begun(&live.memory.memory, 4, 0);
+    assert_eq!(caught(&mut watcher, &live, layout), None);
+    (4..=5).for_each(|number| writer.pause(&live.memory.memory, number));
+    writer.ended(&live.memory.memory, 5, 1);
+    let cycle = caught(&mut watcher, &live, layout).unwrap();
+    // Of 4 it is not known whether it was forced.
+    assert_eq!((cycle.number, cycle.trigger), (5, None));
+    assert_eq!(cycle.detail.unwrap().goal_by, None);
+}
+
+#[test]
+fn two_looks_at_one_collection_complete_each_other() {
+    let (live, mut watcher, writer) = still(&LAYOUTS[7]);
+    writer.ended(&live.memory.memory, 4, 0);
+    let full = watcher.look(&live).unwrap().cycles.remove(0);
+    let partly = Cycle { detail: None, trigger: None, since_last_ns: None, ..full.clone() };
+    let mut completed = partly.clone();
+    completed.complete(full.clone());
+    assert_eq!(completed, full);
+    let mut unsure = full.clone();
+    unsure.detail.as_mut().unwrap().goal_by = None;
+    unsure.complete(full.clone());
+    assert_eq!(unsure, full);
+    let mut other = Cycle { number: 5, ..partly.clone() };
+    other.complete(full.clone());
+    assert_eq!(other.detail, None, "another collection");
+    let mut other = Cycle { pause_ns: 1, ..partly };
+    other.complete(full);
+    assert_eq!(other.detail, None, "a contradiction");
 }

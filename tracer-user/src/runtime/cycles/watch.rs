@@ -36,7 +36,7 @@ struct Counted {
     forced: u32,
     /// The pacer's settings and goal for the collection that comes next, and where it begins.
     percent_goal: u64,
-    percent: u32,
+    percent: i32,
     memory_limit: u64,
     trigger: u64,
 }
@@ -45,7 +45,20 @@ struct Counted {
 #[derive(Debug, Default)]
 pub struct Watcher {
     last: Option<Counted>,
+    /// As of the last collection that a trap has caught, and its end.
+    caught: Option<(Counted, u64)>,
     batch: Batch,
+}
+
+/// What a trap at the end of a collection has read, while the next one can't begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Caught<'a> {
+    pub end_unix_ns: u64,
+    /// From `memstats.numgc` on.
+    pub counters: &'a [u8],
+    /// From `work.cycles` on.
+    pub work: &'a [u8],
+    pub controller: &'a [u8],
 }
 
 /// One read of everything but the pauses.
@@ -86,10 +99,41 @@ impl Watcher {
         Ok(look)
     }
 
+    /// The collection that a trap has caught; nothing when what was read can't be one's end. They come
+    /// in order.
+    pub fn caught(&mut self, layout: &Layout, caught: Caught<'_>) -> Option<Cycle> {
+        let [counters, work, controller] =
+            [caught.counters, caught.work, caught.controller].map(Record);
+        // The trap lies behind the end of marking.
+        let raw = moment(layout, counters, work, controller, 0)?;
+        let record = raw.record?;
+        let number = raw.counted.ended;
+        let before = self.caught.replace((raw.counted, caught.end_unix_ns));
+        let before = before.map(|(counted, end)| (counted, Some(end)));
+        let before = before.or(self.last.map(|counted| (counted, None)));
+        let before = before.filter(|(counted, _)| number.wrapping_sub(counted.ended) == 1);
+        let counted = before.map(|(counted, _)| counted);
+        let end = before.and_then(|(_, end)| end);
+        let mut cycle = Cycle {
+            number,
+            end_unix_ns: caught.end_unix_ns,
+            pause_ns: record.pause_ns,
+            since_last_ns: end.and_then(|end| caught.end_unix_ns.checked_sub(end)),
+            trigger: None,
+            detail: Some(record.detail),
+        };
+        if let (Some(detail), Some(before)) = (&mut cycle.detail, counted) {
+            detail.goal_by = goal_by(detail.goal, before, raw.counted, true);
+            let forced = raw.counted.forced.wrapping_sub(before.forced) == 1;
+            cycle.trigger = trigger(&cycle, Some(forced), Some(before.trigger));
+        }
+        Some(cycle)
+    }
+
     /// Everything at one moment; nothing when there was none.
     fn read<M: Memory>(&mut self, live: &Live<M>) -> Result<Option<Raw>, Error> {
         let layout = live.layout();
-        let (m, w) = (&layout.mstats, &layout.work);
+        let w = &layout.work;
         let counters = self::counters(live)?;
         let cycles = live.address(Symbol::WorkCycles)?;
         // Patch releases move `work` as a whole: only distances within it are the table's.
@@ -113,44 +157,17 @@ impl Watcher {
         let (before, after) = (Record(bytes(0)?), Record(bytes(5)?));
         let (work, again) = (Record(bytes(1)?), Record(bytes(4)?));
         let (phase, controller) = (Record(bytes(2)?).u32(0), Record(bytes(3)?));
-        let count = |r: Record| (r.u32(0), r.u32(m.numforcedgc - m.numgc));
-        let (ended, forced) = count(before);
-        let begun = work.u32(0);
-        let idle = begun == ended && phase == 0;
-        let marking = begun == ended.wrapping_add(1) && phase == 1;
-        if count(after) != (ended, forced) || again.u32(0) != begun || !(idle || marking) {
+        let counts = before.0.get(..8);
+        if after.0.get(..8) != counts || again.u32(0) != work.u32(0) {
             return Ok(None);
         }
-        let c = &layout.gc_controller;
-        let pacer = Pacer::read(controller, c);
-        let percent = controller.u32(c.gc_percent);
-        let minor = layout.minor;
-        let limit = Some(pacer.memory_limit).filter(|limit| *limit < NO_LIMIT);
-        let on = i32::from_le_bytes(percent.to_le_bytes()) >= 0 || limit.is_some();
-        let sample = Sample {
-            live: controller.u64(c.heap_live),
-            goal: on.then(|| pacer.goal(minor)),
-            trigger: on.then(|| pacer.trigger(minor)),
-            mapped: pacer.mapped,
-            memory_limit: limit,
-            percent: u32::try_from(i32::from_le_bytes(percent.to_le_bytes())).ok(),
-            collecting: marking,
-        };
-        if sample.live >= MOST_BYTES || sample.mapped >= MOST_BYTES {
+        let Some(mut raw) = moment(layout, before, work, controller, phase) else {
             return Ok(None);
-        }
-        let counted = Counted {
-            ended,
-            forced,
-            percent_goal: pacer.percent_goal,
-            percent,
-            memory_limit: pacer.memory_limit,
-            trigger: if on { pacer.trigger(minor) } else { u64::MAX },
         };
-        let unchanged = idle && work.0 == again.0 && before.0 == after.0;
-        let end = before.u64(m.last_gc_nanotime - m.numgc);
-        let record = unchanged.then(|| written(layout, work, controller, end)).flatten();
-        Ok(Some(Raw { counted, record, sample }))
+        if work.0 != again.0 || before.0 != after.0 {
+            raw.record = None;
+        }
+        Ok(Some(raw))
     }
 
     /// Adds the collections since the last look; false: the ring can't be believed, which another look
@@ -223,6 +240,53 @@ fn counters<M: Memory>(live: &Live<M>) -> Result<Range, Error> {
     Ok(Range { at, len: (m.last_gc_nanotime + 8 - m.numgc) as usize })
 }
 
+/// What memory says of one moment; nothing when that lies within the begin or the end of a collection, or
+/// when it can't be.
+fn moment(
+    layout: &Layout,
+    counters: Record,
+    work: Record,
+    controller: Record,
+    phase: u32,
+) -> Option<Raw> {
+    let (m, c) = (&layout.mstats, &layout.gc_controller);
+    let (ended, forced) = (counters.u32(0), counters.u32(m.numforcedgc - m.numgc));
+    let begun = work.u32(0);
+    let idle = begun == ended && phase == 0;
+    let marking = begun == ended.wrapping_add(1) && phase == 1;
+    if !idle && !marking {
+        return None;
+    }
+    let pacer = Pacer::read(controller, c);
+    let percent = i32::from_le_bytes(controller.u32(c.gc_percent).to_le_bytes());
+    let minor = layout.minor;
+    let memory_limit = Some(pacer.memory_limit).filter(|limit| *limit < NO_LIMIT);
+    let on = percent >= 0 || memory_limit.is_some();
+    let sample = Sample {
+        live: controller.u64(c.heap_live),
+        goal: on.then(|| pacer.goal(minor)),
+        trigger: on.then(|| pacer.trigger(minor)),
+        mapped: pacer.mapped,
+        memory_limit,
+        percent: u32::try_from(percent).ok(),
+        collecting: marking,
+    };
+    if sample.live >= MOST_BYTES || sample.mapped >= MOST_BYTES {
+        return None;
+    }
+    let counted = Counted {
+        ended,
+        forced,
+        percent_goal: pacer.percent_goal,
+        percent,
+        memory_limit: pacer.memory_limit,
+        trigger: sample.trigger.unwrap_or(u64::MAX),
+    };
+    let end = counters.u64(m.last_gc_nanotime - m.numgc);
+    let record = if idle { written(layout, work, controller, end) } else { None };
+    Some(Raw { counted, record, sample })
+}
+
 /// The record of the collection that ended at `end`; nothing when it can't be that.
 fn written(layout: &Layout, work: Record, controller: Record, end: u64) -> Option<Written> {
     let (w, c) = (&layout.work, &layout.gc_controller);
@@ -274,7 +338,7 @@ fn goal_by(goal: Option<u64>, before: Counted, after: Counted, next: bool) -> Op
     if before.memory_limit >= NO_LIMIT {
         return Some(GoalBy::Gogc);
     }
-    if i32::from_le_bytes(before.percent.to_le_bytes()) < 0 {
+    if before.percent < 0 {
         return Some(GoalBy::MemoryLimit);
     }
     let by = if goal < before.percent_goal { GoalBy::MemoryLimit } else { GoalBy::Gogc };
