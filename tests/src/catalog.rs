@@ -20,6 +20,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("alloc", "1.26", Variant::OtherMalloc),
         ("alloc", "1.27", Variant::OtherMalloc),
         ("heap", "1.26", Variant::External),
+        ("maps", "1.24", Variant::OldMaps),
+        ("maps", "1.25", Variant::OldMaps),
         ("life", "1.26", Variant::Stripped),
         ("phases", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),

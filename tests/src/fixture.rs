@@ -35,6 +35,8 @@ pub enum Variant {
     /// The other way round than the release does it by default: Go 1.26 with its 66
     /// size-specialised allocation functions, Go 1.27 without its 14.
     OtherMalloc,
+    /// With the maps of Go 1.23 (experiment `noswissmap`).
+    OldMaps,
     /// Laid out as [`Variant::Stripped`] to the byte, but with its symbol table: the flags, which are
     /// part of the program, are as long.
     Twin,
@@ -64,6 +66,7 @@ impl Variant {
             Variant::Cgo => "cgo",
             Variant::Plugin => "plugin",
             Variant::OtherMalloc => "other-malloc",
+            Variant::OldMaps => "old-maps",
             Variant::Twin => "twin",
             Variant::PieTwin => "pie-twin",
             Variant::ExternalStripped => "external-stripped",
@@ -74,7 +77,8 @@ impl Variant {
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Variant::Default | Variant::Cgo | Variant::OtherMalloc | Variant::Profiled => &[],
+            Variant::Default | Variant::Cgo | Variant::OtherMalloc | Variant::OldMaps => &[],
+            Variant::Profiled => &[],
             Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
             Variant::PieStripped | Variant::BarePie => &["-buildmode=pie", "-ldflags=-s -w"],
@@ -181,6 +185,9 @@ impl Sources {
             let default = release.minor() == "1.27";
             let setting = if default { "nosizespecializedmalloc" } else { "sizespecializedmalloc" };
             command.env("GOEXPERIMENT", setting);
+        }
+        if variant == Variant::OldMaps {
+            command.env("GOEXPERIMENT", "noswissmap");
         }
         if variant == Variant::Profiled {
             let root = go.parent().and_then(Path::parent).context("go has no root")?;

@@ -64,7 +64,7 @@ counters! {
     CollectionsFull, "lost_collections_full", true, "collections whose record was dropped because the ring buffer is full";
     SpecialUnread, "lost_special_unread", true, "freed objects whose kind could not be read";
     MapUnread, "lost_map_unread", true, "iterations over maps whose number of elements could not be read";
-    GoroutineUnread, "lost_goroutine_unread", true, "iterations over maps that were not followed because their goroutine could not be read";
+    GoroutineUnread, "lost_goroutine_unread", true, "iterations over maps, or steps of them, that were not followed because their goroutine could not be read";
     GoroutinesFull, "lost_goroutines_full", true, "iterations over maps that were not followed because the table of goroutines is full (--max-goroutines)";
     NestFull, "lost_nest_full", true, "iterations over maps that were let go because 16 younger ones of their goroutine were under way";
     IterationsFull, "lost_iterations_full", true, "iterations over maps that are over and were not told because the ring buffer is full";

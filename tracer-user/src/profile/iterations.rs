@@ -22,7 +22,8 @@ pub struct Iterations {
     pub by_steps: Histogram,
     /// Nanoseconds of each.
     pub by_time: Histogram,
-    /// How many by depth: 1 for one that is nested in no other.
+    /// How many by depth: 1 for one that is nested in no other. Less than all where what they may be
+    /// nested in was lost.
     pub by_depth: BTreeMap<u32, u64>,
     /// The longest ones.
     pub worst: Vec<Worst>,

@@ -74,8 +74,12 @@ pub(super) fn sections(profile: &Profile, style: Style, out: &mut dyn Write) -> 
     let part = |count| format!("{} ({})", grouped(count), share(count, all.count));
     writeln!(out)?;
     line(out, "iterations by depth of nesting", Paint::Dim)?;
-    let classes =
+    let mut classes =
         format!("  1 to 3: {}   4 to 8: {}   over 8: {}", part(shallow), part(deep), part(deepest));
+    let unknown = all.count.saturating_sub(shallow + deep + deepest);
+    if unknown > 0 {
+        classes.push_str(&format!("   not known: {}", part(unknown)));
+    }
     line(out, &classes, Paint::Plain)?;
     let (functions, left) = hottest(profile);
     writeln!(out)?;
@@ -134,6 +138,11 @@ mod tests {
         assert!(first < text.find("main.(*Shop).lookup").unwrap(), "{text}");
         assert!(text.contains("10,000,000 steps") && text.contains("40 iterations"), "{text}");
         assert_eq!(told(&sample::server()), "");
+        let mut lossy = sample::maps();
+        if let Some(of) = &mut lossy.samples[1].iterations {
+            of.by_depth.clear();
+        }
+        assert!(told(&lossy).contains("not known: 32 (44.4 %)"));
     }
 
     #[test]

@@ -158,14 +158,14 @@ impl Recording {
     /// Waits for the end (the time is up, Ctrl-C, or nobody is left of those that were named) and
     /// stops counting.
     pub async fn follow(&mut self, config: &Config, mut signals: Signals) -> Result<(), Failure> {
-        // Who starts on a busy host is not to be missed, and probes that a program can't afford are to
-        // come off at once; naming stacks later can wait.
-        let prompt = config.follows() || config.budget.is_some();
+        // Who starts on a busy host is not to be missed, probes that a program can't afford are to come
+        // off at once, and a ring is to be emptied before it is full; naming stacks later can wait.
+        let drains = self.kernel.options().max_goroutines > 0;
+        let prompt = config.follows() || config.budget.is_some() || drains;
         let priority = if prompt { host::Priority::raise() } else { None };
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
         let progress = !config.show.quiet && io::stderr().is_terminal();
-        let drains = self.kernel.options().max_goroutines > 0;
         let [mut ticks, mut tidy, mut drain] = [PROGRESS, TIDY, DRAIN].map(|every| {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
