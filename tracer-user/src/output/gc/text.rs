@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::summary::Summary;
+use super::summary::{Summary, findings};
 use super::{Process, Report};
 use crate::output::text::{bytes, duration, grouped, nanoseconds, printable, share, wrap};
 use crate::runtime::cycles::{Cycle, GoalBy, Trigger};
@@ -145,6 +145,7 @@ pub(super) fn facts(process: &Process) -> Vec<(&'static str, String)> {
     if sum.full > 0 {
         facts.extend(full(&sum));
     }
+    facts.extend(findings(process, &sum).into_iter().map(|finding| ("finding", finding)));
     if let Some(text) = missing(process, &sum) {
         facts.push(("not in full", text));
     }

@@ -25,6 +25,8 @@ const WITH_TRAP: Duration = Duration::from_millis(20);
 const AT_FIRST: Duration = Duration::from_millis(5);
 /// Looks in a break between collections.
 const IN_A_BREAK: u64 = 4;
+/// A break that lasts this many times as long as the time between two looks makes that longer.
+const OF_A_BREAK: u32 = 100;
 /// Collections whose breaks count.
 const RECENT: usize = 8;
 /// Collections that are kept, the newest ones.
@@ -203,15 +205,18 @@ impl Followed {
     fn pace(&self) -> Duration {
         match self.trap {
             Some(_) => WITH_TRAP,
-            None => pace(&self.report.cycles),
+            None => pace(&self.report.cycles, self.report.watched()),
         }
     }
 }
 
-/// From how a program's last collections followed each other.
-fn pace(cycles: &[Cycle]) -> Duration {
+/// From how a program's last collections followed each other, or how long there was none.
+fn pace(cycles: &[Cycle], watched: Duration) -> Duration {
     let recent = &cycles[cycles.len().saturating_sub(RECENT)..];
-    let Some(last) = recent.last() else { return AT_FIRST };
+    // A program that is quiet is looked at less often.
+    let Some(last) = recent.last() else {
+        return AT_FIRST.max(watched / OF_A_BREAK).min(LONGEST);
+    };
     // One that was missed left less than there was between two looks.
     let of = |cycle: &Cycle| match (&cycle.detail, cycle.since_last_ns) {
         (Some(detail), Some(since)) => Some(since.saturating_sub(detail.length_ns())),
@@ -220,10 +225,9 @@ fn pace(cycles: &[Cycle]) -> Duration {
     };
     let shortest = recent.iter().filter_map(of).min();
     let pace = shortest.map_or(AT_FIRST, |ns| Duration::from_nanos(ns / IN_A_BREAK));
-    // A program that has gone quiet since is looked at less often.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let quiet = now.saturating_sub(Duration::from_nanos(last.end_unix_ns));
-    pace.max(quiet / 100).clamp(SHORTEST, LONGEST)
+    pace.max(quiet / OF_A_BREAK).clamp(SHORTEST, LONGEST)
 }
 
 #[cfg(test)]
@@ -233,7 +237,10 @@ mod tests {
 
     #[test]
     fn who_collects_often_is_looked_at_often() {
-        assert_eq!(pace(&[]), AT_FIRST);
+        assert_eq!(pace(&[], Duration::ZERO), AT_FIRST);
+        assert_eq!(pace(&[], Duration::from_secs(2)), Duration::from_millis(20));
+        assert_eq!(pace(&[], Duration::from_secs(200)), LONGEST);
+        let pace = |cycles: &[Cycle]| pace(cycles, Duration::from_secs(200));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let now = now.as_nanos() as u64;
         // Each takes 3 ms.
