@@ -39,14 +39,15 @@ fn start(go: &str, variant: Variant) -> Result<Running> {
     Running::start(Command::new(Fixture::build("maps", go, variant)?.program))
 }
 
-/// Records while the fixture does what is said.
+/// Records while the fixture does what is said; `probe` may be followed by flags.
 fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<(Recorded, Ended)> {
     require_root()?;
     let mut program = start(go, variant)?;
     let dir = tempfile::tempdir()?;
     let json = dir.path().join("out.json");
     let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "--probe", probe, "-p", &program.pid().to_string()]);
+    command.args(["record", "-p", &program.pid().to_string(), "--probe"]);
+    command.args(probe.split(' '));
     let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
     for line in lines {
         let answer = program.ask(line)?;
@@ -267,5 +268,15 @@ fn a_busy_program_is_followed_without_loss() -> Result<()> {
     recorded.equals()?;
     let profile = &recorded.profile;
     ensure!(profile.counter("recorded") > 100_000, "{:?}", profile.counters);
+    Ok(())
+}
+
+/// A goroutine takes no room once its iterations are over, however many there are.
+#[test]
+fn goroutines_that_do_not_iterate_take_no_room() -> Result<()> {
+    let lines = ["crowd", "crowd"];
+    let (recorded, _) = record("1.27", Variant::Stripped, "map --max-goroutines 64", &lines)?;
+    recorded.equals()?;
+    ensure!(recorded.path("main.inCrowd")?.iterations == 1000);
     Ok(())
 }

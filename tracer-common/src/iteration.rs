@@ -31,7 +31,8 @@ pub struct Open {
     pub iterator: u64,
     /// Who began it.
     pub stack: StackKey,
-    /// Nanoseconds of CLOCK_MONOTONIC when it began and at its last step.
+    /// Nanoseconds of CLOCK_MONOTONIC when it began, by which it is told from others of its goroutine,
+    /// and at its last step.
     pub began: u64,
     pub last: u64,
     /// Calls of the function that steps: one for each element visited, and one that finds the end.
@@ -39,11 +40,9 @@ pub struct Open {
     /// The goroutine's [`Goroutine::traps`] and [`Goroutine::handled`] at both times.
     pub traps: [u64; 2],
     pub handled: [u64; 2],
-    /// Counts the goroutine's iterations; from 1.
-    pub number: u64,
 }
 
-/// Iterations of a goroutine that are under way.
+/// Iterations of a goroutine that are under way; there is none without any.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Goroutine {
@@ -52,8 +51,6 @@ pub struct Goroutine {
     /// Places in `open`, modulo its length: the oldest, and one past the youngest.
     pub bottom: u64,
     pub top: u64,
-    /// Number of the last one that began.
-    pub number: u64,
     /// Traps of the map probe that the goroutine has taken, and nanoseconds in its kernel programs.
     pub traps: u64,
     pub handled: u64,
@@ -67,7 +64,7 @@ pub struct Goroutine {
 pub struct Iteration {
     pub of: Open,
     pub goid: u64,
-    /// [`Open::number`] of the youngest older one of the goroutine that was not over, and its
+    /// [`Open::began`] of the youngest older one of the goroutine that was not over, and its
     /// [`Open::calls`]; 0 without one.
     pub parent: u64,
     pub parent_calls: u64,
@@ -84,7 +81,6 @@ impl Goroutine {
         goid: 0,
         bottom: 0,
         top: 0,
-        number: 0,
         traps: 0,
         handled: 0,
         open: [Open {
@@ -95,7 +91,6 @@ impl Goroutine {
             calls: 0,
             traps: [0; 2],
             handled: [0; 2],
-            number: 0,
         }; NEST],
     };
 }
@@ -111,9 +106,9 @@ const _: () = {
     use core::mem::size_of;
     assert!(NEST.is_power_of_two());
     assert!(size_of::<GoroutineKey>() == 16);
-    assert!(size_of::<Open>() == 96);
-    assert!(size_of::<Goroutine>() == 48 + NEST * 96);
-    assert!(size_of::<Iteration>() == 96 + 32);
+    assert!(size_of::<Open>() == 88);
+    assert!(size_of::<Goroutine>() == 40 + NEST * 88);
+    assert!(size_of::<Iteration>() == 88 + 32);
 };
 
 #[cfg(feature = "user")]

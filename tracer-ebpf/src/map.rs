@@ -80,7 +80,6 @@ pub fn map_start(ctx: ProbeContext) -> u32 {
         of.bottom = oldest.wrapping_add(1);
     }
     let at = of.top;
-    of.number = of.number.wrapping_add(1);
     of.open[place(at)] = Open {
         iterator: id,
         stack,
@@ -89,13 +88,15 @@ pub fn map_start(ctx: ProbeContext) -> u32 {
         calls: 0,
         traps: [of.traps; 2],
         handled: [of.handled; 2],
-        number: of.number,
     };
     of.top = at.wrapping_add(1);
     // Of an empty map the old function does not look for the first element.
     if elements == 0 && hit.cookie.min_size == MAP_CLASSIC {
         finish(of, at, COMPLETE);
         of.top = at;
+        if forget_if_idle(of, &hit, &regs) {
+            return 0;
+        }
     }
     spent(of, now);
     0
@@ -135,7 +136,9 @@ pub fn map_end(ctx: ProbeContext) -> u32 {
     let Some((of, at)) = find(&hit, &regs) else { return 0 };
     finish(of, at, COMPLETE);
     trim(of);
-    spent(of, now);
+    if !forget_if_idle(of, &hit, &regs) {
+        spent(of, now);
+    }
     0
 }
 
@@ -260,7 +263,7 @@ fn finish(of: &mut Goroutine, at: u64, flags: u64) {
         }
         let below = &of.open[place(at.wrapping_sub(k))];
         if below.iterator != 0 {
-            (parent, parent_calls) = (below.number, below.calls);
+            (parent, parent_calls) = (below.began, below.calls);
             break;
         }
         k += 1;
@@ -289,6 +292,16 @@ fn trim(of: &mut Goroutine) {
         of.top = of.top.wrapping_sub(1);
         k += 1;
     }
+}
+
+/// Makes room for other goroutines when nothing of this one is under way.
+#[inline(always)]
+fn forget_if_idle(of: &Goroutine, hit: &Hit, regs: &Regs) -> bool {
+    let is_idle = of.top == of.bottom;
+    if is_idle {
+        let _ = GOROUTINES.remove(GoroutineKey { image: hit.image, _pad: 0, g: regs.g });
+    }
+    is_idle
 }
 
 /// Adds what this event has cost.

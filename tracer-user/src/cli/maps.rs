@@ -52,7 +52,7 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_stacks: u32,
 
-    /// Goroutines whose iterations the kernel has room to follow (about 1.6 KiB each)
+    /// Goroutines with iterations under way that the kernel has room for (about 1.6 KiB each)
     #[arg(long, value_name = "N", default_value_t = 8192, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_goroutines: u32,

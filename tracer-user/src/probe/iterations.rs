@@ -26,7 +26,7 @@ pub(super) struct Iterations {
 /// How many, by the stack that began them and how deep they are in what is not over.
 type Depths = HashMap<(StackKey, u32), u64>;
 
-/// Image, goroutine, number.
+/// Image, goroutine, when it began.
 type Id = (u32, u64, u64);
 
 /// What is known of iterations that are over.
@@ -89,7 +89,7 @@ impl Known {
         let trap = self.traps.get(&image).copied().unwrap_or(0);
         let ended = ended(iteration, trap);
         self.sums.entry(stack).or_default().add_one(&ended);
-        let inner = self.inner.remove(&(image, iteration.goid, of.number));
+        let inner = self.inner.remove(&(image, iteration.goid, of.began));
         if iteration.parent == 0 && inner.is_none() {
             // Most are neither nested nor have others in them.
             self.sums.entry(stack).or_default().add_depth(1, 1);
@@ -147,7 +147,7 @@ fn under_way(goroutine: &Goroutine) -> Vec<Iteration> {
     let mut all: Vec<Iteration> = Vec::new();
     for open in (0..count).map(|k| goroutine.open[place(k)]).filter(|open| open.iterator != 0) {
         if let Some(inner) = all.last_mut() {
-            (inner.parent, inner.parent_calls) = (open.number, open.calls);
+            (inner.parent, inner.parent_calls) = (open.began, open.calls);
         }
         let (goid, flags) = (goroutine.goid, 0);
         all.push(Iteration { of: open, goid, parent: 0, parent_calls: 0, flags });
@@ -175,17 +175,16 @@ mod tests {
         StackKey { image: IMAGE, site: 0, class: 0, hash }
     }
 
-    /// An iteration of goroutine 7 by its number, which is its stack too.
-    fn iteration(number: u64, calls: u64, (parent, parent_calls): (u64, u64)) -> Iteration {
+    /// An iteration of goroutine 7 by when it began, which is its stack too.
+    fn iteration(began: u64, calls: u64, (parent, parent_calls): (u64, u64)) -> Iteration {
         let of = Open {
             iterator: 8,
-            stack: stack(number),
-            began: 100,
-            last: 1_100,
+            stack: stack(began),
+            began,
+            last: began + 1_000,
             calls,
             traps: [5, 8],
             handled: [1_000, 1_200],
-            number,
         };
         Iteration { of, goid: 7, parent, parent_calls, flags: COMPLETE }
     }
@@ -259,11 +258,11 @@ mod tests {
     fn what_is_under_way_is_told_from_the_inside() {
         let mut goroutine = Goroutine { goid: 7, bottom: 14, top: 18, ..Goroutine::EMPTY };
         for (at, iterator) in [(14, 8), (15, 0), (0, 8), (1, 8)] {
-            let number = 100 + at as u64;
-            goroutine.open[at] = Open { iterator, number, calls: 2, ..Open::default() };
+            let began = 100 + at as u64;
+            goroutine.open[at] = Open { iterator, began, calls: 2, ..Open::default() };
         }
         let all = under_way(&goroutine);
-        let told: Vec<_> = all.iter().map(|i| (i.of.number, i.parent, i.parent_calls)).collect();
+        let told: Vec<_> = all.iter().map(|i| (i.of.began, i.parent, i.parent_calls)).collect();
         assert_eq!(told, [(101, 100, 2), (100, 114, 2), (114, 0, 0)]);
         goroutine.top = u64::MAX;
         assert!(under_way(&goroutine).len() <= NEST);
