@@ -451,3 +451,43 @@ fn who_can_not_be_watched_is_refused() -> Result<()> {
     heaptap::run(["gc"])?.refused(2, "say which processes")?;
     heaptap::run(["gc", "--all", "-o", "a.folded"])?.refused(2, "collections have no stacks")
 }
+
+/// Reading takes CAP_SYS_PTRACE; a trap takes more. Without it looking goes on, and it is said why.
+#[test]
+fn without_privileges_for_a_trap_it_is_said_so() -> Result<()> {
+    let mut program = Program::start("1.27", Variant::Stripped, &[("GOGC", "20")])?;
+    let first = program.ask("force")?;
+    let pid = program.running.pid().to_string();
+    let heaptap_with = |mode: &str| -> Result<Command> {
+        let mut command = Command::new("setpriv");
+        let capabilities = "--bounding-set=-all,+sys_ptrace,+dac_read_search";
+        command.args([capabilities, "--inh-caps=-all"]).arg(heaptap::program()?);
+        command.args(["gc", "-p", &pid, "--mode", mode]);
+        Ok(command)
+    };
+    heaptap::run_command(heaptap_with("trap")?)?.refused(3, "heaptap doctor")?;
+    let mut child = heaptap_with("auto")?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let rows = Lines::of(child.stdout.take().context("no stdout")?);
+    rows.next()?.context("no head")?;
+    // Until one was missed, and then so many rounds that the trap was tried.
+    let (mut seen, mut rounds) = (first, 0);
+    for _ in 0..300 {
+        let last = program.ask("fast 20")?;
+        while seen < last {
+            rounds += u32::from(rows.next()?.context("heaptap ended")?.contains('?'));
+            seen += 1;
+        }
+        if rounds > 0 {
+            rounds += 1;
+        }
+        if rounds > 40 {
+            break;
+        }
+    }
+    kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+    let rest = rows.rest()?;
+    ensure!(child.wait()?.success());
+    let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(rest.contains("no trap at the end of collections: the kernel did not take"), "{rest}");
+    Ok(())
+}

@@ -242,6 +242,9 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
         false => "every collection seen in full".to_owned(),
         true => "every collection counted, not every one seen in full".to_owned(),
     };
+    if report.processes.iter().all(|process| process.count() == 0) {
+        "no collection has ended".clone_into(&mut text);
+    }
     if report.processes.iter().any(|process| process.overwritten > 0) {
         "some collections not seen at all".clone_into(&mut text);
     }
