@@ -17,6 +17,7 @@ mod groups;
 mod iterations;
 mod load;
 mod multi;
+mod ready;
 mod syscall;
 mod take;
 pub mod trap;
@@ -27,6 +28,7 @@ pub use error::Error;
 pub use gate::Taken as Traps;
 pub use groups::GroupId;
 pub use load::{Kernel, Options};
+pub use ready::Ready;
 pub use syscall::wait_for_programs;
 pub use take::Taken;
 

@@ -60,6 +60,12 @@ impl Multi {
         }
     }
 
+    /// One more descriptor of a program.
+    pub fn copy(&mut self, program: Program) -> Option<OwnedFd> {
+        self.prepare(program).ok()?;
+        self.loaded.get(&program)?.try_clone().ok()
+    }
+
     /// Loads a program, if that was not done yet.
     pub fn prepare(&mut self, program: Program) -> Result<(), Refused> {
         if let Entry::Vacant(place) = self.loaded.entry(program) {

@@ -5,12 +5,11 @@
 //! that it has to single-step.
 
 use std::fs::File;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use tracer_common::Cookie;
 
-use super::{AttachSite, Attachment, Error, GroupId, Kernel, Program, Scope};
+use super::{AttachSite, Attachment, Error, Kernel, Program, Scope, ready::OWN};
 use crate::address::FileOffset;
 
 /// A function made to be trapped, by what stands at its first byte.
@@ -57,7 +56,7 @@ mod functions {
 
     impl Trapped {
         /// The bytes of the first instruction.
-        pub(super) fn instruction(self) -> &'static [u8] {
+        pub(in crate::probe) fn instruction(self) -> &'static [u8] {
             match self {
                 Trapped::Emulated => &[0x55],
                 Trapped::SingleStepped => &[0x48, 0x83, 0xec, 0x08],
@@ -91,7 +90,7 @@ mod functions {
     use crate::address::RuntimeAddr;
 
     impl Trapped {
-        pub(super) fn instruction(self) -> &'static [u8] {
+        pub(in crate::probe) fn instruction(self) -> &'static [u8] {
             &[]
         }
 
@@ -103,9 +102,6 @@ mod functions {
         pub(super) fn call(self) {}
     }
 }
-
-/// What is attached to heaptap itself; no other group has this number.
-const OWN: GroupId = GroupId(u32::MAX);
 
 /// Hits in one go, and how often: about 40 ms with 9 µs a hit.
 const BATCH: u32 = 200;
@@ -133,24 +129,6 @@ pub fn cost(
     let with = median(function);
     kernel.detach_all();
     Ok(with.saturating_sub(without))
-}
-
-/// Makes the kernel ready to attach at once.
-///
-/// Before it attaches a uprobe for the first time in a while it waits until no fork is under way, which
-/// takes it about 8 ms however few there are; for some milliseconds after that it does not wait. So one is
-/// attached to a function that nobody calls, and taken off again.
-///
-/// # Errors
-/// The kernel did not attach it.
-pub fn make_ready(kernel: &mut Kernel, file: &File, offset: FileOffset) -> Result<(), Error> {
-    let cookie = Cookie { binary: 0, site: 0, min_size: 0 };
-    let sites = &[AttachSite { offset, expected: Trapped::Emulated.instruction(), cookie }];
-    let scope = NonZeroU32::new(std::process::id()).map_or(Scope::File, Scope::Process);
-    let at = Attachment { program: Program::Empty, file, scope, sites };
-    kernel.attach(OWN, &at)?;
-    kernel.detach(OWN);
-    Ok(())
 }
 
 /// Median time of one call, in batches.

@@ -140,7 +140,11 @@ impl Targets {
             return self.open(kernel, group);
         }
         if governor.polls(now, random) {
-            self.meters.make_ready(kernel);
+            if let Some(ready) = &self.ready
+                && let Err(refused) = ready.wait(kernel)
+            {
+                log::debug!("probes are attached late: {refused}");
+            }
             self.look_at(group);
             let now = self.meters.now();
             if let Some(governor) = self.meters.governors.get_mut(&group) {

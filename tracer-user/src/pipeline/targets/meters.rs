@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -23,12 +22,11 @@ use super::{
     windows::{View, Windows},
 };
 use crate::{
-    address::FileOffset,
     pipeline::doctor,
     probe::{
-        GroupId, Kernel, Program, Traps,
+        GroupId, Kernel, Traps,
         budget::{Governor, Pool, Reading, TICK},
-        trap::{Trapped, make_ready},
+        trap::Trapped,
     },
     profile::Source,
     runtime::{Live, ProcessMemory},
@@ -51,8 +49,6 @@ pub struct Meters {
     random: u64,
     emulated: Cost,
     stepped: Cost,
-    /// Where the kernel is made ready to attach.
-    own: Option<(File, FileOffset)>,
     /// When something is to be done for a group, and the first of these moments.
     wanted_at: HashMap<GroupId, Instant>,
     next: Option<Instant>,
@@ -143,18 +139,15 @@ impl Meters {
             random: since.as_nanos() as u64 | 1,
             emulated: Cost::default(),
             stepped: Cost::default(),
-            own: share.and_then(|_| doctor::own_function()),
             wanted_at: HashMap::new(),
             next: None,
         }
     }
 
-    /// Begins to measure what a trap costs in what most programs are, and loads what is attached in
-    /// [`Meters::make_ready`].
-    pub(super) fn prepare(&mut self, kernel: &mut Kernel) {
+    /// Begins to measure what a trap costs in what most programs are.
+    pub(super) fn prepare(&mut self) {
         if self.share.is_some() {
             self.trap(true);
-            kernel.prepare(&[Program::Empty]);
         }
     }
 
@@ -222,15 +215,6 @@ impl Meters {
     pub(super) fn trap_if_known(&mut self, emulated: bool) -> Option<Duration> {
         let cost = if emulated { &self.emulated } else { &self.stepped };
         if matches!(cost, Cost::Unknown) { None } else { Some(self.trap(emulated)) }
-    }
-
-    /// What is attached after this is attached at once; where that can't be had, later than that.
-    pub(super) fn make_ready(&self, kernel: &mut Kernel) {
-        if let Some((file, offset)) = &self.own
-            && let Err(refused) = make_ready(kernel, file, *offset)
-        {
-            log::debug!("probes will be attached late: {refused}");
-        }
     }
 
     /// Opens an account for a process that is about to be counted; nothing without a budget.

@@ -25,7 +25,7 @@ use crate::{
     exit::{self, Exit, Failure},
     host::{self, FileKey},
     output::text::nanoseconds,
-    probe::{self, Kernel, Program, trap::Trapped},
+    probe::{self, Kernel, Program, Ready, trap::Trapped},
     profile::{Period, SPACE, Source},
     runtime::{Live, ProcessMemory},
 };
@@ -59,6 +59,8 @@ pub struct Targets {
     /// How many groups there were.
     groups: u32,
     unfit: Unfit,
+    /// Where the kernel is made ready to attach; nothing where that is not known.
+    ready: Option<Ready>,
     /// What a trap costs here, where it is measured: single-stepped and emulated.
     traps: [Option<Duration>; 2],
 }
@@ -105,6 +107,7 @@ impl Targets {
             held: Held::new(wanted.max_ended_stacks),
             meters: Meters::new(wanted.budget, wanted.max_processes as u32),
             groups: 0,
+            ready: doctor::own_function().map(|(file, offset)| Ready::new(file, offset)),
             unfit: Unfit::default(),
         }
     }
@@ -112,7 +115,8 @@ impl Targets {
     /// Does what would otherwise be done when the first program is attached to, at its expense.
     pub fn prepare(&mut self, kernel: &mut Kernel) {
         kernel.prepare(&plan::programs(self.source, self.wanted.probes));
-        self.meters.prepare(kernel);
+        kernel.prepare(&[Program::Empty]);
+        self.meters.prepare();
     }
 
     /// How many processes are being counted.
@@ -176,7 +180,7 @@ impl Targets {
         for _ in 0..LOOKS {
             let process = host::process(pid).map_err(not_readable)?;
             let exe = host::open_exe(pid).map_err(not_readable)?;
-            let binary = self.binary(&exe)?;
+            let binary = self.binary(kernel, &exe)?;
             let bias = load_bias(&exe, &self.binaries[binary].go)?;
             let joined = self.join(kernel, binary, pid).map_err(|failure| {
                 // The kernel's word for a process that is gone says nothing to anybody.
@@ -273,7 +277,7 @@ impl Targets {
     }
 
     /// Which binary a process runs: index in [`Targets::binaries`], resolved if it is new.
-    fn binary(&mut self, exe: &host::ExeFile) -> Result<usize, Failure> {
+    fn binary(&mut self, kernel: &mut Kernel, exe: &host::ExeFile) -> Result<usize, Failure> {
         // A file that is held open keeps its inode number to itself.
         if let Some(binary) = self.binaries.iter().position(|tapped| tapped.key == exe.key) {
             return Ok(binary);
@@ -283,6 +287,12 @@ impl Targets {
             |failure: &Failure| Failure::new(failure.exit, format!("process {pid}: {failure}"));
         if let Some(failure) = self.unfit.get(&exe.key) {
             return Err(named(failure));
+        }
+        if self.wanted.follow
+            && let Some(ready) = &mut self.ready
+        {
+            // It is attached to as soon as its sites are found.
+            ready.begin(kernel);
         }
         let resolved = Tapped::resolve(exe, &mut self.opener, self.source, self.wanted);
         let taken: usize = self.binaries.iter().map(Tapped::memory).sum();
