@@ -137,7 +137,7 @@ impl Facts {
             settings: Vec::new(),
             cgo: image.needed().iter().any(|n| n.starts_with("libc.")),
             loads_plugins: false,
-            size: image.size,
+            size: image.size(),
         };
         if let Some(info) = info {
             facts.set_version(&info.version, VersionFrom::BuildInfo);

@@ -1,14 +1,10 @@
 //! The ELF file as an image: headers, segments, sections, relocations, bounded reads.
 //!
-//! In: an opened file, read by `pread` only (a mapped file that is truncated kills its reader, and
-//! one that is rewritten changes under it). Out: where each link-time address lies and the bytes
-//! there. Knows nothing of Go. Section headers may be missing: nothing here depends on them.
+//! In: an opened file. Out: where each link-time address lies and the bytes there. Knows nothing of Go.
+//! Section headers may be missing: nothing here depends on them.
 
 use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
-use std::thread;
 
 use object::LittleEndian as LE;
 use object::elf::{
@@ -21,6 +17,7 @@ use object::pod::{from_bytes, slice_from_all_bytes};
 
 use super::bytes::{c_str_at, u32_at};
 use super::error::Error;
+use super::opened::Opened;
 use crate::address::{FileOffset, VAddr};
 
 /// Most program headers accepted; Go's linker writes about 10.
@@ -35,9 +32,6 @@ const MAX_NOTES: u64 = 1 << 20;
 const MAX_DYNAMIC: u64 = 1 << 20;
 /// Longest table of relocations walked: a 1 GiB table means 44 million pointers.
 const MAX_RELA: u64 = 1 << 30;
-/// What is read by several threads, and how many.
-const LARGE: usize = 4 << 20;
-const READERS: usize = 4;
 /// Unit in which long regions are walked.
 const CHUNK: u64 = 1 << 20;
 /// The smallest page of the architectures that heaptap knows.
@@ -80,9 +74,7 @@ pub struct Section {
 /// The parts of an ELF file that tell what it is.
 #[derive(Debug)]
 pub struct Image {
-    file: File,
-    /// Bytes of the file when it was opened.
-    pub size: u64,
+    file: Opened,
     /// Whether the loader may place it anywhere (ET_DYN).
     pub relocatable: bool,
     pub segments: Vec<Segment>,
@@ -102,13 +94,8 @@ struct Dynamic {
 impl Image {
     /// Reads the headers of `file`.
     pub fn open(file: File) -> Result<Self, Error> {
-        let meta = file.metadata().map_err(|source| Error::Read { offset: 0, len: 0, source })?;
-        if !meta.is_file() {
-            return Err(Error::NotAFile);
-        }
         let mut image = Self {
-            file,
-            size: meta.len(),
+            file: Opened::new(file)?,
             relocatable: false,
             segments: Vec::new(),
             sections: Vec::new(),
@@ -120,7 +107,7 @@ impl Image {
     }
 
     fn read_headers(&mut self) -> Result<(), Error> {
-        if self.size < 4 || self.read_file(0, 4)? != ELFMAG {
+        if self.size() < 4 || self.read_file(0, 4)? != ELFMAG {
             return Err(Error::NotElf);
         }
         let head = self.read_file(0, size_of::<FileHeader64<LE>>() as u64)?;
@@ -177,8 +164,8 @@ impl Image {
                 {
                     return Err(Error::BadElf("a segment wraps around the address space"));
                 }
-                if offset + file_size > self.size {
-                    return Err(Error::Truncated { offset, len: file_size, size: self.size });
+                if offset + file_size > self.size() {
+                    return Err(Error::Truncated { offset, len: file_size, size: self.size() });
                 }
                 self.segments.push(Segment {
                     vaddr,
@@ -302,48 +289,31 @@ impl Image {
         })
     }
 
-    /// Bytes of the file.
-    pub fn read_file(&self, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
-        let end = offset.checked_add(len);
-        if end.is_none_or(|end| end > self.size) {
-            return Err(Error::Truncated { offset, len, size: self.size });
-        }
-        let mut data = vec![0; len as usize];
-        match self.fill(&mut data, offset) {
-            Ok(()) => Ok(data),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(Error::Truncated { offset, len, size: self.size })
-            }
-            Err(source) => Err(Error::Read { offset, len, source }),
-        }
+    /// The file itself.
+    pub fn file(&self) -> &Opened {
+        &self.file
     }
 
-    /// Fills a buffer from the file; a large one by several threads, since most of the time goes into
-    /// fresh memory.
-    fn fill(&self, data: &mut [u8], offset: u64) -> io::Result<()> {
-        if data.len() < LARGE {
-            return self.file.read_exact_at(data, offset);
-        }
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
-        let part = data.len().div_ceil(threads);
-        thread::scope(|scope| {
-            let parts = data.chunks_mut(part).zip((offset..).step_by(part));
-            let reader = |(data, at)| {
-                let read = move || self.file.read_exact_at(data, at);
-                thread::Builder::new().spawn_scoped(scope, read)
-            };
-            let readers: Vec<_> = parts.map(reader).collect();
-            readers.into_iter().try_for_each(|reader| {
-                reader?.join().map_err(|_| io::Error::other("a reading thread has failed"))?
-            })
-        })
+    /// Bytes of the file when it was opened.
+    pub fn size(&self) -> u64 {
+        self.file.size
+    }
+
+    /// Bytes of the file.
+    pub fn read_file(&self, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+        self.file.read(offset, len)
     }
 
     /// Bytes that the file has for link-time addresses from `at` on; relocations are not applied.
     pub fn read(&self, at: VAddr, len: usize) -> Result<Vec<u8>, Error> {
-        let offset = self.file_offset(at).filter(|_| len as u64 <= self.file_backed(at));
-        let offset = offset.ok_or(Error::NotLoaded { at: at.0, len: len as u64 })?;
+        let offset = self.place(at, len as u64)?;
         self.read_file(offset.0, len as u64)
+    }
+
+    /// Where the file has that many bytes for link-time addresses from `at` on.
+    pub fn place(&self, at: VAddr, len: u64) -> Result<FileOffset, Error> {
+        let offset = self.file_offset(at).filter(|_| len <= self.file_backed(at));
+        offset.ok_or(Error::NotLoaded { at: at.0, len })
     }
 
     /// Where the file has the byte of a link-time address.
@@ -398,7 +368,7 @@ impl Image {
         overlap: u64,
         mut each: impl FnMut(u64, &[u8]) -> ControlFlow<B>,
     ) -> Result<Option<B>, Error> {
-        let size = segment.file_size.min(self.size.saturating_sub(segment.offset));
+        let size = segment.file_size.min(self.size().saturating_sub(segment.offset));
         let mut at = 0;
         while at < size {
             let len = (size - at).min(CHUNK + overlap);

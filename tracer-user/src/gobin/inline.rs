@@ -46,19 +46,15 @@ impl InlineTrees {
     /// Reads all trees. Nothing when what lies at `gofunc` is no inline trees.
     pub fn load(image: &Image, table: &Pclntab, gofunc: VAddr) -> Result<Option<Self>, Error> {
         let format = table.header.format;
-        let tree = |index| Some((table.inline_tree(index)?, index));
-        let trees: Vec<(u32, u32)> = (0..table.len()).filter_map(tree).collect();
+        let trees: Vec<(u32, u32)> = table.inline_trees().collect();
         let (Some((start, _)), Some((last, index))) = (trees.iter().min(), trees.iter().max())
         else {
             return Ok(Some(Self { data: Vec::new(), start: 0, format }));
         };
         let (start, last, index) = (*start, *last, *index);
-        let inline_table = table.details(index).map_or(0, |record| record.inline_table);
         // Nothing says how long a tree is but the indices that are used.
         let mut indices = AddressTable::default();
-        if let Some(data) = table.address_table(inline_table) {
-            let _whole = indices.decode(data, table.header.quantum, table.size_of(index));
-        }
+        table.inlined_calls(index, &mut indices);
         let records = (indices.largest().max(-1) + 1) as u64;
         let size = u64::from(last - start) + records * record_size(format) as u64;
         if size > MAX_TREES {
@@ -120,14 +116,11 @@ impl InlineTrees {
         };
         // Records are made of words, and so are trees one behind the other. Most blocks hold none of
         // those names, which is told without a branch for each word.
-        let word = |bytes: &[u8]| u32_at(bytes, 0).unwrap_or(0);
-        let is_near = |word: u32| word.wrapping_sub(*low) <= high - low;
-        let near =
-            |block: &&[u8]| block.chunks_exact(4).fold(false, |any, w| any | is_near(word(w)));
+        let near = |word: u32| word.wrapping_sub(*low) <= high - low;
         let blocks = self.data.chunks(BLOCK).zip((u64::from(self.start)..).step_by(BLOCK));
         let records: Vec<(u32, u32)> = blocks
-            .filter(|(block, _)| near(block))
-            .flat_map(|(block, at)| block.chunks_exact(4).map(word).zip((at..).step_by(4)))
+            .filter(|(block, _)| words(block).fold(false, |any, word| any | near(word)))
+            .flat_map(|(block, at)| words(block).zip((at..).step_by(4)))
             .filter(|(word, _)| wanted.contains(word))
             .filter_map(|(word, at)| Some((word, u32::try_from(at.checked_sub(name_at)?).ok()?)))
             .take(MAX_CHECKED)
@@ -135,8 +128,7 @@ impl InlineTrees {
         if records.is_empty() {
             return into;
         }
-        let tree = |index| Some((table.inline_tree(index)?, index));
-        let mut trees: Vec<(u32, u32)> = (0..table.len()).filter_map(tree).collect();
+        let mut trees: Vec<(u32, u32)> = table.inline_trees().collect();
         trees.sort_unstable();
         for (name, at) in records {
             let Some(position) = names.iter().position(|n| *n == Some(name)) else { continue };
@@ -161,9 +153,7 @@ impl InlineTrees {
         let same = trees.iter().take(end).rev().take_while(|(tree, _)| tree == nearest);
         let mut indices = AddressTable::default();
         same.take(MAX_SHARED).map(|(_, function)| *function).find(|function| {
-            let inline_table = table.details(*function).map_or(0, |record| record.inline_table);
-            let Some(data) = table.address_table(inline_table) else { return false };
-            let _whole = indices.decode(data, table.header.quantum, table.size_of(*function));
+            table.inlined_calls(*function, &mut indices);
             indices.largest() >= index
         })
     }
@@ -172,6 +162,10 @@ impl InlineTrees {
     pub fn memory(&self) -> usize {
         self.data.capacity()
     }
+}
+
+fn words(block: &[u8]) -> impl Iterator<Item = u32> {
+    block.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word))
 }
 
 fn record_size(format: Format) -> usize {

@@ -1,9 +1,11 @@
 //! Facts from a Go binary's bytes: ELF, build info, pclntab, inline tree, probe sites, types.
 //!
 //! In: an opened file. Out: [`GoBinary`]: what the file says of itself ([`Facts`]), its functions
-//! and the bytes at its link-time addresses. What names addresses later is read into memory when
-//! the file is opened, so names stay true when the file is deleted or overwritten. Files belong to
-//! other people: every size is bounded and every offset checked. Knows no process and needs no root.
+//! and the bytes at its link-time addresses. What finding functions takes is read when the file is
+//! opened; files and lines when [`GoBinary::complete`] or the first address to be named asks for them,
+//! from the opened file and only if nobody has written to it: names stay true when the file is deleted or
+//! overwritten. Files belong to other people: every size is bounded and every offset checked. Knows no
+//! process and needs no root.
 
 mod address_table;
 pub mod bytes;
@@ -15,15 +17,18 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod hostile;
 mod image;
+mod index;
 mod inline;
 pub mod layout;
 mod module;
+mod opened;
 mod pclntab;
 pub mod sites;
 pub mod symbols;
 pub mod types;
 mod version;
 
+use std::collections::HashMap;
 use std::fs::File;
 
 use crate::address::{FileOffset, VAddr};
@@ -128,9 +133,17 @@ impl GoBinary {
         beginning: &str,
         wanted: impl Fn(&str) -> bool,
     ) -> Vec<Function<'_>> {
-        let names = self.table.names_that_begin(beginning).into_iter();
-        let names: Vec<_> = names.filter(|(_, n)| wanted(n)).map(|(at, _)| Some(at)).collect();
-        let mut found: Vec<_> = self.functions_named(&names).into_iter().flatten().collect();
+        let wanted = |name: &str| name.starts_with(beginning) && wanted(name);
+        let mut found: Vec<Function> = Vec::new();
+        let mut places = HashMap::new();
+        for (index, name) in self.table.named_like(&[beginning]).filter(|(_, n)| wanted(n)) {
+            let Some(function) = self.table.function(index) else { continue };
+            let at = *places.entry(name).or_insert(found.len());
+            match found.get_mut(at) {
+                Some(before) => self.prefer(before, function),
+                None => found.push(function),
+            }
+        }
         found.sort_by_key(|function| function.index);
         found
     }
@@ -143,28 +156,24 @@ impl GoBinary {
 
     /// [`GoBinary::find_function`] of several names in one pass; as many as `names`, in order.
     pub fn find_functions(&self, names: &[&str]) -> Vec<Option<Function<'_>>> {
-        let names: Vec<_> = names.iter().map(|name| self.table.name_offset(name)).collect();
-        self.functions_named(&names)
-    }
-
-    /// The same by offset in the table of names.
-    fn functions_named(&self, names: &[Option<u32>]) -> Vec<Option<Function<'_>>> {
-        let mut found = vec![None; names.len()];
-        let there = || names.iter().flatten();
-        let (Some(low), Some(high)) = (there().min(), there().max()) else { return found };
-        for index in 0..self.table.len() {
-            let Some(offset) = self.table.name_offset_of(index) else { continue };
-            if !(low..=high).contains(&&offset) {
-                continue;
-            }
-            let Some(at) = names.iter().position(|name| *name == Some(offset)) else { continue };
+        let mut found: Vec<Option<Function>> = vec![None; names.len()];
+        for (index, name) in self.table.named_like(names) {
+            let Some(at) = names.iter().position(|wanted| *wanted == name) else { continue };
             let Some(function) = self.table.function(index) else { continue };
-            // A wrapper lies behind its function in every binary seen: the first one is kept.
-            if found[at].is_none_or(|f: Function| self.is_wrapper(&f)) {
-                found[at] = Some(function);
+            match &mut found[at] {
+                Some(before) => self.prefer(before, function),
+                nothing => *nothing = Some(function),
             }
         }
         found
+    }
+
+    /// Of two functions of one name the body. A wrapper lies behind its function in every binary seen: the
+    /// first one is kept.
+    fn prefer<'a>(&self, before: &mut Function<'a>, function: Function<'a>) {
+        if self.is_wrapper(before) {
+            *before = function;
+        }
     }
 
     /// For each function those that it was inlined into; in order.
@@ -242,6 +251,11 @@ impl GoBinary {
     /// The inline trees; nothing in a release whose module record is unknown.
     pub(crate) fn inline_trees(&self) -> Option<&InlineTrees> {
         self.tail.as_ref().map(|(_, trees)| trees)
+    }
+
+    /// Reads what names files and lines, now. Tells whether that is known.
+    pub fn complete(&self) -> bool {
+        self.table.complete()
     }
 
     /// Bytes held in memory for naming addresses.

@@ -5,14 +5,22 @@
 //! Go 1.20 to 1.27. Knows no Go version beyond that.
 
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
+use super::address_table::AddressTable;
 use super::bytes::{c_str_at, u8_at, u32_at, u64_at};
 use super::error::Error;
 use super::image::Image;
+use super::index::{Index, MAX_RECORD};
+use super::opened::Opened;
 use crate::address::VAddr;
 
 /// Largest table accepted; that of a 90 MB binary has about 30 MB.
 pub const MAX_TABLE: u64 = 512 << 20;
+/// Eight bytes that names begin with.
+const SOUGHT: [&[u8; 8]; 3] = [b"runtime.", b"crosscal", b"plugin.o"];
+/// Bytes that nearly every address table fits into.
+const SHORT_TABLE: u64 = 64 << 10;
 /// Bytes of the header in all known formats.
 const HEADER: usize = 72;
 /// Values of the magic, newest last (internal/abi/symtab.go).
@@ -140,13 +148,23 @@ fn scan(vaddr: u64, data: &[u8]) -> ControlFlow<Header> {
     ControlFlow::Continue(())
 }
 
-/// The table in memory.
+/// The table: what finding functions takes is in memory, the rest when it is asked for.
 #[derive(Debug)]
 pub struct Pclntab {
     pub header: Header,
-    data: Vec<u8>,
     /// Start of Go's text: what the table's addresses are counted from.
     text: VAddr,
+    names: Vec<u8>,
+    index: Index,
+    /// Functions whose names begin as one of [`SOUGHT`], and the offsets of their names: nearly all that
+    /// is looked for by name, a twentieth of all names.
+    sought: Vec<(u32, u32)>,
+    file: Opened,
+    /// Where the file has what lies behind the names, and how long that is.
+    rest_at: u64,
+    rest_len: u64,
+    /// Nothing in it when somebody has written to the file.
+    rest: OnceLock<Option<Vec<u8>>>,
 }
 
 /// One function.
@@ -195,33 +213,55 @@ impl Pclntab {
         if size > MAX_TABLE {
             return Err(Error::TooBig { what: "its function table", size, limit: MAX_TABLE });
         }
-        if header.funcs + header.functions * 8 + 4 > size {
+        let each = 8 + header.format.func_size() as u64;
+        if header.functions * each + 4 > size.saturating_sub(header.funcs) {
             return Err(Error::NoPclntab("it is shorter than its index"));
         }
-        let data = image.read(header.at, size as usize)?;
-        Ok(Self { header, data, text })
+        let at = image.place(header.at, size)?.0;
+        let file = image.file().clone();
+        let names = file.read(at + header.names, header.units - header.names)?;
+        let index = Index::read(&file, &header, at + header.funcs, size - header.funcs)?;
+        let is_sought =
+            |(name, _): &(u32, u32)| head(&names, *name).is_some_and(|head| SOUGHT.contains(&head));
+        let sought = index.names().filter(is_sought).collect();
+        let (rest_at, rest_len) = (at + header.units, size - header.units);
+        let rest = OnceLock::new();
+        Ok(Self { header, text, names, index, sought, file, rest_at, rest_len, rest })
+    }
+
+    /// Reads what names files and lines, unless that was done: what the file says later does not matter
+    /// then. Tells whether it could be read, as it was when the file was opened.
+    pub fn complete(&self) -> bool {
+        self.rest().is_some()
+    }
+
+    fn rest(&self) -> Option<&[u8]> {
+        let read = || self.file.read_unchanged(self.rest_at, self.rest_len);
+        self.rest.get_or_init(read).as_deref()
     }
 
     /// Number of functions.
     pub fn len(&self) -> u32 {
-        self.header.functions as u32
+        self.index.len()
     }
 
-    /// Bytes held.
+    /// Bytes held, or that will be.
     pub fn memory(&self) -> usize {
-        self.data.capacity()
+        let sought = self.sought.capacity() * size_of::<(u32, u32)>();
+        self.names.capacity() + self.index.memory() + sought + self.rest_len as usize
     }
 
     /// Address where function `index` begins; at `len()` where the last one ends.
     pub fn entry(&self, index: u32) -> Option<VAddr> {
-        let offset = u32_at(&self.data, self.slot(index))?;
-        Some(VAddr(self.text.0.wrapping_add(u64::from(offset))))
+        Some(VAddr(self.text.0.wrapping_add(u64::from(self.index.start(index)?))))
     }
 
     /// Bytes of code of function `index`, padding included; 0 when its record is damaged.
     pub fn size_of(&self, index: u32) -> u32 {
-        let offset = |index| u32_at(&self.data, self.slot(index));
-        match (offset(index), index.checked_add(1).and_then(offset)) {
+        match (
+            self.index.start(index),
+            index.checked_add(1).and_then(|next| self.index.start(next)),
+        ) {
             (Some(entry), Some(end)) => end.saturating_sub(entry),
             _ => 0,
         }
@@ -229,88 +269,59 @@ impl Pclntab {
 
     /// Position in the table of the function that `at` lies in.
     pub fn index_of(&self, at: VAddr) -> Option<u32> {
-        let offset = u32::try_from(at.0.checked_sub(self.text.0)?).ok()?;
-        let (mut low, mut high) = (0, self.len());
-        if offset >= u32_at(&self.data, self.slot(high))? {
-            return None;
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match u32_at(&self.data, self.slot(middle))? <= offset {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        low.checked_sub(1)
+        self.index.at(u32::try_from(at.0.checked_sub(self.text.0)?).ok()?)
     }
 
     /// Function `index`; nothing when its record is damaged.
     pub fn function(&self, index: u32) -> Option<Function<'_>> {
-        let record = self.record(index)?;
-        Some(Function {
-            name: self.name(u32_at(record, 4)?)?,
-            entry: self.entry(index)?,
-            end: self.entry(index + 1)?,
-            func_id: u8_at(record, self.header.format.func_size() - 4)?,
-            index,
-        })
+        let (name, func_id) = self.index.name(index)?;
+        let (entry, end) = (self.entry(index)?, self.entry(index + 1)?);
+        Some(Function { name: self.name(name)?, entry, end, func_id, index })
     }
 
     /// The decoded record of function `index`; nothing when it is damaged.
     pub fn details(&self, index: u32) -> Option<Record> {
-        let record = self.record(index)?;
-        let word = |at| u32_at(record, at);
-        let size = self.header.format.func_size();
-        let has_table = word(28)? as usize > PCDATA_INLINE;
-        let inline_table = if has_table { word(size + 4 * PCDATA_INLINE)? } else { 0 };
-        Some(Record {
-            name: word(4)?,
-            start_line: if self.header.format == Format::Go118 { 0 } else { word(36)? },
-            func_id: u8_at(record, size - 4)?,
-            flags: u8_at(record, size - 3)?,
-            frame_table: word(16)?,
-            file_table: word(20)?,
-            line_table: word(24)?,
-            inline_table,
-            unit: word(32)?,
-            inline_tree: self.inline_tree_of(record)?,
-        })
-    }
-
-    /// [`Record::inline_tree`] of function `index`, without the rest.
-    pub fn inline_tree(&self, index: u32) -> Option<u32> {
-        self.inline_tree_of(self.record(index)?)?
-    }
-
-    /// Of a record; nothing when that is damaged.
-    fn inline_tree_of(&self, record: &[u8]) -> Option<Option<u32>> {
-        let size = self.header.format.func_size();
-        if usize::from(u8_at(record, size - 1)?) <= FUNCDATA_INLINE {
-            return Some(None);
-        }
-        let slot = (u32_at(record, 28)? as usize).checked_add(FUNCDATA_INLINE)?;
-        let offset = u32_at(record, size.checked_add(slot.checked_mul(4)?)?)?;
-        Some(Some(offset).filter(|offset| *offset != u32::MAX))
-    }
-
-    /// The `_func` record of function `index` and all that follows it.
-    fn record(&self, index: u32) -> Option<&[u8]> {
         if index >= self.len() {
             return None;
         }
-        let offset = u32_at(&self.data, self.slot(index) + 4)? as usize;
-        self.data.get((self.header.funcs as usize).checked_add(offset)?..)
+        let funcs = self.between(self.header.funcs, self.header.units + self.rest_len)?;
+        let offset = u32_at(funcs, index as usize * 8 + 4)? as usize;
+        Record::decode(self.header.format, funcs.get(offset..)?)
+    }
+
+    /// Decodes a function's table of inlined calls, as far as it is sound, without the rest of the table.
+    pub fn inlined_calls(&self, index: u32, into: &mut AddressTable) {
+        into.clear();
+        let _whole = self.decode_inlined_calls(index, into);
+    }
+
+    fn decode_inlined_calls(&self, index: u32, into: &mut AddressTable) -> Option<()> {
+        let Header { units, tables, funcs, format, quantum, .. } = self.header;
+        let part = |from: u64, end: u64, most: u64| {
+            let len = end.checked_sub(from)?.min(most);
+            self.file.read(self.rest_at + (from - units), len).ok()
+        };
+        let end = units + self.rest_len;
+        let offset = u32_at(&part(funcs + 8 * u64::from(index) + 4, end, 4)?, 0)?;
+        let record = part(funcs + u64::from(offset), end, MAX_RECORD)?;
+        let at = tables + u64::from(Record::decode(format, &record)?.inline_table);
+        let decode = |into: &mut AddressTable, most| {
+            into.decode(&part(at, funcs, most)?, quantum, self.size_of(index))
+        };
+        if at == tables {
+            return None;
+        }
+        decode(into, SHORT_TABLE).or_else(|| decode(into, MAX_TABLE))
     }
 
     /// The name at an offset in the table of names.
     pub fn name(&self, offset: u32) -> Option<&str> {
-        let names = self.between(self.header.names, self.header.units)?;
-        std::str::from_utf8(c_str_at(names, offset as usize)?).ok()
+        std::str::from_utf8(c_str_at(&self.names, offset as usize)?).ok()
     }
 
     /// One byte of the table of names.
     pub fn name_byte(&self, offset: u32) -> Option<u8> {
-        u8_at(self.between(self.header.names, self.header.units)?, offset as usize)
+        u8_at(&self.names, offset as usize)
     }
 
     /// The bytes of an address table and all that follows it; nothing when there is none.
@@ -332,40 +343,72 @@ impl Pclntab {
         std::str::from_utf8(c_str_at(files, offset as usize)?).ok()
     }
 
-    /// Offset of a whole name in the table of names; the linker stores each name once.
-    pub fn name_offset(&self, name: &str) -> Option<u32> {
-        let names = self.between(self.header.names, self.header.units)?;
-        let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
-        // The first name has no end mark of another before it.
-        let at = match names.starts_with(&wanted[1..]) {
-            true => 0,
-            false => memchr::memmem::find(names, &wanted)? + 1,
+    /// All functions whose names begin in one of these ways, and maybe others, by ascending address.
+    pub fn named_like(&self, beginnings: &[&str]) -> impl Iterator<Item = (u32, &str)> {
+        // Only what is longer can be told by its head.
+        let heads: Option<Vec<&[u8; 8]>> =
+            beginnings.iter().map(|b| b.as_bytes().first_chunk()).collect();
+        let is_sought = heads.as_ref().is_some_and(|h| h.iter().all(|h| SOUGHT.contains(h)));
+        let like = move |name: &u32| match &heads {
+            Some(heads) => head(&self.names, *name).is_some_and(|head| heads.contains(&head)),
+            None => true,
         };
-        u32::try_from(at).ok()
-    }
-
-    /// All names that begin so, of functions and of what was inlined, with their offsets.
-    pub fn names_that_begin(&self, beginning: &str) -> Vec<(u32, &str)> {
-        let Some(names) = self.between(self.header.names, self.header.units) else {
-            return Vec::new();
-        };
-        let first = names.starts_with(beginning.as_bytes()).then_some(0);
-        let wanted = [b"\0", beginning.as_bytes()].concat();
-        let others = memchr::memmem::find_iter(names, &wanted).map(|at| at + 1);
-        let at = first.into_iter().chain(others).filter_map(|at| u32::try_from(at).ok());
-        at.filter_map(|at| Some((at, self.name(at)?))).collect()
+        let sought = is_sought.then_some(&self.sought).into_iter().flatten().copied();
+        let all = (!is_sought).then(|| self.index.names()).into_iter().flatten();
+        let found = sought.chain(all.filter(move |(name, _)| like(name)));
+        found.filter_map(|(name, index)| Some((index, self.name(name)?)))
     }
 
     /// Offset in the table of names of function `index`.
     pub fn name_offset_of(&self, index: u32) -> Option<u32> {
-        u32_at(self.record(index)?, 4)
+        self.index.name(index).map(|(name, _)| name)
     }
 
+    /// Each function's inline tree, from the module's `gofunc` on, with the function.
+    pub fn inline_trees(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.index.inline_trees()
+    }
+
+    /// What lies between two offsets, behind the names.
     fn between(&self, from: u64, to: u64) -> Option<&[u8]> {
-        self.data.get(from as usize..to as usize)
+        let units = self.header.units;
+        self.rest()?.get((from - units) as usize..(to - units) as usize)
     }
+}
 
-    fn slot(&self, index: u32) -> usize {
-        self.header.funcs as usize + index as usize * 8
+/// How the name at an offset begins, or with it all of a shorter one.
+fn head(names: &[u8], offset: u32) -> Option<&[u8; 8]> {
+    names.get(offset as usize..)?.first_chunk()
+}
+
+impl Record {
+    /// Reads a `_func` record; nothing when it is cut.
+    fn decode(format: Format, record: &[u8]) -> Option<Self> {
+        let word = |at| u32_at(record, at);
+        let size = format.func_size();
+        let has_table = word(28)? as usize > PCDATA_INLINE;
+        Some(Self {
+            name: word(4)?,
+            start_line: if format == Format::Go118 { 0 } else { word(36)? },
+            func_id: u8_at(record, size - 4)?,
+            flags: u8_at(record, size - 3)?,
+            frame_table: word(16)?,
+            file_table: word(20)?,
+            line_table: word(24)?,
+            inline_table: if has_table { word(size + 4 * PCDATA_INLINE)? } else { 0 },
+            unit: word(32)?,
+            inline_tree: inline_tree(format, record)?,
+        })
     }
+}
+
+/// [`Record::inline_tree`] of a record; nothing when that is damaged.
+pub fn inline_tree(format: Format, record: &[u8]) -> Option<Option<u32>> {
+    let size = format.func_size();
+    if usize::from(u8_at(record, size - 1)?) <= FUNCDATA_INLINE {
+        return Some(None);
+    }
+    let slot = (u32_at(record, 28)? as usize).checked_add(FUNCDATA_INLINE)?;
+    let offset = u32_at(record, size.checked_add(slot.checked_mul(4)?)?)?;
+    Some(Some(offset).filter(|offset| *offset != u32::MAX))
 }

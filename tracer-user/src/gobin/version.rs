@@ -15,9 +15,9 @@ const MAX_CODE: u64 = 16 << 10;
 /// The text of `runtime.buildVersion`. `runtime.schedinit` compares its length with 0 (proc.go, Go
 /// 1.18 to 1.27), so its address is an operand there; a text is taken only if it is a version.
 pub fn runtime_string(image: &Image, table: &Pclntab) -> Option<String> {
-    let name = table.name_offset("runtime.schedinit")?;
-    let named = (0..table.len()).filter(|i| table.name_offset_of(*i) == Some(name));
-    named.filter_map(|i| table.function(i)).find_map(|f| version_operand(image, &f))
+    let names = ["runtime.schedinit"];
+    let named = table.named_like(&names).filter(|(_, name)| *name == names[0]);
+    named.filter_map(|(i, _)| table.function(i)).find_map(|f| version_operand(image, &f))
 }
 
 fn version_operand(image: &Image, function: &Function) -> Option<String> {

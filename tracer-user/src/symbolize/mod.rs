@@ -31,6 +31,8 @@ pub enum Unknown {
     OutsideGo,
     #[error("[damaged function table]")]
     DamagedTable,
+    #[error("[function table overwritten]")]
+    Overwritten,
     #[error("[damaged inline tree]")]
     DamagedInlineTree,
     #[error("[inlined call of an unknown Go release]")]
@@ -239,6 +241,10 @@ impl<'a> Worker<'a> {
             (current.from, current.to) = (0, 0);
             return Err(Unknown::DamagedTable);
         }
+        if !table.complete() {
+            (current.from, current.to) = (0, 0);
+            return Err(Unknown::Overwritten);
+        }
         current.record = table.details(index);
         let Some(record) = current.record else { return Ok(()) };
         let budget = &mut self.budget;
@@ -332,7 +338,10 @@ fn between_groups(inner: &str) -> Groups<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, Write as _};
+
     use super::*;
+    use crate::gobin::fake::{self, Fake};
 
     #[test]
     fn names_as_the_runtime_prints_them() {
@@ -345,6 +354,25 @@ mod tests {
         assert_eq!(print("a]b[c"), "a]b[c");
         assert_eq!(print("a[b]c]d[e]"), "a[b]c]d[e]");
         assert_eq!(name_for_print("main.(*T[int]).M[string].f", false), "main.(*T[...].f");
+    }
+
+    /// What was read before keeps its names; what was not has none when somebody has written to the file.
+    #[test]
+    fn a_file_that_is_overwritten_names_nothing_wrong() {
+        let main = VAddr(fake::MAIN + 4);
+        for completed in [true, false] {
+            let mut file = fake::file(&Fake::new().bytes);
+            let go = GoBinary::open(file.try_clone().unwrap()).unwrap();
+            assert!(!completed || go.complete());
+            // Whatever the clock of the file system says.
+            file.rewind().unwrap();
+            file.write_all(&vec![0; Fake::new().bytes.len() + 1]).unwrap();
+            let symbolizer = Symbolizer::new(Arc::new(go));
+            let named = symbolizer.symbolize_one(main).map(|frames| frames[0].function.clone());
+            let expected =
+                if completed { Ok("main.main".into()) } else { Err(Unknown::Overwritten) };
+            assert_eq!(named, expected);
+        }
     }
 
     #[test]

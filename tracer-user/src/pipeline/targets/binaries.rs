@@ -48,6 +48,8 @@ pub struct Tapped {
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
     pub(super) groups: Vec<Group>,
+    /// Whether what names its addresses is read, or will be soon.
+    pub(super) is_read: bool,
 }
 
 impl Tapped {
@@ -96,6 +98,7 @@ impl Tapped {
             records,
             mallocgc,
             groups: Vec::new(),
+            is_read: false,
         })
     }
 

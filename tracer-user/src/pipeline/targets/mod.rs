@@ -12,6 +12,7 @@ mod held;
 mod images;
 mod libraries;
 mod meters;
+mod names;
 mod plan;
 mod totals;
 mod unfit;
@@ -42,6 +43,7 @@ pub use images::{Image, Images};
 pub use libraries::{Library, file_offset, nowhere};
 use meters::Opening;
 pub use meters::{Meters, Spent};
+use names::Names;
 use unfit::Unfit;
 
 /// Everything that is or was traced.
@@ -63,6 +65,7 @@ pub struct Targets {
     ready: Option<Ready>,
     /// What a trap costs here, where it is measured: single-stepped and emulated.
     traps: [Option<Duration>; 2],
+    names: Names,
 }
 
 /// What else is wanted of a recording.
@@ -109,6 +112,7 @@ impl Targets {
             groups: 0,
             ready: doctor::own_function().map(|(file, offset)| Ready::new(file, offset)),
             unfit: Unfit::default(),
+            names: Names::start(),
         }
     }
 
@@ -188,6 +192,10 @@ impl Targets {
             })?;
             let selected = self.select(kernel, process, &exe, binary, bias, joined);
             if let Ok(true) = selected {
+                let tapped = &mut self.binaries[binary];
+                if !std::mem::replace(&mut tapped.is_read, true) {
+                    self.names.read(&tapped.go);
+                }
                 return Ok(());
             }
             self.leave(kernel, binary, joined.group);
