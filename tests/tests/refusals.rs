@@ -70,6 +70,26 @@ fn nobody_of_that_name_or_file() -> Result<()> {
     by_name?.refused(4, "1 process called cat-is-no-*, no Go program among them")
 }
 
+/// It is heaptap's own limit, whoever is being looked at when it is reached; and the soft one is none.
+#[test]
+fn too_few_open_files() -> Result<()> {
+    require_root()?;
+    let program = Fixture::build("life", "1.26", Variant::Stripped)?.start()?;
+    let pid = program.pid().to_string();
+    let record = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}")).arg(heaptap::program()?);
+        command.args(["record", "-p", &pid, "-d", "0.01"]);
+        heaptap::run_command(command)
+    };
+    for limit in ["16", "24", "32", "36"] {
+        record(limit)?
+            .refused(1, &format!("no more files can be opened here, the limit is {limit}"))?;
+    }
+    record("16:1024")?.expect(0)?;
+    Ok(())
+}
+
 #[test]
 fn no_such_process() -> Result<()> {
     require_root()?;

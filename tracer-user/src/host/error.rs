@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::exit::Exit;
 
@@ -26,6 +27,11 @@ pub enum Error {
     Denied { pid: u32, what: &'static str },
     #[error("process {pid}: its {what} can't be read: {errno}")]
     Read { pid: u32, what: &'static str, errno: Errno },
+    #[error(
+        "no more files can be opened here, the limit is {limit}: raise it for this command \
+         (`ulimit -n`, `LimitNOFILE=` of a service)"
+    )]
+    TooManyFiles { limit: u64 },
     #[error("process {pid}: its {what} is not what the kernel writes: {detail}")]
     Malformed { pid: u32, what: &'static str, detail: &'static str },
     #[error("process {pid} ended or started another program while it was looked at; try again")]
@@ -42,14 +48,24 @@ impl Error {
         match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
             Errno::ENOENT | Errno::ESRCH => Error::Gone { pid },
             Errno::EACCES | Errno::EPERM => Error::Denied { pid, what },
+            Errno::EMFILE => Error::too_many_files(),
             errno => Error::Read { pid, what, errno },
         }
+    }
+
+    /// heaptap's own limit is reached.
+    pub fn too_many_files() -> Self {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE);
+        Error::TooManyFiles { limit: limit.map_or(0, |(soft, _)| soft) }
     }
 
     /// The exit code when this ends a command.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::NoProc(_) | Error::Read { .. } | Error::Malformed { .. } => Exit::Failure,
+            Error::NoProc(_)
+            | Error::TooManyFiles { .. }
+            | Error::Read { .. }
+            | Error::Malformed { .. } => Exit::Failure,
             Error::Denied { .. } => Exit::Permission,
             Error::TooManyMappings { .. } => Exit::Unsupported,
             Error::Gone { .. }
@@ -64,7 +80,7 @@ impl Error {
     /// The process that it is about.
     pub fn pid(&self) -> Option<u32> {
         match self {
-            Error::NoProc(_) => None,
+            Error::NoProc(_) | Error::TooManyFiles { .. } => None,
             Error::Thread { tid, .. } => Some(*tid),
             Error::Gone { pid }
             | Error::KernelThread { pid }

@@ -74,6 +74,14 @@ impl ExeFile {
         same && self.process.check(&dir).is_ok()
     }
 
+    /// The file, opened once more.
+    ///
+    /// # Errors
+    /// heaptap may not open more.
+    pub fn duplicate(&self) -> Result<File, Error> {
+        self.file.try_clone().map_err(|err| Error::read(self.process.pid, "executable", &err))
+    }
+
     /// Device and inode.
     pub fn inode(&self) -> (u64, u64) {
         (self.key.dev, self.key.ino)

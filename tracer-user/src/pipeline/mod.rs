@@ -28,6 +28,8 @@ mod watch;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::cli::{self, Command};
 use crate::exit::{Exit, Failure};
 
@@ -43,6 +45,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
     if !looks_only {
         sampler::look_after();
     }
+    more_files();
     match command {
         Command::Ps(config) => ps::run(&config),
         Command::Stats(config) => stats::run(&config),
@@ -58,6 +61,14 @@ pub fn run(command: Command) -> Result<(), Failure> {
             let runtime = runtime.map_err(|err| Failure::new(Exit::Failure, err.to_string()))?;
             runtime.block_on(record::run(config))
         }
+    }
+}
+
+/// Each process and binary takes descriptors; the usual limit is for programs that use select(2).
+fn more_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Best effort: what does not fit is told, process by process.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: pids. Out: a [`LiveProcess`]: who it is and a [`Live`] to read from. A file that several
 //! processes run is read once.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use super::counted;
@@ -123,7 +124,8 @@ impl Opener {
             file.used = true;
             return Err(file.why.clone());
         }
-        go_binary(exe).inspect_err(|why| {
+        let file = exe.duplicate().map_err(not_readable)?;
+        go_binary(exe, file).inspect_err(|why| {
             self.refused.push(RefusedFile { key: exe.key, why: why.clone(), used: true });
         })
     }
@@ -140,10 +142,9 @@ pub fn live(
 }
 
 /// Reads the file that a process runs.
-fn go_binary(exe: &ExeFile) -> Result<GoBinary, Failure> {
+fn go_binary(exe: &ExeFile, file: File) -> Result<GoBinary, Failure> {
     let path = exe.path.to_string_lossy();
     let failure = |exit, why: String| Failure::new(exit, format!("{path}: {why}"));
-    let file = exe.file.try_clone().map_err(|err| failure(Exit::Unsupported, err.to_string()))?;
     GoBinary::open(file).map_err(|err| match err {
         gobin::Error::NotElf | gobin::Error::NotGo => failure(Exit::Target, err.to_string()),
         _ => failure(Exit::Unsupported, err.to_string()),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use nix::libc;
+
 use crate::address::FileOffset;
 
 /// A failure of loading, attaching or draining.
@@ -42,16 +44,26 @@ pub enum Error {
 impl Error {
     /// Whether the kernel said that a privilege is missing.
     pub fn is_permission(&self) -> bool {
+        self.refusal().is_some_and(|err| err.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// Whether heaptap may not open more files.
+    pub fn is_too_many_files(&self) -> bool {
+        self.refusal().is_some_and(|err| err.raw_os_error() == Some(libc::EMFILE))
+    }
+
+    /// What the kernel said.
+    fn refusal(&self) -> Option<&io::Error> {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(err) = source {
             if let Some(io) = err.downcast_ref::<io::Error>() {
-                return io.kind() == io::ErrorKind::PermissionDenied;
+                return Some(io);
             }
             if let Some(call) = err.downcast_ref::<aya::sys::SyscallError>() {
-                return call.io_error.kind() == io::ErrorKind::PermissionDenied;
+                return Some(&call.io_error);
             }
             source = err.source();
         }
-        false
+        None
     }
 }

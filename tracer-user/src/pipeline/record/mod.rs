@@ -9,8 +9,6 @@ mod footprint;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use self::follow::{Follower, Signals, remarks};
 use super::{
     assemble::assemble,
@@ -54,7 +52,6 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let selected = select(&config)?;
     // Whatever comes from here on, samplers that are turned on are turned off again.
     let signals = Signals::catch()?;
-    many_files();
     let mut opener = Opener::default();
     let samplers = samplers(&config, &mut opener, &selected)?;
     let pids = selected.iter().map(|process| process.id.pid);
@@ -334,14 +331,6 @@ fn select(config: &Config) -> Result<Vec<host::Process>, Failure> {
     match selected.refused.into_iter().next() {
         Some(err) => Err(not_there(err)),
         None => Ok(selected.processes),
-    }
-}
-
-/// Each process and binary takes descriptors; the usual limit is for programs that use select(2).
-fn many_files() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Best effort: what does not fit is told, process by process.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     exit::{Exit, Failure},
     gobin::{GoBinary, types::Types},
     host::{self, FileKey},
-    pipeline::opened::Opener,
+    pipeline::opened::{Opener, not_readable},
     probe::{AttachSite, Program},
     profile::Source,
     runtime,
@@ -84,7 +84,7 @@ impl Tapped {
         } else {
             None
         };
-        let file = exe.file.try_clone().map_err(|err| unsupported(err.to_string()))?;
+        let file = exe.duplicate().map_err(not_readable)?;
         Ok(Self {
             go,
             path,

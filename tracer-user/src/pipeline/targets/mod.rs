@@ -309,6 +309,8 @@ impl Targets {
                 self.binaries.push(tapped);
                 Ok(self.binaries.len() - 1)
             }
+            // heaptap's own trouble says nothing of the file.
+            Err(failure) if failure.exit == Exit::Failure => Err(failure),
             Err(failure) => Err(named(self.unfit.insert(exe.key, failure))),
         }
     }
@@ -342,6 +344,9 @@ fn rate_that_is_on(pid: u32, records: Option<&Live<ProcessMemory>>) -> Result<u6
 
 /// The kernel's refusals as the user sees them.
 pub fn failure(err: probe::Error) -> Failure {
+    if err.is_too_many_files() {
+        return not_readable(host::Error::too_many_files());
+    }
     let exit = if err.is_permission() { Exit::Permission } else { Exit::Unsupported };
     Failure::new(exit, exit::one_line(&err))
 }
