@@ -21,6 +21,10 @@ pub mod terminal;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
 
 pub use fixture::{Fixture, Variant};
 pub use heaptap::{Ended, Recording};
@@ -31,5 +35,15 @@ pub use terminal::Terminal;
 pub fn require_root() -> anyhow::Result<()> {
     let root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
     anyhow::ensure!(root, "this test attaches real probes: run it as root");
+    Ok(())
+}
+
+/// Copies a program that will be run. Another process writes it: what is open for writing here, every
+/// child that another thread starts at that moment holds open until its exec, and the kernel runs no file
+/// that somebody may write to (text file busy).
+pub fn copy(program: impl AsRef<Path>, to: impl AsRef<Path>) -> anyhow::Result<()> {
+    let (program, to) = (program.as_ref(), to.as_ref());
+    let copied = Command::new("cp").arg(program).arg(to).status().context("can't run cp")?;
+    anyhow::ensure!(copied.success(), "can't copy {} to {}", program.display(), to.display());
     Ok(())
 }

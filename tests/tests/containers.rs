@@ -143,7 +143,7 @@ fn heaptap_in_a_container_sees_the_host() -> Result<()> {
     let out = tempfile::tempdir()?;
     // The same command name outside of containers.
     let own = out.path().join("web");
-    fs::copy(Fixture::build("life", "1.26", Variant::Stripped)?.program, &own)?;
+    heaptap_tests::copy(Fixture::build("life", "1.26", Variant::Stripped)?.program, &own)?;
     let mut host = Running::start(Command::new(&own))?;
     let mut tap = podman.run("tap");
     tap.args(["--privileged", "--pid", "host", "--entrypoint", "/heaptap"]);

@@ -24,7 +24,7 @@ impl Own {
         let fixture = Fixture::build(fixture, "1.26", variant)?;
         let dir = tempfile::tempdir()?;
         let program = dir.path().join(name);
-        fs::copy(&fixture.program, &program)?;
+        heaptap_tests::copy(&fixture.program, &program)?;
         Ok(Own { dir, program })
     }
 
@@ -301,7 +301,7 @@ fn what_finds_no_room_is_told() -> Result<()> {
     let mut others = Vec::new();
     for number in 0..4 {
         let program = own.dir.path().join(format!("no-room-{number}"));
-        fs::copy(&own.program, &program)?;
+        heaptap_tests::copy(&own.program, &program)?;
         others.push(Running::start(Command::new(&program))?);
     }
     first.ask("alloc 3")?;

@@ -503,7 +503,7 @@ fn a_deleted_program_in_namespaces_of_its_own() -> Result<()> {
     let fixture = Fixture::build("goroutines", "1.26", Variant::PieStripped)?;
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join("parked");
-    fs::copy(&fixture.program, &copy)?;
+    heaptap_tests::copy(&fixture.program, &copy)?;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child"]).arg(&copy);
     let mut program = Running::start(command)?;

@@ -257,7 +257,7 @@ fn processes_of_a_file_and_of_a_name() -> Result<()> {
     let fixture = Fixture::build("heap", "1.26", Variant::Pie)?;
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join("by-its-name");
-    fs::copy(&fixture.program, &copy)?;
+    heaptap_tests::copy(&fixture.program, &copy)?;
     let start = || {
         let mut command = Command::new(&copy);
         command.env("HEAP_RATE", "1");
@@ -294,7 +294,7 @@ fn a_deleted_binary() -> Result<()> {
     let fixture = Fixture::build("heap", "1.27", Variant::Stripped)?;
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join("copy");
-    fs::copy(&fixture.program, &copy)?;
+    heaptap_tests::copy(&fixture.program, &copy)?;
     let mut command = Command::new(&copy);
     command.env("HEAP_RATE", "1");
     let mut heap = Heap { program: Running::start(command)?, dir };
@@ -312,7 +312,7 @@ fn a_program_in_other_namespaces() -> Result<()> {
     require_root()?;
     let fixture = Fixture::build("heap", "1.26", Variant::Stripped)?;
     let dir = tempfile::tempdir()?;
-    fs::copy(&fixture.program, dir.path().join("program"))?;
+    heaptap_tests::copy(&fixture.program, dir.path().join("program"))?;
     let mut command = Command::new("unshare");
     command.args(["--pid", "--mount", "--net", "--fork", "--kill-child", "--root"]);
     command.arg(dir.path()).arg("/program").env("HEAP_RATE", "1");

@@ -107,7 +107,7 @@ fn a_file_selects_its_processes() -> Result<()> {
     let fixture = Fixture::build("alloc", "1.24", Variant::Default)?;
     let out = Out::new()?;
     let copy = out.dir.path().join("alloc-copy");
-    fs::copy(&fixture.program, &copy)?;
+    heaptap_tests::copy(&fixture.program, &copy)?;
     let mut running = [Running::start(Command::new(&copy))?, Running::start(Command::new(&copy))?];
     let path = copy.to_str().context("a temporary path that is no text")?;
     let recording = out.record(&["--exe", path])?;
@@ -163,11 +163,11 @@ fn a_deleted_or_replaced_file_is_read_through_its_process() -> Result<()> {
     for replaced in [false, true] {
         let out = Out::new()?;
         let copy = out.dir.path().join("alloc-copy");
-        fs::copy(&fixture.program, &copy)?;
+        heaptap_tests::copy(&fixture.program, &copy)?;
         let mut alloc = Running::start(Command::new(&copy))?;
         fs::remove_file(&copy)?;
         if replaced {
-            fs::copy(&newer.program, &copy)?;
+            heaptap_tests::copy(&newer.program, &copy)?;
         }
         let recording = out.record(&["-p", &alloc.pid().to_string()])?;
         alloc.rounds(2)?;

@@ -30,7 +30,7 @@ fn as_an_ordinary_user() -> Result<()> {
     let dir = tempfile::tempdir()?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
     let copy = dir.path().join("heaptap");
-    fs::copy(heaptap::program()?, &copy)?;
+    heaptap_tests::copy(heaptap::program()?, &copy)?;
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(&copy).args(["record", "-d", "1", "-p", &alloc.pid().to_string()]);
@@ -57,7 +57,7 @@ fn nobody_of_that_name_or_file() -> Result<()> {
         .refused(4, "no process runs /nobody/has, and there is no such")?;
     let dir = tempfile::tempdir()?;
     let cat = dir.path().join("cat-is-no-go");
-    fs::copy("/bin/cat", &cat)?;
+    heaptap_tests::copy("/bin/cat", &cat)?;
     let path = cat.display().to_string();
     record("--exe", &path)?.refused(4, &format!("no process runs {path};"))?;
     let mut command = Command::new(&cat);
@@ -165,7 +165,7 @@ fn a_go_version_that_nobody_knows_among_others() -> Result<()> {
     heaptap::run(["record", "-d", "1", "--exe", &path])?.refused(5, why)?;
 
     let copy = dir.path().join("among-known");
-    fs::copy(Fixture::build("alloc", "1.26", Variant::Default)?.program, &copy)?;
+    heaptap_tests::copy(Fixture::build("alloc", "1.26", Variant::Default)?.program, &copy)?;
     let known = Running::start(Command::new(&copy))?;
     let json = dir.path().join("out.json");
     let json_text = json.display().to_string();

@@ -186,7 +186,7 @@ fn a_deleted_program_is_read_like_any_other() -> Result<()> {
     let fixture = Fixture::build("stats", "1.26", Variant::PieStripped)?;
     let dir = tempfile::tempdir()?;
     let copy = dir.path().join("program");
-    fs::copy(&fixture.program, &copy)?;
+    heaptap_tests::copy(&fixture.program, &copy)?;
     let program = Running::start(Command::new(&copy))?;
     fs::remove_file(&copy)?;
     ensure!(number(&stats(program.pid())?, "heap.alloc")? > 0);

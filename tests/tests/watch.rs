@@ -147,7 +147,7 @@ fn all_programs_as_they_come_and_go() -> Result<()> {
     for round in 0..4 {
         // A file that no other program runs, and one that several do.
         let copy = dir.path().join(format!("copy{round}"));
-        fs::copy(Fixture::build("heap", "1.27", Variant::Pie)?.program, &copy)?;
+        heaptap_tests::copy(Fixture::build("heap", "1.27", Variant::Pie)?.program, &copy)?;
         let mut command = Command::new(&copy);
         command.env("HEAP_RATE", "1");
         let (mut own, mut same) = (Running::start(command)?, heap("1.26")?);
@@ -181,7 +181,7 @@ fn who_is_not_there_yet_is_waited_for() -> Result<()> {
     let dir = tempfile::tempdir()?;
     for (name, fixture) in [("~heap", "heap"), ("~off", "unprofiled")] {
         let built = Fixture::build(fixture, "1.27", Variant::Stripped)?;
-        fs::copy(built.program, dir.path().join(name))?;
+        heaptap_tests::copy(built.program, dir.path().join(name))?;
     }
     let start = |name: &str| {
         let mut command = Command::new(dir.path().join(name));
