@@ -487,9 +487,10 @@ fn sampler_is_off_after_errors() -> Result<()> {
             break;
         }
     }
-    for what in ["failed to create map", "refused program"] {
-        ensure!(refused.iter().any(|said| said.contains(what)), "never {what}: {refused:?}");
-    }
+    // The limit grows by two, so that each of these was met.
+    let few =
+        refused.iter().filter(|said| said.contains("no more files can be opened here")).count();
+    ensure!(few > 5, "{refused:?}");
     off(&mut lent, "refused")
 }
 

@@ -208,7 +208,10 @@ fn a_program_that_becomes_another_keeps_its_counts() -> Result<()> {
     ensure!(unknown == 0, "{unknown} frames without a name");
     // The next program is followed, or what was missed of it is a loss that is told.
     if profile.meta.lost_events == 0 && profile.total("alloc_objects")? > 10_000 {
-        check::paths(&profile, &report)?;
+        // It tells of two rounds, and makes three before it is ready: those may be seen, too.
+        check::paths_where(&profile, &report, |found, told| {
+            (told..=told + 3 * told.div_ceil(2)).contains(&found)
+        })?;
     }
     Ok(())
 }
