@@ -278,7 +278,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn unix_ns(time: SystemTime) -> u64 {
+pub(crate) fn unix_ns(time: SystemTime) -> u64 {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,8 @@ pub mod gc;
 #[cfg(test)]
 mod golden;
 pub mod goroutines;
-mod json;
+pub mod identity;
+pub(crate) mod json;
 mod lines;
 pub mod maps;
 pub mod pprof;

@@ -22,13 +22,14 @@ pub mod sampler;
 mod stats;
 mod targets;
 mod terminal;
-pub mod top;
+mod top;
 mod watch;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
 
 use crate::cli::{self, Command};
 use crate::exit::{Exit, Failure};
@@ -93,6 +94,16 @@ fn print_more(text: &str) -> Result<ControlFlow<()>, Failure> {
             Err(Failure::new(Exit::Output, format!("standard output can't be written: {error}")))
         }
     }
+}
+
+/// A JSON document of a schema, over several lines or in one.
+fn json(schema: &str, document: &impl Serialize, pretty: bool) -> Result<String, Failure> {
+    let text = match pretty {
+        true => serde_json::to_string_pretty(document),
+        false => serde_json::to_string(document),
+    };
+    let text = text.map_err(|err| Failure::new(Exit::Failure, format!("{schema}: {err}")))?;
+    Ok(text + "\n")
 }
 
 /// `1 process`, `2 processes`.

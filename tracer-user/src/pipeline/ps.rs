@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::programs::{self, Mode, Program, Survey, Unseen, not_permitted};
-use super::{print, terminal};
+use super::{json, print, terminal};
 use crate::cli::PsConfig;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::gobin::{Facts, LoadType};
 use crate::host::{self, System};
 use crate::output::text::{keep_end, keep_start, printable};
@@ -27,10 +27,7 @@ pub fn run(config: &PsConfig) -> Result<(), Failure> {
     let survey =
         programs::survey().map_err(|error| Failure::new(error.exit(), error.to_string()))?;
     if config.json {
-        let document = Document::new(&survey);
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure::new(Exit::Failure, format!("heaptap.ps/1: {error}")))?;
-        return print(&(text + "\n"));
+        return print(&json("heaptap.ps/1", &Document::new(&survey), true)?);
     }
     print(&table(&survey.programs, terminal::width()))?;
     if let Some(remark) = remark(&survey, &host::system()) {

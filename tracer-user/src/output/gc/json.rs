@@ -1,11 +1,12 @@
 //! The document `heaptap.gc/1` (docs/gc.md).
 
 use std::io::{self, Write};
-use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::{Process, Report};
+use crate::output::identity::Identity;
+use crate::output::json::unix_ns;
 use crate::runtime::cycles::{Cycle, GoalBy, Trigger};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -37,16 +38,8 @@ struct Unseen<'a> {
 
 #[derive(Serialize)]
 struct One<'a> {
-    pid: u32,
-    start_ticks: u64,
-    comm: &'a str,
-    path: &'a str,
-    go_version: Option<&'a str>,
-    container: Option<&'a str>,
-    container_name: Option<&'a str>,
-    pod_name: Option<&'a str>,
-    pod_namespace: Option<&'a str>,
-    unit: Option<&'a str>,
+    #[serde(flatten)]
+    identity: Identity<'a>,
     first_unix_ns: u64,
     last_unix_ns: u64,
     ended: bool,
@@ -103,12 +96,11 @@ struct Sample {
 
 impl<'a> Document<'a> {
     pub(super) fn new(report: &'a Report) -> Self {
-        let since = report.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let ns = |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let unseen = report.unseen.iter();
         Self {
             schema: SCHEMA,
-            started_unix_ns: ns(since),
+            started_unix_ns: unix_ns(report.started),
             duration_ns: ns(report.duration),
             own_cpu_ns: report.own_cpu.map(ns),
             processes: report.processes.iter().map(One::new).collect(),
@@ -122,18 +114,14 @@ impl<'a> Document<'a> {
 
 impl<'a> One<'a> {
     fn new(process: &'a Process) -> Self {
-        let workload = &process.workload;
         Self {
-            pid: process.pid,
-            start_ticks: process.start_ticks,
-            comm: &process.comm,
-            path: &process.path,
-            go_version: process.go_version.as_deref(),
-            container: process.container.as_deref(),
-            container_name: workload.container.as_deref(),
-            pod_name: workload.pod.as_deref(),
-            pod_namespace: workload.namespace.as_deref(),
-            unit: workload.unit.as_deref(),
+            identity: Identity::new(
+                (process.pid, process.start_ticks),
+                [&process.comm, &process.path],
+                process.go_version.as_deref(),
+                process.container.as_deref(),
+                &process.workload,
+            ),
             first_unix_ns: process.first_unix_ns,
             last_unix_ns: process.last_unix_ns,
             ended: process.ended,

@@ -1,3 +1,5 @@
+//! The timeline and its summary, against what they are to look like.
+
 use super::super::json::Document;
 use super::super::{SCHEMA, head, made, row, write_json, write_summary};
 use super::*;

@@ -14,25 +14,22 @@ use findings::Findings;
 pub use findings::{own_function, trap_cost};
 use json::{Document, SCHEMA};
 
-use super::{print, terminal};
+use super::{json, print, terminal};
 use crate::cli::DoctorConfig;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::text::{printable, wrap};
 
 /// Examines this host.
 ///
 /// # Errors
-/// [`Exit::Permission`] or [`Exit::Unsupported`] when recording can't work here, after everything
+/// [`crate::exit::Exit::Permission`] or `Unsupported` when recording can't work here, after everything
 /// was printed.
 pub fn run(config: &DoctorConfig) -> Result<(), Failure> {
     let findings = Findings::gather();
     let checks = checks(&findings);
     let verdict = Verdict::of(&checks);
     if config.json {
-        let document = Document::new(&findings, &checks, verdict);
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Failure::new(Exit::Failure, format!("{SCHEMA}: {error}")))?;
-        print(&(text + "\n"))?;
+        print(&json(SCHEMA, &Document::new(&findings, &checks, verdict), true)?)?;
     } else {
         print(&lines(&checks, terminal::width()))?;
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::merge::Merge;
 use super::traps::Image;
 use crate::output::gc::Process;
+use crate::output::json::unix_ns;
 use crate::pipeline::opened::LiveProcess;
 use crate::runtime;
 use crate::runtime::cycles::{Caught, Cycle, Look, Watcher};
@@ -116,8 +117,7 @@ impl Followed {
     pub fn look(&mut self, last: bool) -> Option<String> {
         self.new = 0..0;
         let looked = self.watcher.look(&self.process.live);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let now = unix_ns(SystemTime::now());
         self.report.looks += 1;
         match looked {
             Ok(look) => {

@@ -1,11 +1,12 @@
 //! The document `heaptap.stats/1` (docs/stats-json.md).
 
-use std::time::SystemTime;
-
 use serde::Serialize;
 
 use super::{Round, Snapshot, Unseen};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
+use crate::output::identity::Identity;
+use crate::output::json::unix_ns;
+use crate::pipeline::json;
 use crate::runtime::stats::Phase;
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -13,13 +14,7 @@ pub const SCHEMA: &str = "heaptap.stats/1";
 
 /// One document: over several lines, or in one.
 pub fn document(round: &Round, pretty: bool) -> Result<String, Failure> {
-    let document = Document::new(round);
-    let text = match pretty {
-        true => serde_json::to_string_pretty(&document),
-        false => serde_json::to_string(&document),
-    };
-    let text = text.map_err(|err| Failure::new(Exit::Failure, format!("{SCHEMA}: {err}")))?;
-    Ok(text + "\n")
+    json(SCHEMA, &Document::new(round), pretty)
 }
 
 #[derive(Serialize)]
@@ -32,16 +27,8 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct Process<'a> {
-    pid: u32,
-    start_ticks: u64,
-    comm: &'a str,
-    path: &'a str,
-    go_version: Option<&'a str>,
-    container: Option<&'a str>,
-    container_name: Option<&'a str>,
-    pod_name: Option<&'a str>,
-    pod_namespace: Option<&'a str>,
-    unit: Option<&'a str>,
+    #[serde(flatten)]
+    identity: Identity<'a>,
     exact: bool,
     heap: Heap,
     gc: Gc,
@@ -160,10 +147,9 @@ struct JsonUnseen<'a> {
 
 impl<'a> Document<'a> {
     fn new(round: &'a Round) -> Self {
-        let since = round.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             schema: SCHEMA,
-            unix_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            unix_ns: unix_ns(round.time),
             processes: round.snapshots.iter().map(Process::new).collect(),
             unseen: round.unseen.iter().map(JsonUnseen::new).collect(),
         }
@@ -181,16 +167,13 @@ impl<'a> Process<'a> {
         let stats = &snapshot.stats;
         let (heap, gc, allocated) = (&stats.heap, &stats.collector, &stats.allocated);
         Self {
-            pid: snapshot.id.pid,
-            start_ticks: snapshot.id.start,
-            comm: &snapshot.comm,
-            path: &snapshot.path,
-            go_version: snapshot.go_version.as_deref(),
-            container: snapshot.container.as_deref(),
-            container_name: snapshot.workload.container.as_deref(),
-            pod_name: snapshot.workload.pod.as_deref(),
-            pod_namespace: snapshot.workload.namespace.as_deref(),
-            unit: snapshot.workload.unit.as_deref(),
+            identity: Identity::new(
+                (snapshot.id.pid, snapshot.id.start),
+                [&snapshot.comm, &snapshot.path],
+                snapshot.go_version.as_deref(),
+                snapshot.container.as_deref(),
+                &snapshot.workload,
+            ),
             exact: stats.exact,
             heap: Heap {
                 alloc: heap.alloc,

@@ -98,6 +98,8 @@ impl Targets {
     /// Nobody yet.
     pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
         let follows = wanted.probes.map == Some(MapForm::Exact);
+        let comes_again = wanted.follow || wanted.budget.is_some();
+        let at_once = comes_again.then(doctor::own_function).flatten();
         Self {
             // Before anything is attached: it takes a while.
             traps: [None, follows.then(|| trap(true)).flatten()],
@@ -110,7 +112,7 @@ impl Targets {
             held: Held::new(wanted.max_ended_stacks),
             meters: Meters::new(wanted.budget, wanted.max_processes as u32),
             groups: 0,
-            ready: doctor::own_function().map(|(file, offset)| Ready::new(file, offset)),
+            ready: at_once.map(|(file, offset)| Ready::new(file, offset)),
             unfit: Unfit::default(),
             names: Names::start(),
         }
@@ -119,7 +121,9 @@ impl Targets {
     /// Does what would otherwise be done when the first program is attached to, at its expense.
     pub fn prepare(&mut self, kernel: &mut Kernel) {
         kernel.prepare(&plan::programs(self.source, self.wanted.probes));
-        kernel.prepare(&[Program::Empty]);
+        if self.ready.is_some() {
+            kernel.prepare(&[Program::Empty]);
+        }
         self.meters.prepare();
     }
 

@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
+use crate::output::identity::Identity;
+use crate::output::json::unix_ns;
+use crate::pipeline::json;
 use crate::tui::model::Model;
 use crate::tui::model::list::Line;
 use crate::tui::model::process;
@@ -14,9 +17,7 @@ pub const SCHEMA: &str = "heaptap.top/1";
 
 /// One document in one line.
 pub fn document(model: &Model) -> Result<String, Failure> {
-    let text = serde_json::to_string(&Document::new(model));
-    let text = text.map_err(|err| Failure::new(Exit::Failure, format!("{SCHEMA}: {err}")))?;
-    Ok(text + "\n")
+    json(SCHEMA, &Document::new(model), false)
 }
 
 #[derive(Serialize)]
@@ -30,16 +31,8 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct Process<'a> {
-    pid: u32,
-    start_ticks: u64,
-    comm: &'a str,
-    path: &'a str,
-    go_version: Option<&'a str>,
-    container: Option<&'a str>,
-    container_name: Option<&'a str>,
-    pod_name: Option<&'a str>,
-    pod_namespace: Option<&'a str>,
-    unit: Option<&'a str>,
+    #[serde(flatten)]
+    identity: Identity<'a>,
     exact: bool,
     heap: u64,
     heap_marked: u64,
@@ -73,8 +66,6 @@ struct Own {
 
 impl<'a> Document<'a> {
     fn new(model: &'a Model) -> Self {
-        let time = model.time.unwrap_or(SystemTime::UNIX_EPOCH);
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (mut processes, mut unseen) = (Vec::new(), Vec::new());
         for line in model.list.lines() {
             match line {
@@ -84,10 +75,10 @@ impl<'a> Document<'a> {
                 }
             }
         }
-        processes.sort_by_key(|process| process.pid);
+        processes.sort_by_key(|process| process.identity.pid);
         Self {
             schema: SCHEMA,
-            unix_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            unix_ns: unix_ns(model.time.unwrap_or(SystemTime::UNIX_EPOCH)),
             processes,
             unseen,
             heaptap: Own { resident: model.footprint.resident, cpu: model.footprint.cpu },
@@ -98,18 +89,15 @@ impl<'a> Document<'a> {
 impl<'a> Process<'a> {
     fn new(process: &'a process::Process) -> Self {
         let look = &process.look;
-        let (stats, workload) = (&look.stats, &look.workload);
+        let stats = &look.stats;
         Self {
-            pid: look.id.pid,
-            start_ticks: look.id.start,
-            comm: &look.comm,
-            path: &look.path,
-            go_version: look.go_version.as_deref(),
-            container: look.container.as_deref(),
-            container_name: workload.container.as_deref(),
-            pod_name: workload.pod.as_deref(),
-            pod_namespace: workload.namespace.as_deref(),
-            unit: workload.unit.as_deref(),
+            identity: Identity::new(
+                (look.id.pid, look.id.start),
+                [&look.comm, &look.path],
+                look.go_version.as_deref(),
+                look.container.as_deref(),
+                &look.workload,
+            ),
             exact: stats.exact,
             heap: stats.heap.alloc,
             heap_marked: stats.heap.marked,

@@ -10,7 +10,7 @@ mod live;
 mod opened;
 mod plain;
 mod reading;
-pub mod screen;
+mod screen;
 
 use std::ops::ControlFlow;
 

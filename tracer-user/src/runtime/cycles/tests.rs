@@ -1,3 +1,5 @@
+//! Collections read from a made-up process: whole, torn, overwritten.
+
 use super::*;
 use crate::gobin::layout::LAYOUTS;
 use crate::runtime::live::fake::live;
