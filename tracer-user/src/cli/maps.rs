@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::groups::{Outputs, Processes};
-use super::probes::{MapForm, MapReport, Probes, Value};
+use super::probes::{MapReport, Probe, Probes, Value};
 use super::record::Config;
 use super::{Refusal, value};
 use crate::output::Format;
@@ -94,11 +94,11 @@ pub(super) struct Flags {
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
-        let form = match self.mode {
-            Mode::Exact => MapForm::Exact,
-            Mode::Count => MapForm::Count,
+        let (probe, refusal) = match self.mode {
+            Mode::Exact => (Probe::Map, "--value elements needs --mode count"),
+            Mode::Count => (Probe::MapCount, "--value steps and time need --mode exact"),
         };
-        let probes = Probes { alloc: false, map: Some(form) };
+        let probes = Probes::of(&[probe]);
         let value = match self.value {
             Some(Weight::Iterations) => Value::Iterations,
             Some(Weight::Steps) => Value::Steps,
@@ -107,14 +107,10 @@ impl Flags {
             None => probes.default_value(),
         };
         if !probes.have(value) {
-            let text = match form {
-                MapForm::Exact => "--value elements needs --mode count",
-                MapForm::Count => "--value steps and time need --mode exact",
-            };
-            return Err(Refusal::usage(text));
+            return Err(Refusal::usage(refusal));
         }
         if let Some(heat) = &self.heat {
-            if form == MapForm::Count {
+            if probe == Probe::MapCount {
                 return Err(Refusal::usage("--heat needs --mode exact: no step is seen otherwise"));
             }
             if !matches!(Format::from_path(heat), Ok(Format::Svg)) {
@@ -166,7 +162,7 @@ mod tests {
     fn it_is_a_recording_of_iterations() {
         let config = config(&["-p", "7"]);
         assert_eq!(config.selection, Selection::Pids(vec![7]));
-        assert_eq!(config.probes, Probes { alloc: false, map: Some(MapForm::Exact) });
+        assert_eq!(config.probes, Probes::of(&[Probe::Map]));
         assert_eq!((config.value, config.by, config.budget), (Value::Steps, By::Stack, None));
         assert_eq!(config.maps, MapReport::default());
         let Ok(Command::Record(record)) = parse(["heaptap", "record", "--probe", "map", "-p", "7"])

@@ -11,65 +11,86 @@ use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, ValueType,
 };
 
-/// What is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probes {
-    /// Allocations.
-    pub alloc: bool,
-    /// Iterations over maps.
-    pub map: Option<MapForm>,
-}
+/// What is recorded: a set of probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Probes(u16);
 
-/// How iterations over maps are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapForm {
-    /// One trap for each, when it begins.
-    Count,
-    /// One trap for each step.
-    Exact,
-}
-
-impl Probes {
-    /// Everything that some names stand for.
-    pub(super) fn of(names: &[Probe]) -> Self {
-        let has = |name| names.contains(&name);
-        let map = match (has(Probe::Map), has(Probe::MapCount)) {
-            (true, _) => Some(MapForm::Exact),
-            (false, true) => Some(MapForm::Count),
-            (false, false) => None,
-        };
-        Self { alloc: has(Probe::Alloc), map }
-    }
-
-    /// What stacks are weighed by when nothing is said.
-    pub(super) fn default_value(self) -> Value {
-        match self {
-            Probes { alloc: true, .. } => Value::Bytes,
-            Probes { map: Some(MapForm::Count), .. } => Value::Elements,
-            Probes { .. } => Value::Steps,
-        }
-    }
-
-    /// Whether this is measured.
-    pub(super) fn have(self, value: Value) -> bool {
-        match value {
-            Value::Bytes | Value::Objects => self.alloc,
-            Value::Iterations => self.map.is_some(),
-            Value::Steps | Value::Time => self.map == Some(MapForm::Exact),
-            Value::Elements => self.map == Some(MapForm::Count),
-        }
-    }
-}
-
-/// What can be recorded.
+/// What can be recorded. In the order in which profiles have what they measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Probe {
+pub enum Probe {
     /// Allocations; --mode says how
     Alloc,
     /// Iterations over maps, each step of each
     Map,
     /// Iterations over maps, counted as they begin: much cheaper
     MapCount,
+}
+
+impl Probe {
+    /// What it measures, in the order in which profiles have it. Of allocations some ways to see them
+    /// measure more.
+    pub fn values(self) -> &'static [Value] {
+        match self {
+            Probe::Alloc => &[Value::Objects, Value::Bytes],
+            Probe::Map => &[Value::Iterations, Value::Steps, Value::Time],
+            Probe::MapCount => &[Value::Iterations, Value::Elements],
+        }
+    }
+
+    /// What stacks are weighed by when nothing is said.
+    fn default_value(self) -> Value {
+        match self {
+            Probe::Alloc => Value::Bytes,
+            Probe::Map => Value::Steps,
+            Probe::MapCount => Value::Elements,
+        }
+    }
+
+    /// How it measures, as a profile says it; nothing where its source says that.
+    pub fn method(self) -> Option<&'static str> {
+        match self {
+            Probe::Alloc => None,
+            Probe::Map => Some("every step of every iteration over a map followed"),
+            Probe::MapCount => Some("every iteration over a map counted as it began"),
+        }
+    }
+
+    /// As it is typed.
+    pub fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+impl Probes {
+    /// Those that are named. The exact form of a probe includes its cheap form.
+    pub fn of(names: &[Probe]) -> Self {
+        let set = names.iter().fold(0, |set, probe| set | probe.bit());
+        let exact = Self(set);
+        if exact.has(Probe::Map) { Self(set & !Probe::MapCount.bit()) } else { exact }
+    }
+
+    pub fn has(self, probe: Probe) -> bool {
+        self.0 & probe.bit() != 0
+    }
+
+    /// In the order of [`Probe`].
+    pub fn iter(self) -> impl Iterator<Item = Probe> {
+        Probe::value_variants().iter().copied().filter(move |probe| self.has(*probe))
+    }
+
+    /// What stacks are weighed by when nothing is said.
+    pub(super) fn default_value(self) -> Value {
+        self.iter().next().map_or(Value::Bytes, Probe::default_value)
+    }
+
+    /// Whether this is measured.
+    pub(super) fn have(self, value: Value) -> bool {
+        self.iter().any(|probe| probe.values().contains(&value))
+    }
 }
 
 /// What stacks are weighed by.

@@ -245,19 +245,20 @@ impl Flags {
         if !probes.have(value) {
             return Err(Refusal::usage("--value: none of the probes (--probe) measures that"));
         }
-        let budget = match (self.budget, probes.map) {
-            (Some(budget), None) => budget.0,
-            (None, None) => Some(DEFAULT_BUDGET),
-            (Some(Budget(Some(_))), Some(_)) => {
+        let alloc_only = probes == Probes::of(&[Probe::Alloc]);
+        let budget = match self.budget {
+            Some(budget) if alloc_only => budget.0,
+            None if alloc_only => Some(DEFAULT_BUDGET),
+            Some(Budget(Some(_))) => {
                 return Err(Refusal::usage(
-                    "--budget is for --probe alloc alone: iterations over maps are followed \
-                     throughout (--budget none)",
+                    "--budget is for --probe alloc alone: the others are followed throughout \
+                     (--budget none)",
                 ));
             }
-            (_, Some(_)) => None,
+            _ => None,
         };
         let about_alloc = self.by == By::Type || self.short_lived || self.enable_sampler.is_some();
-        if !probes.alloc && (about_alloc || !matches!(self.mode, Mode::Auto)) {
+        if !probes.has(Probe::Alloc) && (about_alloc || !matches!(self.mode, Mode::Auto)) {
             return Err(Refusal::usage(
                 "--mode, --by type, --short-lived and --enable-sampler need --probe alloc",
             ));
@@ -321,7 +322,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cli::probes::MapForm;
     use crate::cli::{Color, Command, parse};
     use crate::exit::Exit;
 
@@ -348,7 +348,7 @@ mod tests {
             Config {
                 selection: Selection::All,
                 duration: None,
-                probes: Probes { alloc: true, map: None },
+                probes: Probes::of(&[Probe::Alloc]),
                 source: None,
                 show: Show::default(),
                 maps: MapReport::default(),
@@ -384,7 +384,7 @@ mod tests {
             Config {
                 selection: Selection::Pids(vec![5, 7]),
                 duration: Some(Duration::from_millis(1500)),
-                probes: Probes { alloc: true, map: None },
+                probes: Probes::of(&[Probe::Alloc]),
                 source: Some(Source::Span),
                 show: Show {
                     outputs: ["a.svg", "b.pb.gz", "c.folded", "d.json"].map(PathBuf::from).to_vec(),
@@ -419,15 +419,15 @@ mod tests {
     #[test]
     fn probes_say_what_is_measured() {
         let probe = |names: &str| config(&["--all", "--probe", names]);
-        let alloc = Probes { alloc: true, map: None };
+        let alloc = Probes::of(&[Probe::Alloc]);
         assert_eq!(probe("alloc").probes, alloc);
         let map = probe("map");
-        assert_eq!(map.probes, Probes { alloc: false, map: Some(MapForm::Exact) });
+        assert_eq!(map.probes, Probes::of(&[Probe::Map]));
         assert_eq!((map.value, map.budget, map.source), (Value::Steps, None, None));
         let count = probe("map-count");
-        assert_eq!((count.probes.map, count.value), (Some(MapForm::Count), Value::Elements));
+        assert_eq!((count.probes, count.value), (Probes::of(&[Probe::MapCount]), Value::Elements));
         let both = probe("map,alloc");
-        assert_eq!(both.probes, Probes { map: Some(MapForm::Exact), ..alloc });
+        assert_eq!(both.probes, Probes::of(&[Probe::Map, Probe::Alloc]));
         assert_eq!((both.value, both.budget), (Value::Bytes, None));
         for (names, flags, wanted) in [
             ("map", &["--value", "bytes"][..], "--value"),

@@ -9,23 +9,26 @@ use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
 
 use super::{
     estimates::{Estimates, Worth},
+    measures::{self, Sum},
     naming::{self, Namer, Natives},
     targets::{Counts, Spent, StackId, Tapped, Targets},
 };
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
-    cli::record::{By, Config},
-    probe::{Program, Text},
+    cli::{
+        probes::Value,
+        record::{By, Config},
+    },
+    probe::Text,
     profile::{
-        BinaryId, Cost, FrameKind, Label, LabelValue, LocationId, MAP_ITERATIONS, Meta, Name,
-        Process, ProcessId, Profile, Sample,
+        ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE, Label,
+        LabelValue, LocationId, Meta, Name, Process, ProcessId, Profile, Sample,
     },
 };
 
 /// Makes the profile. By type, a raw stack's class is a type.
 pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     let by_type = config.by == By::Type;
-    let first_of_maps = meta.value_types.iter().position(|of| *of == MAP_ITERATIONS);
     let mut profile = Profile::new(meta);
     add_processes(&mut profile, targets);
     let estimates = Estimates::new(profile.meta.source, targets);
@@ -41,22 +44,10 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry) else { continue };
-        let kinds = profile.meta.value_types.len();
-        let of_maps = targets.program(id).is_some_and(Program::is_of_maps);
-        let worth = match (of_maps, first_of_maps) {
-            (true, Some(first)) => Some(iterations(counts, first, kinds)),
-            (true, None) => None,
-            (false, first) => estimates.worth(id, counts).map(|mut worth| {
-                let own = first.unwrap_or(kinds);
-                if worth.values.len() > own {
-                    // What became of objects is not told.
-                    worth.values.truncate(own);
-                    worth.error.truncate(own);
-                    worth.ages = None;
-                }
-                worth.values.resize(kinds, 0);
-                worth
-            }),
+        let measures = targets.program(id).and_then(measures::of);
+        let worth = match measures {
+            Some(measures) => Some(counted(&profile.meta, measures, counts)),
+            None => estimates.worth(id, counts).map(|worth| allocated(&profile.meta, worth)),
         };
         let Some(worth) = worth else { continue };
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
@@ -79,7 +70,8 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
             stack.push(profile.truncated());
         }
         broken += if id.flags & STACK_BROKEN != 0 { counts.hits } else { 0 };
-        let go_type = (by_type && !of_maps).then(|| type_name(&mut profile, tapped, id.class));
+        let go_type =
+            (by_type && measures.is_none()).then(|| type_name(&mut profile, tapped, id.class));
         let labels = targets.held.labels.get(&(id.entry, id.labels));
         let labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
         profile.samples.push(Sample {
@@ -117,15 +109,30 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     profile
 }
 
-/// Values of a stack that began iterations over maps, behind `first` others.
-fn iterations(counts: &Counts, first: usize, kinds: usize) -> Worth {
-    let mut values = vec![0; first];
-    match &counts.iterations {
-        Some(followed) => values.extend([followed.count, followed.steps, followed.time]),
-        None => values.extend([counts.hits, counts.objects]),
+/// Values of a stack that a program has counted; all others are 0.
+fn counted(meta: &Meta, measures: &[(Value, Sum)], counts: &Counts) -> Worth {
+    let mut values = vec![0; meta.value_types.len()];
+    for (value, sum) in measures {
+        let at = meta.value_types.iter().position(|of| *of == value.value_type());
+        if let Some(own) = at.and_then(|at| values.get_mut(at)) {
+            *own = sum.of(counts);
+        }
     }
-    values.resize(kinds, 0);
     Worth { values, error: Vec::new(), ages: None }
+}
+
+/// Values of a stack that allocated. They come first.
+fn allocated(meta: &Meta, mut worth: Worth) -> Worth {
+    let of_alloc = [ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE];
+    let own = meta.value_types.iter().filter(|of| of_alloc.contains(of)).count();
+    if worth.values.len() > own {
+        // What became of objects is not told.
+        worth.values.truncate(own);
+        worth.error.truncate(own);
+        worth.ages = None;
+    }
+    worth.values.resize(meta.value_types.len(), 0);
+    worth
 }
 
 fn add_processes(profile: &mut Profile, targets: &Targets) {

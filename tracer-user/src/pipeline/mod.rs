@@ -10,6 +10,7 @@ mod estimates;
 mod gc;
 mod goroutines;
 mod heap;
+mod measures;
 mod mode;
 mod naming;
 mod opened;

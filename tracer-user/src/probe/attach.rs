@@ -70,11 +70,6 @@ impl Program {
         Program::MapEnd,
     ];
 
-    /// Whether what it keeps are iterations over maps, not allocations.
-    pub fn is_of_maps(self) -> bool {
-        matches!(self, Program::MapCount | Program::MapStart | Program::MapNext | Program::MapEnd)
-    }
-
     pub(super) fn name(self) -> &'static str {
         match self {
             Program::Alloc => "alloc",

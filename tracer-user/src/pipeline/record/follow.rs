@@ -150,7 +150,7 @@ pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
             tapped.path, slow.site.function
         )
     });
-    let missing = tapped.missing.iter().map(|why| format!("{}: {why}", tapped.path));
+    let missing = tapped.missing.iter().cloned();
     incomplete.chain(missing).chain(slow)
 }
 

@@ -20,17 +20,14 @@ use super::{
 };
 use crate::{
     cli::{
-        probes::{MapForm, Probes},
+        probes::{Probe, Probes},
         record::{By, Config},
     },
     exit::{Exit, Failure},
     host::{self, Capability},
     output,
     probe::{self, Kernel},
-    profile::{
-        ALLOC_OBJECTS, ALLOC_SPACE, CounterValue, INUSE_OBJECTS, INUSE_SPACE, MAP_ELEMENTS,
-        MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Meta, Profile, Source, ValueType, fold,
-    },
+    profile::{CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile, Source, ValueType, fold},
 };
 
 /// Counters of losses outside of the kernel.
@@ -55,10 +52,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut opener = Opener::default();
     let samplers = samplers(&config, &mut opener, &selected)?;
     let pids = selected.iter().map(|process| process.id.pid);
-    let follows_steps = config.probes.map == Some(MapForm::Exact);
+    let follows_steps = config.probes.has(Probe::Map);
     let (source, why) = match config.source {
         Some(source) => (source, None),
-        None if !config.probes.alloc => (Source::Exact, None),
+        None if !config.probes.has(Probe::Alloc) => (Source::Exact, None),
         None if config.follows() => mode::cheapest_for_all(&mut opener, pids),
         None => mode::cheapest(&mut opener, pids),
     };
@@ -184,11 +181,16 @@ impl Recording {
             (true, _) => "; more as they start",
         };
         let mode = match config.probes {
-            Probes { alloc: true, map: None } => format!("mode {}", self.source.word()),
-            Probes { alloc: true, map: Some(_) } => {
-                format!("maps and allocations in mode {}", self.source.word())
+            only if only == Probes::of(&[Probe::Alloc]) => format!("mode {}", self.source.word()),
+            probes => {
+                let word = |probe| match probe {
+                    Probe::Alloc => format!("alloc (mode {})", self.source.word()),
+                    other => other.word(),
+                };
+                let words: Vec<String> = probes.iter().map(word).collect();
+                let s = if words.len() == 1 { "" } else { "s" };
+                format!("probe{s} {}", words.join(", "))
             }
-            Probes { alloc: false, .. } => "maps".to_string(),
         };
         eprintln!("heaptap: recording {processes} at {sites}, {mode}, {until}{more}");
         if !config.show.quiet {
@@ -216,7 +218,7 @@ impl Recording {
             );
         }
         self.notes.extend(self.targets.changed_rates());
-        if config.probes.map == Some(MapForm::Exact) {
+        if config.probes.has(Probe::Map) {
             self.notes.push(self.targets.taken_out());
         }
         let held = [
@@ -233,7 +235,7 @@ impl Recording {
         self.notes.extend(self.follower.notes());
         let in_windows = self.targets.in_windows();
         let value_types = value_types(config.probes, self.source, in_windows);
-        if in_windows && config.probes.alloc && self.source == Source::Sample {
+        if in_windows && config.probes.has(Probe::Alloc) && self.source == Source::Sample {
             self.notes.push(
                 "what is in use is left out: a process was not traced all the time, and objects that \
                  were freed meanwhile were not seen; --budget none traces it throughout"
@@ -241,13 +243,9 @@ impl Recording {
             );
         }
         let value = config.value.value_type();
-        let method = (!config.probes.alloc).then_some(match config.probes.map {
-            Some(MapForm::Count) => "exact: every iteration over a map counted as it began",
-            _ => "exact: every step of every iteration over a map followed",
-        });
         let meta = Meta {
             source: self.source,
-            method: method.map(str::to_string),
+            method: method(config.probes),
             started: self.started,
             duration: self.duration,
             default_value: value_types.iter().position(|of| *of == value).unwrap_or(0),
@@ -288,19 +286,21 @@ impl Recording {
 
 /// What is measured, by probe.
 fn value_types(probes: Probes, source: Source, in_windows: bool) -> Vec<ValueType> {
-    let mut types = Vec::new();
-    if probes.alloc {
-        types.extend([ALLOC_OBJECTS, ALLOC_SPACE]);
-        if source == Source::Sample && !in_windows {
+    let mut types: Vec<ValueType> = Vec::new();
+    for probe in probes.iter() {
+        types.extend(probe.values().iter().map(|value| value.value_type()));
+        if probe == Probe::Alloc && source == Source::Sample && !in_windows {
             types.extend([INUSE_OBJECTS, INUSE_SPACE]);
         }
     }
-    match probes.map {
-        Some(MapForm::Count) => types.extend([MAP_ITERATIONS, MAP_ELEMENTS]),
-        Some(MapForm::Exact) => types.extend([MAP_ITERATIONS, MAP_STEPS, MAP_TIME]),
-        None => {}
-    }
     types
+}
+
+/// How that was measured; nothing where it goes without saying.
+fn method(probes: Probes) -> Option<String> {
+    let methods: Vec<&str> = probes.iter().filter_map(Probe::method).collect();
+    let exact = if probes.has(Probe::Alloc) { "" } else { "exact: " };
+    (!methods.is_empty()).then(|| format!("{exact}{}", methods.join("; ")))
 }
 
 /// Turns on the samplers that are off, when that is asked for. Of processes that were not named, one

@@ -35,7 +35,7 @@ pub struct Tapped {
     pub sites: Vec<PlannedSite>,
     /// Why what is recorded of it can't be called complete.
     pub incomplete: Option<String>,
-    /// Probes that have no site in it, and why.
+    /// Probes that have no site in it, and why, with the file's path.
     pub missing: Vec<String>,
     /// Type data, when types will be named.
     pub types: Option<Types>,

@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     address::LoadBias,
-    cli::probes::{MapForm, Probes},
+    cli::probes::{Probe, Probes},
     exit::{self, Exit, Failure},
     host::{self, FileKey},
     output::text::nanoseconds,
@@ -97,7 +97,7 @@ const LOOKS: u32 = 5;
 impl Targets {
     /// Nobody yet.
     pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
-        let follows = wanted.probes.map == Some(MapForm::Exact);
+        let follows = wanted.probes.has(Probe::Map);
         let comes_again = wanted.follow || wanted.budget.is_some();
         let at_once = comes_again.then(doctor::own_function).flatten();
         Self {
@@ -233,7 +233,7 @@ impl Targets {
         let opening = Opening { pid, records: records.as_ref(), emulated };
         let metered = self.meters.open(kernel, &opening, group, binary);
         let slot = metered.as_ref().map_or(0, |metered| metered.slot);
-        if self.wanted.probes.map == Some(MapForm::Exact) {
+        if self.wanted.probes.has(Probe::Map) {
             let known = &mut self.traps[usize::from(emulated)];
             if known.is_none() && !emulated {
                 *known = trap(emulated);

@@ -9,7 +9,7 @@ use tracer_common::{Cookie, iteration::MAP_CLASSIC};
 
 use crate::{
     address::VAddr,
-    cli::probes::{MapForm, Probes},
+    cli::probes::{Probe, Probes},
     exit::{Exit, Failure},
     gobin::{
         GoBinary,
@@ -31,19 +31,20 @@ pub struct PlannedSite {
 
 /// All programs that may be attached for the probes.
 pub fn programs(source: Source, probes: Probes) -> Vec<Program> {
-    let allocations: &[Program] = match source {
-        _ if !probes.alloc => &[],
-        Source::Exact => &[Program::Alloc],
-        Source::Span => &[Program::SpanRefill, Program::SpanRelease, Program::SpanLarge],
-        Source::Sample => &[Program::SampleAlloc, Program::SampleFree],
-        Source::Records => &[],
-    };
-    let maps: &[Program] = match probes.map {
-        None => &[],
-        Some(MapForm::Count) => &[Program::MapCount],
-        Some(MapForm::Exact) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
-    };
-    [allocations, maps].concat()
+    probes.iter().flat_map(|probe| programs_of(probe, source)).copied().collect()
+}
+
+fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
+    match (probe, source) {
+        (Probe::Alloc, Source::Exact) => &[Program::Alloc],
+        (Probe::Alloc, Source::Span) => {
+            &[Program::SpanRefill, Program::SpanRelease, Program::SpanLarge]
+        }
+        (Probe::Alloc, Source::Sample) => &[Program::SampleAlloc, Program::SampleFree],
+        (Probe::Alloc, Source::Records) => &[],
+        (Probe::Map, _) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
+        (Probe::MapCount, _) => &[Program::MapCount],
+    }
 }
 
 /// The sites of a binary.
@@ -52,7 +53,7 @@ pub struct Plan {
     pub sites: Vec<PlannedSite>,
     /// Why what is recorded of allocations can't be called complete.
     pub incomplete: Option<String>,
-    /// Probes that have no site, and why.
+    /// Probes that have no site, and why, with the file's path.
     pub missing: Vec<String>,
     /// Where the runtime's records are, for probes that read them.
     pub records: Option<Arc<runtime::Program>>,
@@ -71,16 +72,30 @@ impl Plan {
         probes: Probes,
     ) -> Result<Self, Failure> {
         let mut plan = Self::default();
-        if probes.alloc {
-            plan.allocations(go, exe, opener, source)?;
-        }
-        if let Some(form) = probes.map {
-            match sites::map_sites(go) {
-                Ok(found) => plan.maps(found, exe, opener, form)?,
-                Err(err) if probes.alloc => plan.missing.push(format!("probe map: {err}")),
-                Err(err) => return Err(refused(exe, &err)),
+        let mut refusals = Vec::new();
+        for probe in probes.iter() {
+            let before = plan.sites.len();
+            let planned = match probe {
+                Probe::Alloc => plan.allocations(go, exe, opener, source),
+                Probe::Map | Probe::MapCount => plan.maps(go, exe, opener, probe),
+            };
+            if let Err(failure) = planned {
+                if failure.exit == Exit::Failure {
+                    // heaptap's own trouble says nothing of the probe.
+                    return Err(failure);
+                }
+                plan.sites.truncate(before);
+                refusals.push((probe, failure));
             }
         }
+        if refusals.len() == probes.iter().count()
+            && let Some((_, failure)) = refusals.pop()
+        {
+            return Err(failure);
+        }
+        let missing =
+            |(probe, why): (Probe, Failure)| format!("probe {} is left out: {why}", probe.word());
+        plan.missing = refusals.into_iter().map(missing).collect();
         Ok(plan)
     }
 
@@ -130,18 +145,17 @@ impl Plan {
 
     fn maps(
         &mut self,
-        found: sites::MapSites,
+        go: &GoBinary,
         exe: &ExeFile,
         opener: &mut Opener,
-        form: MapForm,
+        probe: Probe,
     ) -> Result<(), Failure> {
+        let found = sites::map_sites(go).map_err(|err| refused(exe, &err))?;
+        let follows = probe == Probe::Map;
+        let program = if follows { Program::MapStart } else { Program::MapCount };
         let min_size = if found.is_classic { MAP_CLASSIC } else { 0 };
-        let program = match form {
-            MapForm::Count => Program::MapCount,
-            MapForm::Exact => Program::MapStart,
-        };
         self.sites.push(PlannedSite { site: found.start, program, min_size });
-        if form == MapForm::Exact {
+        if follows {
             self.add(found.next, Program::MapNext);
             found.ends.into_iter().for_each(|end| self.add(end, Program::MapEnd));
             // Goroutines are told by their ids.
