@@ -20,6 +20,7 @@ mod sampling;
 mod slowdown;
 mod stats;
 mod storm;
+mod stress;
 mod symbols;
 mod target;
 mod tracer;
@@ -58,6 +59,8 @@ enum What {
     Goroutines(goroutines::Options),
     /// Hundreds of short-lived programs a second, and how soon a new one is traced
     Storm(storm::Options),
+    /// Every probe at once on a program that does everything at once and checks itself
+    Stress(stress::Options),
     /// 100 processes of 20 binaries: time until all are traced, memory, idle CPU
     Host(host::Options),
     /// Estimates of budgeted recordings beside the truth, and what they cost
@@ -92,6 +95,7 @@ fn run(what: What) -> Result<()> {
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
         What::Storm(options) => storm::run(&options),
+        What::Stress(options) => stress::run(&options),
         What::Host(options) => host::run(&options),
         What::Budget(options) => budget::run(&options),
         What::Records(options) => records::run(&options),

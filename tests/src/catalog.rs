@@ -56,6 +56,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         for variant in [Variant::Default, Variant::Stripped] {
             all.push(("maps", release.minor(), variant));
         }
+        all.push(("stress", release.minor(), Variant::Default));
         all.push(("unprofiled", release.minor(), Variant::Stripped));
         for variant in Variant::MATRIX {
             all.push(("alloc", release.minor(), variant));

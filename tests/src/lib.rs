@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod check;
+pub mod code;
 pub mod fixture;
 pub mod heaptap;
 pub mod holding;
@@ -17,6 +18,7 @@ pub mod profile;
 pub mod report;
 pub mod running;
 pub mod storm;
+pub mod stress;
 pub mod terminal;
 
 use std::fs;

@@ -25,12 +25,13 @@ const ALL: &[&str] = &[
     "budget",
     "slowdown",
     "storm",
+    "stress",
     "host",
 ];
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, budget, slowdown, storm, host) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, budget, slowdown, storm, stress, host) and its flags;
     /// all when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,
