@@ -50,6 +50,7 @@ counters! {
     OverBudget, "over_budget", false, "hits of processes that had used up what the budget allows (--budget)";
     StepUnknown, "steps_unknown", false, "steps of iterations over maps that had begun before the recording, or were let go";
     IterationsFollowed, "iterations", false, "iterations over maps that were followed to their end";
+    ResidentBegun, "resident_begun", false, "processes whose resident pages were first counted; the change that was the occasion is not in the result";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
@@ -68,6 +69,10 @@ counters! {
     GoroutinesFull, "lost_goroutines_full", true, "iterations over maps that were not followed because the table of goroutines is full (--max-goroutines)";
     NestFull, "lost_nest_full", true, "iterations over maps that were let go because 16 younger ones of their goroutine were under way";
     IterationsFull, "lost_iterations_full", true, "iterations over maps that are over and were not told because the ring buffer is full";
+    CallUnread, "lost_call_unread", true, "system calls whose arguments could not be read";
+    MappingsFull, "lost_mappings_full", true, "mappings whose end is not known because the ring buffer is full";
+    ResidentUnread, "lost_resident_unread", true, "changes of resident pages whose number could not be read";
+    ResidentFull, "lost_resident_full", true, "processes whose resident pages are not counted because the table of processes is full (--max-processes)";
     ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
 }

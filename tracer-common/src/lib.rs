@@ -8,6 +8,7 @@
 pub mod collection;
 pub mod counter;
 pub mod iteration;
+pub mod os;
 pub mod record;
 pub mod walk;
 

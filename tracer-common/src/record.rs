@@ -11,6 +11,11 @@ pub const STACK_TRUNCATED: u32 = 1;
 /// Set in [`StackValue::flags`] when the frame chain ended in memory that could not be read.
 pub const STACK_BROKEN: u32 = 2;
 
+/// Set in [`StackValue::flags`] when the addresses are those of a stack that was interrupted, as probe
+/// `os` keeps them: [`crate::os::SYSTEM_FRAMES`] places for a system stack, then the goroutine's. Each
+/// begins with where it was interrupted, and a word that may be a return address.
+pub const STACK_INTERRUPTED: u32 = 4;
+
 /// [`ProcEntry::state`]: traced.
 pub const PROC_LIVE: u32 = 1;
 /// [`ProcEntry::state`]: has exec'd since it was inspected; its addresses mean nothing now.
@@ -73,6 +78,17 @@ pub struct ProcEntry {
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
     pub mallocgc_len: u64,
+    /// Byte offsets of `m` and `sched` in `runtime.g`, and of `curg` in `runtime.m`; used by the os
+    /// probe only. 0 where they are not known.
+    pub g_m: u32,
+    pub g_sched_sp: u32,
+    pub g_sched_pc: u32,
+    pub g_sched_bp: u32,
+    pub g_stack_lo: u32,
+    pub m_curg: u32,
+    /// Where the process has its Go code, and its length; used by the os probe only.
+    pub code: u64,
+    pub code_len: u64,
 }
 
 /// What the traps of a process cost, beyond the traps themselves; by CPU and [`ProcEntry::slot`].
@@ -244,7 +260,7 @@ pub const NOTICE_DRY: u32 = 3;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 72);
+    assert!(size_of::<ProcEntry>() == 112);
     assert!(size_of::<StackKey>() == 24);
     assert!(size_of::<ObjectKey>() == 16);
     assert!(size_of::<LabelsKey>() == 16);

@@ -44,29 +44,84 @@ pub struct Walked {
 pub fn walk(
     memory: &impl UserMemory,
     sp: u64,
-    mut fp: u64,
+    fp: u64,
     window: &mut [u64; WINDOW],
     pcs: &mut [u64; MAX_DEPTH],
 ) -> Walked {
-    // Where the window lies in the target.
-    let mut base = sp;
     if sp & 7 != 0 {
         return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
     }
-    if !memory.window(sp, window) {
-        // The window reaches beyond what is mapped: the first pair alone.
-        if !memory.pair(sp, window) {
-            return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
-        }
-        base = sp.wrapping_add(FAR);
-    }
+    let Some(base) = first_window(memory, sp, window) else {
+        return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
+    };
     pcs[0] = window[0];
-    let mut hash = mix(0, window[0]);
+    let on = On { base, first: window[0], bounds: None };
+    follow(memory, on, fp, window, pcs)
+}
+
+/// Walks a stack that was interrupted at any instruction, within `bounds` if there are some, beyond
+/// which another stack lies. The word at `sp` is a return address if the function has no frame there;
+/// what is not in `code` (where it begins, its length) is none for sure, and is written as 0.
+#[inline(always)]
+pub fn walk_interrupted<const N: usize>(
+    memory: &impl UserMemory,
+    (sp, fp): (u64, u64),
+    bounds: Option<(u64, u64)>,
+    code: (u64, u64),
+    window: &mut [u64; WINDOW],
+    pcs: &mut [u64; N],
+) -> Walked {
+    let (mut base, mut first) = (sp.wrapping_add(FAR), 0);
+    if sp & 7 == 0
+        && let Some(at) = first_window(memory, sp, window)
+    {
+        base = at;
+        if window[0].wrapping_sub(code.0) < code.1 {
+            first = window[0];
+        }
+    }
+    pcs[0] = first;
+    follow(memory, On { base, first, bounds }, fp, window, pcs)
+}
+
+/// Reads the window at `sp`, and says where it lies; nothing when there is nothing to be read.
+#[inline(always)]
+fn first_window(memory: &impl UserMemory, sp: u64, window: &mut [u64; WINDOW]) -> Option<u64> {
+    if memory.window(sp, window) {
+        return Some(sp);
+    }
+    // The window reaches beyond what is mapped: the first pair alone.
+    memory.pair(sp, window).then(|| sp.wrapping_add(FAR))
+}
+
+/// What a chain of frames is followed on.
+struct On {
+    /// Where the window lies in the target.
+    base: u64,
+    /// The address that was found already.
+    first: u64,
+    bounds: Option<(u64, u64)>,
+}
+
+/// Follows the chain of frames from `fp`, behind the first address.
+#[inline(always)]
+fn follow<const N: usize>(
+    memory: &impl UserMemory,
+    on: On,
+    mut fp: u64,
+    window: &mut [u64; WINDOW],
+    pcs: &mut [u64; N],
+) -> Walked {
+    let mut base = on.base;
+    let mut hash = mix(0, on.first);
     let mut depth = 1;
     let mut flags = 0;
     // The inner loop calls nothing and has one way out for "elsewhere", the end of the chain
     // included: it is most of what an event costs.
-    'windows: while depth < MAX_DEPTH && fp != 0 {
+    'windows: while depth < N && fp != 0 {
+        if on.is_beyond(fp) {
+            break;
+        }
         if fp.wrapping_sub(base) > WINDOW_BYTES - 16 {
             if memory.window(fp, window) {
                 base = fp;
@@ -107,16 +162,27 @@ pub fn walk(
             hash = mix(hash, pc);
             depth += 1;
             fp = next;
-            if depth == MAX_DEPTH {
+            if depth == N || on.is_beyond(fp) {
                 break 'windows;
             }
             offset = fp.wrapping_sub(base);
         }
     }
-    if depth == MAX_DEPTH && fp != 0 {
+    if depth == N && fp != 0 && !on.is_beyond(fp) {
         flags = STACK_TRUNCATED;
     }
     Walked { depth: depth as u32, flags, hash: hash ^ (hash >> 29) }
+}
+
+impl On {
+    /// Whether a frame lies on another stack.
+    #[inline(always)]
+    fn is_beyond(&self, fp: u64) -> bool {
+        match self.bounds {
+            Some((low, high)) => fp.wrapping_sub(low) >= high.wrapping_sub(low),
+            None => false,
+        }
+    }
 }
 
 /// One step of the stack's hash. Stacks are compared in full, so this must only spread well.
@@ -254,6 +320,46 @@ mod tests {
         memory.0.extend([(SP, 0x1234), (SP + 64, SP + 64), (SP + 72, 0x99)]);
         let (walked, _) = run(&memory, SP + 64);
         assert_eq!((walked.flags, walked.depth), (STACK_BROKEN, 1));
+    }
+
+    /// Walks a stack that was interrupted, whose code is that of [`pcs`].
+    fn interrupted(memory: &Fake, fp: u64, bounds: Option<(u64, u64)>) -> (Walked, Vec<u64>) {
+        let (mut window, mut pcs) = ([0; WINDOW], [0; 7]);
+        let code = (0x40_0000, 0x1000);
+        let walked = walk_interrupted(memory, (SP, fp), bounds, code, &mut window, &mut pcs);
+        (walked, pcs[..walked.depth as usize].to_vec())
+    }
+
+    #[test]
+    fn the_first_word_of_an_interrupted_stack_may_be_a_return_address() {
+        let mut memory = Fake::stack(SP, 4096);
+        let fp = memory.chain(SP + 64, 96, &pcs(3));
+        memory.0.insert(SP, 0x40_0fff);
+        assert_eq!(interrupted(&memory, fp, None).1[0], 0x40_0fff);
+        memory.0.insert(SP, 0x40_1000);
+        let (walked, got) = interrupted(&memory, fp, None);
+        assert_eq!((walked.flags, got[0]), (0, 0));
+        assert_eq!(got[1..], pcs(3));
+        memory.0.remove(&SP);
+        assert_eq!(interrupted(&memory, fp, None), (walked, got));
+    }
+
+    #[test]
+    fn another_stack_is_not_walked() {
+        let mut memory = Fake::stack(SP, 4096);
+        let fp = memory.chain(SP + 64, 96, &pcs(5));
+        let bounds = Some((SP, SP + 64 + 3 * 96));
+        let (walked, got) = interrupted(&memory, fp, bounds);
+        assert_eq!((walked.flags, &got[1..]), (0, &pcs(3)[..]));
+        assert_eq!(interrupted(&memory, SP + 8000, bounds).0.depth, 1);
+    }
+
+    #[test]
+    fn an_interrupted_stack_is_cut_where_its_room_ends() {
+        let mut memory = Fake::stack(SP, 4096);
+        let fp = memory.chain(SP + 64, 96, &pcs(20));
+        let (walked, got) = interrupted(&memory, fp, None);
+        assert_eq!((walked.flags, &got[1..]), (STACK_TRUNCATED, &pcs(6)[..]));
     }
 
     #[test]

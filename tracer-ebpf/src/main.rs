@@ -16,6 +16,7 @@ mod gc;
 mod labels;
 mod map;
 mod maps;
+mod os;
 mod process;
 mod regs;
 mod sample;

@@ -3,13 +3,14 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
     collection::Collector,
     counter::COUNTERS as COUNTER_SLOTS,
     iteration::{Goroutine, GoroutineKey},
+    os::{Calling, Resident},
     record::{
         FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage,
     },
@@ -55,6 +56,22 @@ pub static COLLECTORS: HashMap<u32, Collector> = HashMap::with_max_entries(1, 0)
 #[map]
 pub static COLLECTIONS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// How many pages processes have, by their `mm_struct`, for the os probe; sized when it is used.
+#[map]
+pub static RESIDENT: HashMap<u64, Resident> = HashMap::with_max_entries(1, 0);
+
+/// System calls under way, by thread, for the os probe; sized when it is used.
+#[map]
+pub static CALLING: LruHashMap<u64, Calling> = LruHashMap::with_max_entries(1, 0);
+
+/// Changes of what is mapped, for the loader; sized when the os probe is used.
+#[map]
+pub static MAPPINGS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Tells how far apart the memories of CPUs are.
+#[map]
+pub static PER_CPU: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// One counter for each way to leave.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
@@ -95,3 +112,39 @@ pub static BY_LABELS: Global<u8> = Global::new(0);
 /// Whether a stack is split by the type word (`--by type`); 0 or 1, set at load time.
 #[unsafe(no_mangle)]
 pub static BY_TYPE: Global<u8> = Global::new(0);
+
+/// Of the running kernel, in bytes: `mm` in `task_struct`. Set at load time, as the next ones.
+#[unsafe(no_mangle)]
+pub static OS_TASK_MM: Global<u32> = Global::new(0);
+
+/// `thread.fsbase` in `task_struct`.
+#[unsafe(no_mangle)]
+pub static OS_TASK_FSBASE: Global<u32> = Global::new(0);
+
+/// `brk` in `mm_struct`.
+#[unsafe(no_mangle)]
+pub static OS_MM_BRK: Global<u32> = Global::new(0);
+
+/// `rss_stat` in `mm_struct`.
+#[unsafe(no_mangle)]
+pub static OS_MM_RSS: Global<u32> = Global::new(0);
+
+/// The whole of `percpu_counter`.
+#[unsafe(no_mangle)]
+pub static OS_COUNTER_SIZE: Global<u32> = Global::new(0);
+
+/// `count` in `percpu_counter`.
+#[unsafe(no_mangle)]
+pub static OS_COUNT: Global<u32> = Global::new(0);
+
+/// `counters` in `percpu_counter`.
+#[unsafe(no_mangle)]
+pub static OS_LOCAL: Global<u32> = Global::new(0);
+
+/// `pptrs` in `bpf_array`.
+#[unsafe(no_mangle)]
+pub static OS_ARRAY_PPTRS: Global<u32> = Global::new(0);
+
+/// How many CPUs there can be.
+#[unsafe(no_mangle)]
+pub static OS_CPUS: Global<u32> = Global::new(0);

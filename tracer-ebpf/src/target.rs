@@ -64,7 +64,7 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
 }
 
 /// Memory of the task that hit the probe.
-struct Target;
+pub struct Target;
 
 impl UserMemory for Target {
     #[inline(always)]
@@ -133,7 +133,7 @@ pub fn keep(
 }
 
 #[inline(always)]
-fn add(kept: *mut StackValue, amount: &Amount) {
+pub fn add(kept: *mut StackValue, amount: &Amount) {
     // SAFETY: a value of the map; the words are only ever added to.
     unsafe {
         atomic::add(&raw mut (*kept).hits, 1);
@@ -161,7 +161,7 @@ pub fn keep_without_stack(hit: &Hit, class: u64, amount: &Amount, fresh: &mut St
     clippy::needless_borrows_for_generic_args,
     reason = "given by value it would be copied to the kernel's stack of 512 bytes"
 )]
-fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackValue> {
+pub fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackValue> {
     if let Some(kept) = STACKS.get_ptr_mut(key) {
         return Some(kept);
     }
@@ -180,7 +180,7 @@ fn find_or_insert(key: &StackKey, fresh: &mut StackValue) -> Option<*mut StackVa
 
 /// A hash is no identity: the stacks themselves are compared.
 #[inline(always)]
-fn same_stack(kept: *const StackValue, fresh: &StackValue) -> bool {
+pub fn same_stack(kept: *const StackValue, fresh: &StackValue) -> bool {
     // SAFETY: a value of the map, whose stack is never written after its insertion.
     let kept = unsafe { &*kept };
     let depth = fresh.depth as usize;

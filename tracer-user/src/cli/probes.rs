@@ -8,7 +8,10 @@ use clap::ValueEnum;
 
 use crate::output::maps::Limits;
 use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, ValueType,
+    ALLOC_OBJECTS, ALLOC_SPACE, BRK_CALLS, BRK_SPACE, MADVISE_CALLS, MADVISE_SPACE, MAP_ELEMENTS,
+    MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS,
+    MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, RELEASED_SPACE,
+    RESIDENT_GROWTH, ValueType,
 };
 
 /// What is recorded: a set of probes.
@@ -24,6 +27,8 @@ pub enum Probe {
     Map,
     /// Iterations over maps, counted as they begin: much cheaper
     MapCount,
+    /// What the kernel does: resident memory, mmap and the like, pages taken; every event
+    Os,
 }
 
 impl Probe {
@@ -34,6 +39,23 @@ impl Probe {
             Probe::Alloc => &[Value::Objects, Value::Bytes],
             Probe::Map => &[Value::Iterations, Value::Steps, Value::Time],
             Probe::MapCount => &[Value::Iterations, Value::Elements],
+            Probe::Os => &[
+                Value::Resident,
+                Value::Released,
+                Value::Mapped,
+                Value::MmapCalls,
+                Value::Mmap,
+                Value::MunmapCalls,
+                Value::Munmap,
+                Value::MadviseCalls,
+                Value::Madvise,
+                Value::MremapCalls,
+                Value::Mremap,
+                Value::BrkCalls,
+                Value::Brk,
+                Value::PagesTaken,
+                Value::Pages,
+            ],
         }
     }
 
@@ -43,6 +65,7 @@ impl Probe {
             Probe::Alloc => Value::Bytes,
             Probe::Map => Value::Steps,
             Probe::MapCount => Value::Elements,
+            Probe::Os => Value::Resident,
         }
     }
 
@@ -52,6 +75,7 @@ impl Probe {
             Probe::Alloc => None,
             Probe::Map => Some("every step of every iteration over a map followed"),
             Probe::MapCount => Some("every iteration over a map counted as it began"),
+            Probe::Os => Some("every change of resident memory, every mapping, every page taken"),
         }
     }
 
@@ -108,6 +132,36 @@ pub enum Value {
     Time,
     /// Elements that maps had when iterations began (probe map-count)
     Elements,
+    /// Memory that became resident (probe os)
+    Resident,
+    /// Memory that ceased to be resident (probe os)
+    Released,
+    /// What was mapped and still is at the end (probe os)
+    Mapped,
+    /// Memory mapped with mmap (probe os)
+    Mmap,
+    /// Calls of mmap (probe os)
+    MmapCalls,
+    /// Memory unmapped with munmap (probe os)
+    Munmap,
+    /// Calls of munmap (probe os)
+    MunmapCalls,
+    /// Memory that madvise was about (probe os)
+    Madvise,
+    /// Calls of madvise (probe os)
+    MadviseCalls,
+    /// Memory mapped anew with mremap (probe os)
+    Mremap,
+    /// Calls of mremap (probe os)
+    MremapCalls,
+    /// Memory that brk added (probe os)
+    Brk,
+    /// Calls of brk (probe os)
+    BrkCalls,
+    /// Memory taken from the kernel's free pages (probe os)
+    Pages,
+    /// How often pages were taken (probe os)
+    PagesTaken,
 }
 
 impl Value {
@@ -119,6 +173,21 @@ impl Value {
             Value::Steps => MAP_STEPS,
             Value::Time => MAP_TIME,
             Value::Elements => MAP_ELEMENTS,
+            Value::Resident => RESIDENT_GROWTH,
+            Value::Released => RELEASED_SPACE,
+            Value::Mapped => MAPPED_SPACE,
+            Value::Mmap => MMAP_SPACE,
+            Value::MmapCalls => MMAP_CALLS,
+            Value::Munmap => MUNMAP_SPACE,
+            Value::MunmapCalls => MUNMAP_CALLS,
+            Value::Madvise => MADVISE_SPACE,
+            Value::MadviseCalls => MADVISE_CALLS,
+            Value::Mremap => MREMAP_SPACE,
+            Value::MremapCalls => MREMAP_CALLS,
+            Value::Brk => BRK_SPACE,
+            Value::BrkCalls => BRK_CALLS,
+            Value::Pages => PAGES_SPACE,
+            Value::PagesTaken => PAGES_TAKEN,
         }
     }
 }

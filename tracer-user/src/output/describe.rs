@@ -36,8 +36,11 @@ pub fn unit_of(profile: &Profile, value: usize) -> &'static str {
 
 /// What would have been seen if anything had happened.
 pub fn event(profile: &Profile) -> &'static str {
-    let of_maps = profile.meta.value_types.first() == Some(&MAP_ITERATIONS);
-    if of_maps { "iteration over a map" } else { "allocation" }
+    match profile.meta.value_types.first() {
+        Some(&MAP_ITERATIONS) => "iteration over a map",
+        Some(first) if first.is_of_os() => "event of that kind",
+        _ => "allocation",
+    }
 }
 
 /// `1 object`, `1,234 objects`.

@@ -13,6 +13,7 @@ pub mod identity;
 pub(crate) mod json;
 mod lines;
 pub mod maps;
+pub mod os;
 pub mod pprof;
 #[cfg(test)]
 mod sample;

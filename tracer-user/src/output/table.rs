@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use super::describe;
 use super::lines::{self, Paint};
-use super::maps;
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path};
+use super::{maps, os};
 use crate::profile::{Frame, FrameId, FrameKind, ProcessId, Profile, Ranked, Source, ValueType};
 
 /// What the table looks like.
@@ -71,7 +71,7 @@ pub fn write(
     if total == 0 {
         let nothing = match profile.meta.source {
             Source::Records => "nothing is recorded there",
-            _ => "nothing was recorded: no allocation was seen",
+            _ => &format!("nothing was recorded: no {} was seen", describe::event(profile)),
         };
         writeln!(table.out, "\n{nothing}")?;
     } else if options.by_type {
@@ -80,6 +80,7 @@ pub fn write(
         table.stacks(total)?;
         maps::sections(profile, style, table.out)?;
     }
+    os::sections(profile, style, table.out)?;
     table.footer()
 }
 
@@ -198,6 +199,11 @@ impl Table<'_> {
         let unit = match family {
             "inuse" if several => format!("{unit} in use"),
             "alloc" if several => format!("{unit} allocated"),
+            "resident" => format!("{unit} that became resident"),
+            "released" => format!("{unit} that ceased to be resident"),
+            "mapped" => format!("{unit} still mapped"),
+            "pages" => format!("{unit} of pages taken"),
+            "mmap" | "munmap" | "madvise" | "mremap" | "brk" => format!("{unit} of {family}"),
             "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use tracer_common::record::{STACK_BROKEN, STACK_TRUNCATED};
+use tracer_common::os::Happening;
+use tracer_common::record::{STACK_BROKEN, STACK_INTERRUPTED, STACK_TRUNCATED};
 
 use super::{
     estimates::{Estimates, Worth},
+    happenings,
     measures::{self, Sum},
     naming::{self, Namer, Natives},
     targets::{Counts, Spent, StackId, Tapped, Targets},
@@ -24,6 +26,7 @@ use crate::{
         ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE, Label,
         LabelValue, LocationId, Meta, Name, Process, ProcessId, Profile, Sample,
     },
+    runtime::unwind::Frames,
 };
 
 /// Makes the profile. By type, a raw stack's class is a type.
@@ -44,7 +47,11 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry) else { continue };
-        let measures = targets.program(id).and_then(measures::of);
+        let happening = Happening::of_site(id.site);
+        let measures = match happening {
+            Some(happening) => Some(measures::of_happening(happening)),
+            None => targets.program(id).and_then(measures::of),
+        };
         let worth = match measures {
             Some(measures) => Some(counted(&profile.meta, measures, counts)),
             None => estimates.worth(id, counts).map(|worth| allocated(&profile.meta, worth)),
@@ -73,7 +80,11 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
         let go_type =
             (by_type && measures.is_none()).then(|| type_name(&mut profile, tapped, id.class));
         let labels = targets.held.labels.get(&(id.entry, id.labels));
-        let labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
+        let mut labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
+        if let Some(happening) = happening {
+            labels.extend(happenings::labels(&mut profile, happening, id.class));
+            stack.extend(happenings::of_nobody(&mut profile, &id.pcs));
+        }
         profile.samples.push(Sample {
             process: ProcessId(id.entry),
             stack,
@@ -169,14 +180,20 @@ fn calls(
     targets: &Targets,
     namers: &[Namer],
 ) -> Vec<Vec<RuntimeAddr>> {
+    let mut frames: Vec<Option<Frames>> = namers.iter().map(|_| None).collect();
     raw.iter()
         .map(|(id, _)| {
             let Some(entry) = targets.entries.get(id.entry) else { return Vec::new() };
             let (namer, tapped) = (&namers[entry.binary], &targets.binaries[entry.binary]);
-            // Stacks are kept by the binary's own addresses.
-            namer.rules.calls(&id.pcs, LoadBias(0), |call| {
+            let resolves = |call: RuntimeAddr| {
                 namer.holds(VAddr(call.0)) || tapped.libraries.at(call).is_some()
-            })
+            };
+            // Stacks are kept by the binary's own addresses.
+            if id.flags & STACK_INTERRUPTED != 0 {
+                let frames = frames[entry.binary].get_or_insert_with(|| namer.frames());
+                return namer.rules.calls_interrupted(&id.pcs, |at| frames.size(at), resolves);
+            }
+            namer.rules.calls(&id.pcs, LoadBias(0), resolves)
         })
         .collect()
 }

@@ -9,6 +9,7 @@ mod documents;
 mod estimates;
 mod gc;
 mod goroutines;
+mod happenings;
 mod heap;
 mod measures;
 mod mode;

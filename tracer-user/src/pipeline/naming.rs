@@ -7,12 +7,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::targets::{Library, file_offset, nowhere};
 use crate::{
-    address::{RuntimeAddr, VAddr},
+    address::{LoadBias, RuntimeAddr, VAddr},
     gobin::GoBinary,
     host,
     profile::{
         Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile, Workload,
     },
+    runtime::unwind::Frames,
     symbolize::{
         SymFrame, Symbolizer, Unknown, logical::Place, native::NativeSymbols, stack::StackRules,
     },
@@ -85,6 +86,11 @@ impl Namer {
             locations: HashMap::new(),
             places: HashMap::new(),
         }
+    }
+
+    /// Its frame sizes.
+    pub fn frames(&self) -> Frames<'_> {
+        Frames::new(&self.go, LoadBias(0))
     }
 
     /// Whether an address is Go code of this binary.

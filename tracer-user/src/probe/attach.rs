@@ -242,9 +242,10 @@ impl Kernel {
         self.groups.is_off(group)
     }
 
-    /// Takes every uprobe off. When this returns no program is running any more.
+    /// Takes every uprobe off, and what the probe `os` has attached. When this returns no program is running any more.
     pub fn detach_all(&mut self) {
         self.groups.remove_all();
+        self.unwatch_os();
     }
 }
 

@@ -79,6 +79,16 @@ pub struct Notices(AsyncFd<RingBuf<MapData>>);
 pub struct KernelLog(AsyncFd<EbpfLogger<&'static dyn Log>>);
 
 impl Kernel {
+    /// Takes what comes one by one out of the rings, which have room for a fraction of a second.
+    pub fn drain(&mut self) {
+        if let Some(iterations) = &mut self.iterations {
+            iterations.drain();
+        }
+        if let Some(os) = &mut self.os {
+            os.drain();
+        }
+    }
+
     /// All stacks. Exact once [`Kernel::detach_all`] has returned; a moving picture before.
     pub fn stacks(&self) -> Result<Vec<RawStack>, Error> {
         let name = "STACKS";

@@ -47,13 +47,6 @@ impl Kernel {
             iterations.known.traps.insert(image, trap.as_nanos() as u64);
         }
     }
-
-    /// Takes what is over out of the ring, which has room for a fraction of a second.
-    pub fn drain_iterations(&mut self) {
-        if let Some(iterations) = &mut self.iterations {
-            iterations.drain();
-        }
-    }
 }
 
 impl Iterations {

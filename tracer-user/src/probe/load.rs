@@ -11,7 +11,7 @@ use tracer_common::{ProcEntry, counter::COUNTERS};
 
 use super::{
     Error, attach, attach::Program, collections::Collections, groups::Groups,
-    iterations::Iterations, multi::Multi,
+    iterations::Iterations, multi::Multi, os,
 };
 
 /// Sizes and switches that must be known before loading.
@@ -27,6 +27,8 @@ pub struct Options {
     pub max_goroutines: u32,
     /// Processes whose collections can be caught. 0 where none are.
     pub max_collectors: u32,
+    /// Where the kernel has what the probe `os` reads; nothing where it is not wanted.
+    pub os: Option<os::Offsets>,
     /// Processes that can be traced at once.
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
@@ -50,6 +52,7 @@ impl Default for Options {
             max_objects: 0,
             max_goroutines: 0,
             max_collectors: 0,
+            os: None,
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
@@ -66,6 +69,10 @@ impl Default for Options {
 const ITERATIONS_BYTES: u32 = 8 << 20;
 /// Room for about 500 collections that were not looked at yet.
 const COLLECTIONS_BYTES: u32 = 256 << 10;
+/// Room for about 60,000 changes of what is mapped.
+const MAPPINGS_BYTES: u32 = 4 << 20;
+/// System calls that can be under way at once.
+const CALLS: u32 = 16_384;
 /// The smallest ring.
 const PAGE: u32 = 4096;
 
@@ -78,6 +85,7 @@ pub struct Kernel {
     pub(super) loaded: HashSet<Program>,
     pub(super) iterations: Option<Iterations>,
     pub(super) collections: Option<Collections>,
+    pub(super) os: Option<os::Os>,
     processes: HashMap<MapData, u32, ProcEntry>,
     options: Options,
 }
@@ -94,6 +102,8 @@ impl Kernel {
         let if_used = |used: bool, entries: u32| if used { entries } else { 1 };
         let ring = if options.max_goroutines > 0 { ITERATIONS_BYTES } else { PAGE };
         let collections = if options.max_collectors > 0 { COLLECTIONS_BYTES } else { PAGE };
+        let with_os = options.os.is_some();
+        let offsets = options.os.unwrap_or_default();
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
         let mut loader = EbpfLoader::new();
@@ -109,6 +119,9 @@ impl Kernel {
             .map_max_entries("ITERATIONS", ring)
             .map_max_entries("COLLECTORS", options.max_collectors.max(1))
             .map_max_entries("COLLECTIONS", collections)
+            .map_max_entries("RESIDENT", if_used(with_os, options.max_processes))
+            .map_max_entries("CALLING", if_used(with_os, CALLS))
+            .map_max_entries("MAPPINGS", if with_os { MAPPINGS_BYTES } else { PAGE })
             .map_max_entries("TAKEN", slots)
             .map_max_entries("ALLOWED", slots)
             .map_max_entries("USAGE", slots)
@@ -116,6 +129,15 @@ impl Kernel {
             .override_global("BY_TYPE", &by_type, true)
             .override_global("BY_LABELS", &by_labels, true)
             .override_global("FOLLOW", &follow, true)
+            .override_global("OS_TASK_MM", &offsets.task_mm, true)
+            .override_global("OS_TASK_FSBASE", &offsets.task_fsbase, true)
+            .override_global("OS_MM_BRK", &offsets.mm_brk, true)
+            .override_global("OS_MM_RSS", &offsets.mm_rss, true)
+            .override_global("OS_COUNTER_SIZE", &offsets.counter_size, true)
+            .override_global("OS_COUNT", &offsets.count, true)
+            .override_global("OS_LOCAL", &offsets.local, true)
+            .override_global("OS_CPUS", &offsets.cpus, true)
+            .override_global("OS_ARRAY_PPTRS", &offsets.array_pptrs, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(super::object())?;
         check_sources(&ebpf)?;
@@ -132,6 +154,10 @@ impl Kernel {
                 take_map(&mut ebpf, "COLLECTIONS")?,
             )),
         };
+        let os = match options.os {
+            None => None,
+            Some(_) => Some(os::Os::new(take_map(&mut ebpf, "MAPPINGS")?)),
+        };
         Ok(Self {
             ebpf,
             multi,
@@ -139,6 +165,7 @@ impl Kernel {
             loaded: HashSet::new(),
             iterations,
             collections,
+            os,
             processes,
             options: *options,
         })

@@ -7,6 +7,7 @@
 
 mod account;
 mod attach;
+mod btf;
 pub mod budget;
 mod collections;
 mod drain;
@@ -17,6 +18,7 @@ mod groups;
 mod iterations;
 mod load;
 mod multi;
+pub mod os;
 mod ready;
 mod syscall;
 mod take;

@@ -97,9 +97,11 @@ fn raw(instruction: &bpf_insn) -> u64 {
 /// A map's descriptor, for the kinds that heaptap has.
 pub(super) fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
-            Some(data)
-        }
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
         _ => None,
     }
 }

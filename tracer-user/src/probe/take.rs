@@ -78,6 +78,9 @@ impl Kernel {
             taken.iterations = iterations.take(|image| images.contains(&image));
             self.iterations = Some(iterations);
         }
+        if let Some(os) = &mut self.os {
+            os.take(|image| images.contains(&image), &mut taken.stacks);
+        }
         Ok(taken)
     }
 
@@ -97,7 +100,11 @@ impl Kernel {
             )?;
             followed = iterations.take(|_| true);
         }
-        Ok(Taken { stacks: self.stacks()?, ages, labels, iterations: followed })
+        let mut stacks = self.stacks()?;
+        if let Some(os) = &mut self.os {
+            os.take(|_| true, &mut stacks);
+        }
+        Ok(Taken { stacks, ages, labels, iterations: followed })
     }
 
     /// Removes the entries of a table that are wanted, each after `take` has seen it. They are not

@@ -21,12 +21,22 @@ use super::{Frame, FrameKind, Interner, Location, LocationId, Name, Profile};
 
 /// Removes the innermost run of runtime frames from every stack that has others, and
 /// `runtime.goexit` from its end.
+///
+/// Of what the kernel did for the program (probe os) the runtime's frames stay: they say whether it was
+/// the runtime that asked for it.
 pub fn fold_runtime(profile: &mut Profile) {
+    let of_os: Vec<usize> = (profile.meta.value_types.iter().enumerate())
+        .filter(|(_, of)| of.is_of_os())
+        .map(|(at, _)| at)
+        .collect();
     let goexit = profile.names.get("runtime.goexit");
     // A location folded in part (an inlined runtime call) becomes a location of its own.
     let mut trimmed: HashMap<(LocationId, usize), LocationId> = HashMap::new();
     for sample in &mut profile.samples {
         drop_goexit(&profile.locations, &mut sample.stack, goexit);
+        if of_os.iter().any(|value| sample.value(*value) > 0) {
+            continue;
+        }
         let Some((at, skip)) = first_outside_runtime(&profile.locations, &sample.stack) else {
             continue;
         };

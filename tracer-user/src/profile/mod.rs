@@ -138,6 +138,42 @@ pub const MAP_STEPS: ValueType = ValueType { kind: "map_steps", unit: "count" };
 /// Elements that maps had when iterations over them began.
 pub const MAP_ELEMENTS: ValueType = ValueType { kind: "map_elements", unit: "count" };
 pub const MAP_TIME: ValueType = ValueType { kind: "map_time", unit: "nanoseconds" };
+/// What became resident, and what ceased to be.
+pub const RESIDENT_GROWTH: ValueType = ValueType { kind: "resident_growth", unit: "bytes" };
+pub const RELEASED_SPACE: ValueType = ValueType { kind: "released_space", unit: "bytes" };
+/// What was mapped and is still mapped at the end.
+pub const MAPPED_SPACE: ValueType = ValueType { kind: "mapped_space", unit: "bytes" };
+pub const MMAP_CALLS: ValueType = ValueType { kind: "mmap_calls", unit: "count" };
+pub const MMAP_SPACE: ValueType = ValueType { kind: "mmap_space", unit: "bytes" };
+pub const MUNMAP_CALLS: ValueType = ValueType { kind: "munmap_calls", unit: "count" };
+pub const MUNMAP_SPACE: ValueType = ValueType { kind: "munmap_space", unit: "bytes" };
+pub const MADVISE_CALLS: ValueType = ValueType { kind: "madvise_calls", unit: "count" };
+pub const MADVISE_SPACE: ValueType = ValueType { kind: "madvise_space", unit: "bytes" };
+pub const MREMAP_CALLS: ValueType = ValueType { kind: "mremap_calls", unit: "count" };
+pub const MREMAP_SPACE: ValueType = ValueType { kind: "mremap_space", unit: "bytes" };
+pub const BRK_CALLS: ValueType = ValueType { kind: "brk_calls", unit: "count" };
+pub const BRK_SPACE: ValueType = ValueType { kind: "brk_space", unit: "bytes" };
+/// Pages taken from the kernel's free ones: how often, and how much.
+pub const PAGES_TAKEN: ValueType = ValueType { kind: "pages_takings", unit: "count" };
+pub const PAGES_SPACE: ValueType = ValueType { kind: "pages_space", unit: "bytes" };
+/// All of them: of what the kernel did.
+const OF_OS: [ValueType; 15] = [
+    RESIDENT_GROWTH,
+    RELEASED_SPACE,
+    MAPPED_SPACE,
+    MMAP_CALLS,
+    MMAP_SPACE,
+    MUNMAP_CALLS,
+    MUNMAP_SPACE,
+    MADVISE_CALLS,
+    MADVISE_SPACE,
+    MREMAP_CALLS,
+    MREMAP_SPACE,
+    BRK_CALLS,
+    BRK_SPACE,
+    PAGES_TAKEN,
+    PAGES_SPACE,
+];
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// What the heap profile's period is of.
 pub const SPACE: ValueType = ValueType { kind: "space", unit: "bytes" };
@@ -146,6 +182,11 @@ impl ValueType {
     /// What goes together with it: `alloc`, `inuse`; empty for kinds without such a word.
     pub fn family(self) -> &'static str {
         self.kind.split_once('_').map_or("", |(family, _)| family)
+    }
+
+    /// Whether it is of what the kernel did (probe os).
+    pub fn is_of_os(self) -> bool {
+        OF_OS.contains(&self)
     }
 }
 

@@ -54,6 +54,15 @@ impl<'a> Frames<'a> {
         Self { go, bias, cgocallback, decoded: AddressTable::default(), cache }
     }
 
+    /// How far above the stack pointer the return address lies at an instruction; nothing where that is
+    /// not known.
+    pub fn size(&mut self, pc: RuntimeAddr) -> Option<u32> {
+        match self.at(pc, false).place {
+            Place::Frame(size) => Some(size),
+            _ => None,
+        }
+    }
+
     fn at(&mut self, pc: RuntimeAddr, in_syscall: bool) -> Known {
         if in_syscall {
             return self.look_up(pc, true);

@@ -4,6 +4,8 @@
 //! walk has left the goroutine (facts, section 6), and frames without the wrappers that Go's own
 //! profiles leave out. Knows no map and no /proc.
 
+use tracer_common::os::SYSTEM_FRAMES;
+
 use super::SymFrame;
 use crate::address::{LoadBias, RuntimeAddr};
 use crate::gobin::GoBinary;
@@ -40,6 +42,9 @@ pub struct StackRules {
     ends: Ranges,
     /// Between C and Go in callbacks; C frames below have no dependable chain.
     crosscall2: Option<(u64, u64)>,
+    /// Where a goroutine pretends to be while it is left for a system stack (runtime/asm_amd64.s,
+    /// systemstack).
+    switch: Option<(u64, u64)>,
 }
 
 impl StackRules {
@@ -57,6 +62,7 @@ impl StackRules {
             "runtime.mstart",
             "runtime.rt0_go",
             "crosscall2",
+            "runtime.systemstack_switch",
         ];
         let found = binary.find_functions(&names);
         let get = |name| names.iter().position(|n| *n == name).and_then(|at| found[at]);
@@ -88,6 +94,7 @@ impl StackRules {
             injected: injected.into_iter().flatten().collect(),
             ends: ends.into_iter().flatten().collect(),
             crosscall2: range("crosscall2"),
+            switch: range("runtime.systemstack_switch"),
         }
     }
 
@@ -126,6 +133,37 @@ impl StackRules {
         calls
     }
 
+    /// Addresses of the calls of a stack that was interrupted at any instruction, by the binary's own
+    /// addresses (`tracer_common::record::STACK_INTERRUPTED`): of the system stack, then of the goroutine behind it. `size`
+    /// tells how far above the stack pointer the return address lies at an instruction.
+    pub fn calls_interrupted(
+        &self,
+        kept: &[RuntimeAddr],
+        mut size: impl FnMut(RuntimeAddr) -> Option<u32>,
+        mut resolves: impl FnMut(RuntimeAddr) -> bool,
+    ) -> Vec<RuntimeAddr> {
+        let (system, goroutine) = kept.split_at(kept.len().min(SYSTEM_FRAMES));
+        let is_behind = system.first().is_some_and(|at| at.0 != 0);
+        let mut calls = Vec::with_capacity(kept.len());
+        for (part, was_left) in [(system, false), (goroutine, is_behind)] {
+            let [at, word, rest @ ..] = part else { continue };
+            if at.0 == 0 {
+                continue;
+            }
+            // What was left goes on there; what was interrupted lies before the address.
+            let place = if was_left { *at } else { RuntimeAddr(at.0.wrapping_sub(1)) };
+            let switch = |(from, to): (u64, u64)| (from..to).contains(&place.0);
+            let is_pretence = was_left && self.switch.is_some_and(switch);
+            let returns = (!is_pretence).then_some(at).into_iter();
+            // A function without a frame has its return address where the stack pointer points.
+            let word = (word.0 != 0 && size(place) == Some(0)).then_some(word);
+            let rest = rest.iter().take_while(|at| at.0 != 0);
+            let returns: Vec<RuntimeAddr> = returns.chain(word).chain(rest).copied().collect();
+            calls.extend(self.calls(&returns, LoadBias(0), &mut resolves));
+        }
+        calls
+    }
+
     /// The frames of one address that Go shows, and the FuncID to pass with the next address of the
     /// same stack. `callee` is that of the frame before, 0 for the innermost. Wrappers are hidden
     /// unless a panic function called them (runtime/traceback.go `elideWrapperCalling`); an address
@@ -158,6 +196,7 @@ mod tests {
             injected: vec![(0x200, 0x210)],
             ends: vec![(0x300, 0x310)],
             crosscall2: Some((0x400, 0x410)),
+            switch: Some((0x800, 0x810)),
         }
     }
 
@@ -199,6 +238,36 @@ mod tests {
     #[test]
     fn c_frames_count_while_they_resolve() {
         assert_eq!(calls(&[0x9999, 0x405, 0x700, 0x9999, 0x700]), [0x9998, 0x404, 0x6ff]);
+    }
+
+    /// What is kept of a stack, and what becomes of it; functions from 0x600 on have no frame.
+    fn interrupted(system: &[u64], goroutine: &[u64]) -> Vec<u64> {
+        let mut kept = system.to_vec();
+        kept.resize(SYSTEM_FRAMES, 0);
+        kept.extend(goroutine);
+        let kept: Vec<_> = kept.into_iter().map(RuntimeAddr).collect();
+        let size = |at: RuntimeAddr| Some(if at.0 < 0x600 { 16 } else { 0 });
+        let calls = rules().calls_interrupted(&kept, size, |_| true);
+        calls.iter().map(|a| a.0).collect()
+    }
+
+    #[test]
+    fn the_caller_of_a_function_without_a_frame_is_known() {
+        assert_eq!(interrupted(&[], &[0x601, 0x501, 0x511]), [0x600, 0x500, 0x510]);
+        assert_eq!(interrupted(&[], &[0x600, 0x501, 0x511]), [0x5ff, 0x510]);
+        assert_eq!(interrupted(&[], &[0x601, 0, 0x511]), [0x600, 0x510]);
+        assert!(interrupted(&[], &[]).is_empty());
+        assert!(rules().calls_interrupted(&[], |_| None, |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_goroutine_comes_behind_the_system_stack_it_was_left_for() {
+        // On g0: in a function without a frame, of which another one's; and where it was left.
+        let behind = [0x808, 0x77, 0x511];
+        assert_eq!(interrupted(&[0x621, 0x521], &behind), [0x620, 0x520, 0x76, 0x510]);
+        assert_eq!(interrupted(&[0x521, 0x77], &[0x550, 0x77, 0x511]), [0x520, 0x54f, 0x510]);
+        // The scheduler's own frames end where it was called; the goroutine's are there all the same.
+        assert_eq!(interrupted(&[0x521, 0, 0x308, 0x999], &[0x550, 0]), [0x520, 0x307, 0x54f]);
     }
 
     #[test]

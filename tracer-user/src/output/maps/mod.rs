@@ -23,7 +23,10 @@ use crate::profile::{Frame, FrameKind, Iterations, Name, Profile};
 const HOTTEST: usize = 20;
 
 /// The innermost frame of a stack that is not the runtime's, and where it is.
-fn label<'a>(profile: &Profile, frames: impl Iterator<Item = &'a Frame> + Clone) -> String {
+pub(super) fn label<'a>(
+    profile: &Profile,
+    frames: impl Iterator<Item = &'a Frame> + Clone,
+) -> String {
     let own = frames.clone().find(|frame| frame.kind != FrameKind::Runtime);
     let Some(frame) = own.or(frames.clone().next()) else { return "[no stack]".to_owned() };
     let name = printable(profile.names.text(frame.function));

@@ -160,7 +160,8 @@ impl Recording {
     pub async fn follow(&mut self, config: &Config, mut signals: Signals) -> Result<(), Failure> {
         // Who starts on a busy host is not to be missed, probes that a program can't afford are to come
         // off at once, and a ring is to be emptied before it is full; naming stacks later can wait.
-        let drains = self.kernel.options().max_goroutines > 0;
+        let options = self.kernel.options();
+        let drains = options.max_goroutines > 0 || options.os.is_some();
         let prompt = config.follows() || config.budget.is_some() || drains;
         let priority = if prompt { host::Priority::raise() } else { None };
         let mut notices = self.kernel.notices().map_err(failure)?;
@@ -201,7 +202,7 @@ impl Recording {
                 () = sleep_until(govern.unwrap_or(end).into()), if govern.is_some() => {
                     self.targets.govern(&mut self.kernel)?;
                 }
-                _ = drain.tick(), if drains => self.kernel.drain_iterations(),
+                _ = drain.tick(), if drains => self.kernel.drain(),
                 _ = tidy.tick() => self.tidy()?,
                 _ = ticks.tick(), if progress => self.progress(),
                 _ = pump(log.as_mut()), if log.is_some() => {}

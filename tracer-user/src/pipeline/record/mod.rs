@@ -26,7 +26,10 @@ use crate::{
     exit::{Exit, Failure},
     host::{self, Capability},
     output,
-    probe::{self, Kernel},
+    probe::{
+        self, Kernel,
+        os::{Offsets, Unsuited},
+    },
     profile::{CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile, Source, ValueType, fold},
 };
 
@@ -64,6 +67,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_goroutines: if follows_steps { config.max_goroutines } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         max_collectors: 0,
+        os: config.probes.has(Probe::Os).then(Offsets::of_kernel).transpose().map_err(unsuited)?,
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,
@@ -74,6 +78,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let mut kernel = Kernel::load(&options).map_err(failure)?;
     kernel.watch_processes().map_err(failure)?;
+    kernel.watch_os().map_err(failure)?;
     let mut recording = Recording::new(&config, source, opener, kernel);
     recording.samplers = samplers;
     recording.targets.prepare(&mut recording.kernel);
@@ -173,7 +178,11 @@ impl Recording {
             None => "until Ctrl-C".to_string(),
         };
         let processes = counted(self.targets.live(), "process");
-        let sites = counted(self.kernel.attached(), "site");
+        let sites = match self.kernel.attached() {
+            // The kernel's own tracepoints are enough.
+            0 if config.probes.has(Probe::Os) => String::new(),
+            sites => format!(" at {}", counted(sites, "site")),
+        };
         // Scripts wait for this line, so it is there with --quiet too.
         let more = match (config.follows(), self.targets.live()) {
             (false, _) => "",
@@ -192,7 +201,7 @@ impl Recording {
                 format!("probe{s} {}", words.join(", "))
             }
         };
-        eprintln!("heaptap: recording {processes} at {sites}, {mode}, {until}{more}");
+        eprintln!("heaptap: recording {processes}{sites}, {mode}, {until}{more}");
         if !config.show.quiet {
             for note in &self.notes {
                 eprintln!("heaptap: {}", output::text::printable(note));
@@ -278,7 +287,8 @@ impl Recording {
         if config.short_lived {
             profile.keep_short_lived();
         }
-        let findings = output::maps::findings(&profile, &config.maps.limits);
+        let mut findings = output::maps::findings(&profile, &config.maps.limits);
+        findings.extend(output::os::findings(&profile));
         profile.meta.notes.splice(0..0, findings);
         Ok(profile)
     }
@@ -322,6 +332,11 @@ fn samplers(
         }
     }
     Ok(samplers)
+}
+
+/// This kernel is not made for the probe os.
+fn unsuited(why: Unsuited) -> Failure {
+    Failure::new(Exit::Unsupported, why.to_string())
 }
 
 /// The processes that are asked for.

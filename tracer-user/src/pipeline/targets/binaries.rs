@@ -128,6 +128,7 @@ impl Tapped {
     /// its traps are counted.
     pub(super) fn entry(&self, image: u32, number: u32, slot: u32, bias: LoadBias) -> ProcEntry {
         let layout = self.records.as_ref().map(|records| records.layout);
+        let text = self.go.text_range();
         ProcEntry {
             image,
             binary: number,
@@ -144,6 +145,14 @@ impl Tapped {
             g_stack_hi: layout.map_or(0, |l| l.g.stack_hi),
             g_goid: layout.map_or(0, |l| l.g.goid),
             mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
+            g_m: layout.map_or(0, |l| l.g.m),
+            g_sched_sp: layout.map_or(0, |l| l.g.sched_sp),
+            g_sched_pc: layout.map_or(0, |l| l.g.sched_pc),
+            g_sched_bp: layout.map_or(0, |l| l.g.sched_bp),
+            g_stack_lo: layout.map_or(0, |l| l.g.stack_lo),
+            m_curg: layout.map_or(0, |l| l.m.curg),
+            code: bias.to_runtime(text.0).0,
+            code_len: text.1.0.saturating_sub(text.0.0),
             mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
         }
     }

@@ -146,7 +146,8 @@ fn stack_id(raw: RawStack, places: &Places, by_type: bool) -> StackId {
         class: if by_type { places.of_type(raw.key.class) } else { raw.key.class },
         labels: raw.labels,
         flags: raw.flags,
-        pcs: raw.pcs.iter().map(|pc| places.of(*pc)).collect(),
+        // 0 is none (probe os).
+        pcs: raw.pcs.iter().map(|pc| if pc.0 == 0 { *pc } else { places.of(*pc) }).collect(),
     }
 }
 

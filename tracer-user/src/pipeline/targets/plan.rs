@@ -44,6 +44,7 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Alloc, Source::Records) => &[],
         (Probe::Map, _) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
         (Probe::MapCount, _) => &[Program::MapCount],
+        (Probe::Os, _) => &[],
     }
 }
 
@@ -53,7 +54,7 @@ pub struct Plan {
     pub sites: Vec<PlannedSite>,
     /// Why what is recorded of allocations can't be called complete.
     pub incomplete: Option<String>,
-    /// Probes that have no site, and why, with the file's path.
+    /// Probes that have no site, and why, with the file's path; and what of others is not known.
     pub missing: Vec<String>,
     /// Where the runtime's records are, for probes that read them.
     pub records: Option<Arc<runtime::Program>>,
@@ -78,6 +79,7 @@ impl Plan {
             let planned = match probe {
                 Probe::Alloc => plan.allocations(go, exe, opener, source),
                 Probe::Map | Probe::MapCount => plan.maps(go, exe, opener, probe),
+                Probe::Os => plan.os(exe, opener),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -95,7 +97,7 @@ impl Plan {
         }
         let missing =
             |(probe, why): (Probe, Failure)| format!("probe {} is left out: {why}", probe.word());
-        plan.missing = refusals.into_iter().map(missing).collect();
+        plan.missing.extend(refusals.into_iter().map(missing));
         Ok(plan)
     }
 
@@ -139,6 +141,19 @@ impl Plan {
                 let why = format!("{path}: records are read, not recorded");
                 return Err(Failure::new(Exit::Unsupported, why));
             }
+        }
+        Ok(())
+    }
+
+    /// The kernel's own tracepoints need no site. Where the runtime's structures are not known, what is
+    /// behind a system stack is not.
+    fn os(&mut self, exe: &ExeFile, opener: &mut Opener) -> Result<(), Failure> {
+        match opener.program(exe) {
+            Ok(records) => self.records = Some(records),
+            Err(failure) if failure.exit == Exit::Failure => return Err(failure),
+            Err(failure) => self.missing.push(format!(
+                "probe os: of what the runtime does on its system stacks the goroutine is not known: {failure}"
+            )),
         }
         Ok(())
     }

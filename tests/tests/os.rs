@@ -1,0 +1,196 @@
+//! `--probe os`: what the kernel does for a program, against programs that count their own and against the
+//! kernel's own books.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::profile::{Profile, Stack};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use serde::Deserialize;
+use xtask::each_release;
+
+/// What a function of the fixture has done by system calls of its own.
+#[derive(Deserialize)]
+struct Path {
+    name: String,
+    mmap_calls: u64,
+    mmap_space: u64,
+    munmap_calls: u64,
+    munmap_space: u64,
+    madvise_calls: u64,
+    madvise_space: u64,
+    mapped_space: u64,
+    resident_growth: u64,
+}
+
+struct Recorded {
+    profile: Profile,
+    paths: Vec<Path>,
+    /// Bytes by which its resident memory has changed, as its page tables have it.
+    change: i64,
+}
+
+/// Bytes that a process has resident: counted page by page.
+fn resident(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).context("no Rss")?;
+    let kib = line.trim().strip_suffix(" kB").context("no kB")?;
+    Ok(kib.parse::<u64>()? << 10)
+}
+
+fn command(pid: u32, more: &[&str]) -> Result<Command> {
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "--probe", "os", "-p", &pid.to_string()]).args(more);
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Records while a program does what is said.
+fn record(program: &mut Running, lines: &[&str]) -> Result<(Profile, i64, Ended)> {
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let before = resident(program.pid())?;
+    let path = json.to_str().context("a path")?;
+    let recording = Recording::of(&mut command(program.pid(), &["-o", path])?)?;
+    for line in lines {
+        let answer = program.ask(line)?;
+        ensure!(answer == "done", "the fixture answered {answer:?}");
+    }
+    let after = resident(program.pid())?;
+    let ended = recording.stop()?;
+    ended.expect(0)?;
+    Ok((Profile::read(&json)?, after as i64 - before as i64, ended))
+}
+
+fn recorded(go: &str, variant: Variant, lines: &[&str]) -> Result<Recorded> {
+    require_root()?;
+    let mut program = Running::start(Command::new(Fixture::build("os", go, variant)?.program))?;
+    let (profile, change, _) = record(&mut program, lines)?;
+    let report = program.ask("quit")?;
+    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
+    Ok(Recorded { profile, paths, change })
+}
+
+fn calls(stack: &Stack, function: &str) -> bool {
+    stack.frames.iter().any(|frame| frame.function == function)
+}
+
+impl Recorded {
+    /// Sum of a value over stacks with a function in them; not of what the runtime did for it.
+    fn sum(&self, kind: &str, function: &str) -> Result<u64> {
+        let value = self.profile.value(kind)?;
+        let own = |stack: &&Stack| {
+            let at = stack.frames.iter().position(|frame| frame.function == function);
+            at.is_some_and(|at| {
+                let by_runtime =
+                    ["runtime.mallocgc", "runtime.persistentalloc", "runtime.systemstack"];
+                let inner = &stack.frames[..at];
+                inner.iter().all(|f| !by_runtime.contains(&f.function.as_str()))
+            })
+        };
+        Ok(self.profile.stacks.iter().filter(own).map(|stack| stack.values[value]).sum())
+    }
+
+    /// Fails unless system calls of every path are as the program counted them.
+    fn calls_equal(&self) -> Result<()> {
+        let lost = self.profile.losses();
+        ensure!(lost.is_empty(), "{lost:?}");
+        let mut wrong = Vec::new();
+        for path in &self.paths {
+            for (kind, truth) in [
+                ("mmap_calls", path.mmap_calls),
+                ("mmap_space", path.mmap_space),
+                ("munmap_calls", path.munmap_calls),
+                ("munmap_space", path.munmap_space),
+                ("madvise_calls", path.madvise_calls),
+                ("madvise_space", path.madvise_space),
+                ("mapped_space", path.mapped_space),
+            ] {
+                let seen = self.sum(kind, &path.name)?;
+                if seen != truth {
+                    wrong.push(format!("{} {kind}: {seen} of {truth}", path.name));
+                }
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    }
+
+    /// What became resident, less what ceased to be.
+    fn growth(&self) -> Result<i64> {
+        Ok(self.profile.total("resident_growth")? as i64
+            - self.profile.total("released_space")? as i64)
+    }
+
+    /// Fails unless the growth by stack is what the page tables say, within a part in 20.
+    fn adds_up(&self) -> Result<()> {
+        let growth = self.growth()?;
+        let off = growth.abs_diff(self.change);
+        ensure!(off <= self.change.unsigned_abs() / 20, "{growth} of {}", self.change);
+        Ok(())
+    }
+}
+
+/// Number and bytes of system calls, and what of mappings is left, equal what the program counted; what
+/// becomes resident adds up to the growth of the process, by stack.
+fn equals_the_programs_counts(go: &str) -> Result<()> {
+    for variant in [Variant::Default, Variant::Stripped] {
+        let name = || format!("Go {go}, {}", variant.name());
+        let lines = ["go 20", "touch 8", "heap 16"];
+        let recorded = recorded(go, variant, &lines)?;
+        recorded.calls_equal().with_context(name)?;
+        recorded.adds_up().with_context(name)?;
+        for path in recorded.paths.iter().filter(|path| path.resident_growth > 0) {
+            let (seen, truth) =
+                (recorded.sum("resident_growth", &path.name)?, path.resident_growth);
+            ensure!(
+                seen.abs_diff(truth) <= truth / 50,
+                "{}: {seen} of {truth}, {}",
+                path.name,
+                name()
+            );
+        }
+        let heap = recorded.profile.value("resident_growth")?;
+        let of_heap = |stack: &&Stack| calls(stack, "main.heap");
+        let heap: u64 =
+            recorded.profile.stacks.iter().filter(of_heap).map(|stack| stack.values[heap]).sum();
+        ensure!(heap >= 15 << 20, "{heap} of the heap, {}", name());
+    }
+    Ok(())
+}
+
+each_release! {
+    exact: equals_the_programs_counts;
+}
+
+/// Threads that make memory resident at the same time: nothing is counted twice.
+#[test]
+fn threads_at_the_same_time_add_up() -> Result<()> {
+    let recorded = recorded("1.27", Variant::Stripped, &["threads 16"])?;
+    recorded.adds_up()?;
+    let seen = recorded.sum("resident_growth", "main.concurrently")?;
+    let truth: u64 = 4 * 16 << 20;
+    ensure!(seen.abs_diff(truth) <= truth / 50, "{seen} of {truth}");
+    Ok(())
+}
+
+/// What is given back ceases to be resident, by whoever gave it back; a child is nobody's memory.
+#[test]
+fn what_is_given_back_is_told() -> Result<()> {
+    let lines = ["touch 8", "heap 16", "fork", "release"];
+    let recorded = recorded("1.26", Variant::Stripped, &lines)?;
+    let growth = recorded.growth()?;
+    // It comes to little: what is off must be less than a part in 20 of what went to and fro.
+    let moved = recorded.profile.total("resident_growth")?;
+    ensure!(growth.abs_diff(recorded.change) <= moved / 20, "{growth} of {}", recorded.change);
+    let profile = &recorded.profile;
+    let value = profile.value("released_space")?;
+    let of = |function: &str| -> u64 {
+        let has = |stack: &&Stack| stack.frames.iter().any(|f| f.function.starts_with(function));
+        profile.stacks.iter().filter(has).map(|stack| stack.values[value]).sum()
+    };
+    ensure!(of("syscall.Munmap") >= 24 << 20, "{} unmapped", of("syscall.Munmap"));
+    ensure!(of("runtime.sysUnused") >= 15 << 20, "{} scavenged", of("runtime.sysUnused"));
+    Ok(())
+}
