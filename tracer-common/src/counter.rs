@@ -51,6 +51,8 @@ counters! {
     StepUnknown, "steps_unknown", false, "steps of iterations over maps that had begun before the recording, or were let go";
     IterationsFollowed, "iterations", false, "iterations over maps that were followed to their end";
     ResidentBegun, "resident_begun", false, "processes whose resident pages were first counted; the change that was the occasion is not in the result";
+    GoroutineEnded, "goroutines_ended", false, "goroutines that were created during the recording and ended in it";
+    GoroutineEndedUnknown, "goroutines_ended_older", false, "goroutines that ended and had been created before the recording, or found no room";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
@@ -58,7 +60,7 @@ counters! {
     ScratchBusy, "lost_scratch_busy", true, "events that found every scratch buffer of their CPU in use";
     SpanUnread, "lost_span_unread", true, "span events whose span could not be read";
     ObjectsFull, "lost_objects_full", true, "sampled objects whose end will not be seen because the table of objects is full (--max-objects)";
-    FreedFull, "lost_freed_full", true, "freed objects that were not counted because the table of stacks that free is full (--max-stacks)";
+    FreedFull, "lost_freed_full", true, "freed objects, or goroutines that ended, that were not counted because the table of stacks that end is full (--max-stacks)";
     LabelsUnread, "lost_labels_unread", true, "events that are counted without their goroutine's profiler labels, which could not be read";
     LabelsFull, "lost_labels_full", true, "events that are counted without their labels because the table of labels is full (--max-stacks)";
     CollectionUnread, "lost_collection_unread", true, "collections whose record could not be read at their end";
@@ -73,6 +75,9 @@ counters! {
     MappingsFull, "lost_mappings_full", true, "mappings whose end is not known because the ring buffer is full";
     ResidentUnread, "lost_resident_unread", true, "changes of resident pages whose number could not be read";
     ResidentFull, "lost_resident_full", true, "processes whose resident pages are not counted because the table of processes is full (--max-processes)";
+    StartUnread, "lost_start_unread", true, "goroutines that are counted without their start function, which could not be read";
+    LivingFull, "lost_living_full", true, "goroutines whose end will not be seen because the table of goroutines is full (--max-objects)";
+    MoveUnread, "lost_move_unread", true, "moves of stacks whose goroutine could not be read";
     ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
 }

@@ -72,23 +72,30 @@ pub struct ProcEntry {
     pub labels_are: u32,
     /// Where its traps are counted and allowed; 0: nowhere.
     pub slot: u32,
-    /// Byte offsets of `stack.hi` and `goid` in `runtime.g`; used by the map probe only.
+    /// Byte offsets of `stack.hi` and `goid` in `runtime.g`; used by the probes map and stack.
     pub g_stack_hi: u32,
     pub g_goid: u32,
-    /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
-    pub mallocgc: u64,
-    pub mallocgc_len: u64,
-    /// Byte offsets of `m` and `sched` in `runtime.g`, and of `curg` in `runtime.m`; used by the os
-    /// probe only. 0 where they are not known.
-    pub g_m: u32,
+    /// Byte offset of `startpc` in `runtime.g`; used by the goroutine probe only.
+    pub g_startpc: u32,
+    /// Byte offsets of `stack.lo` and `sched` in `runtime.g`; used by the probes stack and os. 0 where
+    /// they are not known.
+    pub g_stack_lo: u32,
     pub g_sched_sp: u32,
     pub g_sched_pc: u32,
     pub g_sched_bp: u32,
-    pub g_stack_lo: u32,
+    /// Byte offsets of `m` in `runtime.g`, and of `curg` in `runtime.m`; used by the os probe only. 0
+    /// where they are not known.
+    pub g_m: u32,
     pub m_curg: u32,
+    pub _pad: u32,
+    /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
+    pub mallocgc: u64,
+    pub mallocgc_len: u64,
     /// Where the process has its Go code, and its length; used by the os probe only.
     pub code: u64,
     pub code_len: u64,
+    /// Where it has `runtime.morestack` and `morestack_noctxt`; used by the stack probe only.
+    pub morestack: [u64; 2],
 }
 
 /// What the traps of a process cost, beyond the traps themselves; by CPU and [`ProcEntry::slot`].
@@ -116,7 +123,8 @@ pub struct StackKey {
     /// [`Cookie::site`].
     pub site: u32,
     /// What splits one stack further: the type word (`--by type`), the span class (span mode), the
-    /// slot's size (sample mode), or 0.
+    /// slot's size (sample mode), where a goroutine starts (probe goroutine), the sizes that a stack is
+    /// moved between (probe stack; see [`Moved`]), or 0.
     pub class: u64,
     /// Hash of the stack's addresses and of its labels; the stack itself is compared before anything is added.
     pub hash: u64,
@@ -145,18 +153,37 @@ pub struct StackValue {
     pub pcs: [u64; MAX_DEPTH],
 }
 
-/// A sampled object that has not been freed yet.
+/// Bytes of the stacks that a goroutine's is moved between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub old: u32,
+    pub new: u32,
+}
+
+impl Moved {
+    /// As a [`StackKey::class`].
+    pub const fn class(self) -> u64 {
+        (self.old as u64) << 32 | self.new as u64
+    }
+
+    /// What a class says.
+    pub const fn of(class: u64) -> Self {
+        Self { old: (class >> 32) as u32, new: class as u32 }
+    }
+}
+
+/// Something that lives and has not ended yet: a sampled object, a goroutine.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ObjectKey {
     /// [`ProcEntry::image`].
     pub image: u32,
     pub _pad: u32,
-    /// Address of the object.
+    /// Address of the object; of a goroutine's `g`, which is nobody else's as long as it lives.
     pub address: u64,
 }
 
-/// Who allocated a sampled object, and when.
+/// Who made it, and when.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ObjectValue {
@@ -165,7 +192,7 @@ pub struct ObjectValue {
     pub born: u64,
 }
 
-/// Sampled objects of one stack that were freed, by how long they lived.
+/// How many of one stack have ended, by how long they lived.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreedValue {
@@ -260,7 +287,7 @@ pub const NOTICE_DRY: u32 = 3;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
-    assert!(size_of::<ProcEntry>() == 112);
+    assert!(size_of::<ProcEntry>() == 136);
     assert!(size_of::<StackKey>() == 24);
     assert!(size_of::<ObjectKey>() == 16);
     assert!(size_of::<LabelsKey>() == 16);
@@ -305,13 +332,19 @@ mod pod {
 
 #[cfg(test)]
 mod tests {
-    use super::{AGES, Cookie, age_class};
+    use super::{AGES, Cookie, Moved, age_class};
 
     #[test]
     fn ages_are_classes_that_double() {
         assert_eq!([0, (1 << 20) - 1, 1 << 20, 1 << 21].map(age_class), [0, 0, 1, 2]);
         assert_eq!(age_class((1 << 42) - 1), AGES - 2);
         assert_eq!([1 << 42, u64::MAX].map(age_class), [AGES - 1; 2]);
+    }
+
+    #[test]
+    fn sizes_survive_the_trip() {
+        let moved = Moved { old: 0xffff_f000, new: 2048 };
+        assert_eq!(Moved::of(moved.class()), moved);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn walk(
         return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
     };
     pcs[0] = window[0];
-    let on = On { base, first: window[0], bounds: None };
+    let on = On { base, depth: 1, hash: mix(0, window[0]), bounds: None };
     follow(memory, on, fp, window, pcs)
 }
 
@@ -81,7 +81,33 @@ pub fn walk_interrupted<const N: usize>(
         }
     }
     pcs[0] = first;
-    follow(memory, On { base, first, bounds }, fp, window, pcs)
+    follow(memory, On { base, depth: 1, hash: mix(0, first), bounds }, fp, window, pcs)
+}
+
+/// Walks the stack of a goroutine that does not run, from where it was left: `pc`, then, where `sp` is
+/// given, the return address that it points at, then the chain that starts at `fp`.
+#[inline(always)]
+pub fn walk_left(
+    memory: &impl UserMemory,
+    pc: u64,
+    sp: Option<u64>,
+    fp: u64,
+    window: &mut [u64; WINDOW],
+    pcs: &mut [u64; MAX_DEPTH],
+) -> Walked {
+    pcs[0] = pc;
+    let hash = mix(0, pc);
+    let Some(sp) = sp else {
+        let on = On { base: fp.wrapping_add(FAR), depth: 1, hash, bounds: None };
+        return follow(memory, on, fp, window, pcs);
+    };
+    let read = if sp & 7 == 0 { first_window(memory, sp, window) } else { None };
+    let Some(base) = read else {
+        return Walked { depth: 1, flags: STACK_BROKEN, hash: hash ^ (hash >> 29) };
+    };
+    pcs[1] = window[0];
+    let on = On { base, depth: 2, hash: mix(hash, window[0]), bounds: None };
+    follow(memory, on, fp, window, pcs)
 }
 
 /// Reads the window at `sp`, and says where it lies; nothing when there is nothing to be read.
@@ -98,12 +124,13 @@ fn first_window(memory: &impl UserMemory, sp: u64, window: &mut [u64; WINDOW]) -
 struct On {
     /// Where the window lies in the target.
     base: u64,
-    /// The address that was found already.
-    first: u64,
+    /// How many addresses were found already, and their hash.
+    depth: usize,
+    hash: u64,
     bounds: Option<(u64, u64)>,
 }
 
-/// Follows the chain of frames from `fp`, behind the first address.
+/// Follows the chain of frames from `fp`, behind what was found already.
 #[inline(always)]
 fn follow<const N: usize>(
     memory: &impl UserMemory,
@@ -112,9 +139,7 @@ fn follow<const N: usize>(
     window: &mut [u64; WINDOW],
     pcs: &mut [u64; N],
 ) -> Walked {
-    let mut base = on.base;
-    let mut hash = mix(0, on.first);
-    let mut depth = 1;
+    let On { mut base, mut depth, mut hash, .. } = on;
     let mut flags = 0;
     // The inner loop calls nothing and has one way out for "elsewhere", the end of the chain
     // included: it is most of what an event costs.
@@ -360,6 +385,27 @@ mod tests {
         let fp = memory.chain(SP + 64, 96, &pcs(20));
         let (walked, got) = interrupted(&memory, fp, None);
         assert_eq!((walked.flags, &got[1..]), (STACK_TRUNCATED, &pcs(6)[..]));
+    }
+
+    #[test]
+    fn what_was_left_is_the_innermost() {
+        let mut memory = Fake::stack(SP, 4096);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 96, &pcs(5));
+        let left = |memory: &Fake, sp, fp| {
+            let (mut window, mut pcs) = ([0; WINDOW], [0; MAX_DEPTH]);
+            let walked = walk_left(memory, 0x99, sp, fp, &mut window, &mut pcs);
+            (walked, pcs[..walked.depth as usize].to_vec())
+        };
+        let (called, got) = left(&memory, Some(SP), fp);
+        assert_eq!((called.flags, &got[..2], &got[2..]), (0, &[0x99, 0x1234][..], &pcs(5)[..]));
+        let (midway, got) = left(&memory, None, fp);
+        assert_eq!((midway.flags, got[0], &got[1..]), (0, 0x99, &pcs(5)[..]));
+        assert_ne!(called.hash, midway.hash);
+        let (begun, got) = left(&memory, None, 0);
+        assert_eq!((begun.flags, got), (0, std::vec![0x99]));
+        let (lost, got) = left(&Fake(HashMap::new()), Some(SP), fp);
+        assert_eq!((lost.flags, got), (STACK_BROKEN, std::vec![0x99]));
     }
 
     #[test]

@@ -13,7 +13,9 @@ mod count;
 mod empty;
 mod gate;
 mod gc;
+mod goroutine;
 mod labels;
+mod lives;
 mod map;
 mod maps;
 mod os;
@@ -22,6 +24,7 @@ mod regs;
 mod sample;
 mod scratch;
 mod span;
+mod stack;
 mod target;
 
 #[panic_handler]

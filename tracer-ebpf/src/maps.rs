@@ -28,7 +28,12 @@ pub static STACKS: HashMap<StackKey, StackValue> = HashMap::with_max_entries(163
 #[map]
 pub static OBJECTS: HashMap<ObjectKey, ObjectValue> = HashMap::with_max_entries(1, 0);
 
-/// Sampled objects that were freed, by the stack that allocated them; sized when it is used.
+/// Goroutines that were created and have not ended, for the goroutine probe; sized when it is used.
+#[map]
+pub static LIVING: HashMap<ObjectKey, ObjectValue> = HashMap::with_max_entries(1, 0);
+
+/// Sampled objects that were freed and goroutines that ended, by the stack that made them; sized when it
+/// is used.
 #[map]
 pub static FREED: HashMap<StackKey, FreedValue> = HashMap::with_max_entries(1, 0);
 

@@ -3,20 +3,13 @@
 //! P of `freeSpecial`, which is called when the sweeper frees an object that has a record, sampled
 //! ones among them. Between the two an object is alive.
 
-use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user},
-    macros::uprobe,
-    programs::ProbeContext,
-};
-use tracer_common::{
-    Counter, StackKey,
-    record::{AGES, FreedValue, ObjectKey, ObjectValue, age_class},
-};
+use aya_ebpf::{helpers::generated::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
+use tracer_common::{Counter, record::ObjectKey};
 
 use crate::{
-    atomic,
     count::count,
-    maps::{FREED, OBJECTS},
+    lives::{self, Ending},
+    maps::OBJECTS,
     regs,
     target::{Amount, keep, selected},
 };
@@ -31,9 +24,7 @@ pub fn sample_alloc(ctx: ProbeContext) -> u32 {
     let amount = Amount { weight: 1, bytes: size };
     let Some(stack) = keep(&ctx, &hit, &regs, size, &amount) else { return 0 };
     let key = ObjectKey { image: hit.image, _pad: 0, address };
-    // SAFETY: a helper without arguments.
-    let born = unsafe { bpf_ktime_get_ns() };
-    if OBJECTS.insert(key, ObjectValue { stack, born }, 0).is_err() {
+    if !lives::begin(&OBJECTS, key, stack) {
         count(Counter::ObjectsFull);
     }
     0
@@ -56,36 +47,10 @@ pub fn sample_free(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let key = ObjectKey { image: hit.image, _pad: 0, address: regs.arg1 };
-    let Some(object) = OBJECTS.get_ptr(key) else {
-        count(Counter::FreedUnknown);
-        return 0;
-    };
-    // SAFETY: a value of the map; nobody else frees this object.
-    let object = unsafe { *object };
-    let _ = OBJECTS.remove(key);
-    // SAFETY: a helper without arguments.
-    let age = unsafe { bpf_ktime_get_ns() }.saturating_sub(object.born);
-    let Some(freed) = freed_of(&object.stack) else {
-        count(Counter::FreedFull);
-        return 0;
-    };
-    count(Counter::Freed);
-    let class = age_class(age);
-    if class < AGES {
-        // SAFETY: a word of the value, as just checked; the words are only ever added to.
-        unsafe { atomic::add((&raw mut (*freed).by_age).cast::<u64>().add(class), 1) };
+    match lives::end(&OBJECTS, key) {
+        Ending::Counted => count(Counter::Freed),
+        Ending::Unknown => count(Counter::FreedUnknown),
+        Ending::Full => count(Counter::FreedFull),
     }
     0
-}
-
-/// The counts of a stack's freed objects, made when there are none.
-#[inline(always)]
-fn freed_of(stack: &StackKey) -> Option<*mut FreedValue> {
-    if let Some(freed) = FREED.get_ptr_mut(stack) {
-        return Some(freed);
-    }
-    const NOEXIST: u64 = 1;
-    // Another CPU may have inserted it meanwhile; either way it is there now, or the map is full.
-    let _ = FREED.insert(stack, FreedValue { by_age: [0; AGES] }, NOEXIST);
-    FREED.get_ptr_mut(stack)
 }

@@ -9,7 +9,7 @@ use aya_log_ebpf::warn;
 use tracer_common::{
     Cookie, Counter, ProcEntry, StackKey, StackValue,
     record::{MAX_DEPTH, PROC_LIVE, STACK_TRUNCATED},
-    walk::{UserMemory, WINDOW, walk},
+    walk::{UserMemory, WINDOW, Walked, walk},
 };
 
 use crate::{
@@ -99,10 +99,25 @@ pub fn keep(
     class: u64,
     amount: &Amount,
 ) -> Option<StackKey> {
+    keep_walked(ctx, hit, regs, class, amount, |window, pcs| {
+        walk(&Target, regs.sp, regs.fp, window, pcs)
+    })
+}
+
+/// The same with a walk of another kind; of the registers the goroutine alone counts.
+#[inline(always)]
+pub fn keep_walked(
+    ctx: &ProbeContext,
+    hit: &Hit,
+    regs: &Regs,
+    class: u64,
+    amount: &Amount,
+    walk: impl FnOnce(&mut [u64; WINDOW], &mut [u64; MAX_DEPTH]) -> Walked,
+) -> Option<StackKey> {
     let labels = labels::of(hit, regs);
     let mut owned = Owned::take()?;
     let scratch = owned.get();
-    let walked = walk(&Target, regs.sp, regs.fp, &mut scratch.window, &mut scratch.value.pcs);
+    let walked = walk(&mut scratch.window, &mut scratch.value.pcs);
     if walked.depth == 0 {
         count(Counter::StackUnread);
         warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.image);

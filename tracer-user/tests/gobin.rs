@@ -135,6 +135,13 @@ fn matches_callers_frames(release: &str) {
             if minor < 24 { (true, 1) } else { (false, 3) }
         );
         assert_eq!(maps.next.emulated, minor >= 21);
+        let goroutines = sites::goroutine_sites(&binary).unwrap();
+        let end = if minor < 22 { "runtime.goexit0" } else { "runtime.gdestroy" };
+        assert_eq!(goroutines.ended.function, end);
+        // A call of a function in the same text.
+        assert_eq!((goroutines.created.bytes.len(), goroutines.created.bytes[0]), (5, 0xe8));
+        let stack = sites::stack_site(&binary).unwrap();
+        assert_eq!(stack.moved.emulated, minor >= 21);
     }
 }
 

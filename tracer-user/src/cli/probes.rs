@@ -8,10 +8,11 @@ use clap::ValueEnum;
 
 use crate::output::maps::Limits;
 use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, BRK_CALLS, BRK_SPACE, MADVISE_CALLS, MADVISE_SPACE, MAP_ELEMENTS,
-    MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS,
-    MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, RELEASED_SPACE,
-    RESIDENT_GROWTH, ValueType,
+    ALLOC_OBJECTS, ALLOC_SPACE, BRK_CALLS, BRK_SPACE, GOROUTINES_CREATED, GOROUTINES_ENDED,
+    GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS,
+    MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS,
+    MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, RELEASED_SPACE, RESIDENT_GROWTH, STACK_COPIED,
+    STACK_GROWTHS, STACK_SHRINKS, ValueType,
 };
 
 /// What is recorded: a set of probes.
@@ -29,6 +30,10 @@ pub enum Probe {
     MapCount,
     /// What the kernel does: resident memory, mmap and the like, pages taken; every event
     Os,
+    /// Goroutines, by who makes them; which of them end, and how old they become
+    Goroutine,
+    /// Stacks of goroutines that are moved to larger or smaller ones
+    Stack,
 }
 
 impl Probe {
@@ -56,6 +61,8 @@ impl Probe {
                 Value::PagesTaken,
                 Value::Pages,
             ],
+            Probe::Goroutine => &[Value::Created, Value::Ended, Value::Live],
+            Probe::Stack => &[Value::Growths, Value::Shrinks, Value::Copied],
         }
     }
 
@@ -66,6 +73,8 @@ impl Probe {
             Probe::Map => Value::Steps,
             Probe::MapCount => Value::Elements,
             Probe::Os => Value::Resident,
+            Probe::Goroutine => Value::Created,
+            Probe::Stack => Value::Copied,
         }
     }
 
@@ -76,6 +85,8 @@ impl Probe {
             Probe::Map => Some("every step of every iteration over a map followed"),
             Probe::MapCount => Some("every iteration over a map counted as it began"),
             Probe::Os => Some("every change of resident memory, every mapping, every page taken"),
+            Probe::Goroutine => Some("every goroutine counted, from its creation to its end"),
+            Probe::Stack => Some("every move of a goroutine's stack counted"),
         }
     }
 
@@ -162,6 +173,18 @@ pub enum Value {
     Pages,
     /// How often pages were taken (probe os)
     PagesTaken,
+    /// Goroutines that were made
+    Created,
+    /// Those of them that have ended
+    Ended,
+    /// Those of them that have not
+    Live,
+    /// Stacks of goroutines that became larger
+    Growths,
+    /// Stacks of goroutines that became smaller
+    Shrinks,
+    /// Bytes of stacks that were copied for that
+    Copied,
 }
 
 impl Value {
@@ -188,6 +211,12 @@ impl Value {
             Value::BrkCalls => BRK_CALLS,
             Value::Pages => PAGES_SPACE,
             Value::PagesTaken => PAGES_TAKEN,
+            Value::Created => GOROUTINES_CREATED,
+            Value::Ended => GOROUTINES_ENDED,
+            Value::Live => GOROUTINES_LIVE,
+            Value::Growths => STACK_GROWTHS,
+            Value::Shrinks => STACK_SHRINKS,
+            Value::Copied => STACK_COPIED,
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Config {
     pub runtime_frames: bool,
     /// Size of the kernel's table of stacks.
     pub max_stacks: u32,
-    /// Size of the kernel's table of sampled objects.
+    /// Size of the kernel's tables of sampled objects and of goroutines that are followed.
     pub max_objects: u32,
     /// Size of the kernel's table of goroutines that iterate over maps.
     pub max_goroutines: u32,
@@ -165,7 +165,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_stacks: u32,
 
-    /// Sampled objects that the kernel has room to follow in mode sample (about 0.1 KiB each)
+    /// Sampled objects that the kernel has room to follow in mode sample, and goroutines in probe
+    /// goroutine (about 0.1 KiB each)
     #[arg(long, value_name = "N", default_value_t = 65536, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     max_objects: u32,

@@ -192,6 +192,17 @@ impl GoBinary {
         self.wrapper == Some(function.func_id)
     }
 
+    /// What the function that begins at `at` was made to call, where the compiler made it for a `go` or
+    /// `defer` statement with arguments (runtime/trace.go, `startPCForTrace`).
+    pub fn wrapped_at(&self, at: VAddr) -> Option<VAddr> {
+        let (tail, _) = self.tail.as_ref()?;
+        let wrapped = self.table.details(self.table.index_of(at)?)?.wrapped?;
+        let place = VAddr(tail.gofunc.0.checked_add(wrapped.into())?);
+        let offset = bytes::u32_at(&self.image.read(place, 4).ok()?, 0)?;
+        let function = VAddr(self.module.text.0.checked_add(offset.into())?);
+        (function < self.module.etext).then_some(function)
+    }
+
     /// The FuncID of wrappers in this binary's release.
     pub fn wrapper_id(&self) -> Option<u8> {
         self.wrapper

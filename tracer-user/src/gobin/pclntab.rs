@@ -200,11 +200,15 @@ pub struct Record {
     pub unit: u32,
     /// Inline tree, from the module's `gofunc` on.
     pub inline_tree: Option<u32>,
+    /// What it was made to call, likewise.
+    pub wrapped: Option<u32>,
 }
 
 /// PCDATA_InlTreeIndex and FUNCDATA_InlTree (internal/abi/symtab.go; runtime/funcdata.h).
 const PCDATA_INLINE: usize = 2;
 const FUNCDATA_INLINE: usize = 3;
+/// Likewise, `FUNCDATA_WrapInfo`; Go 1.19 to 1.27.
+const FUNCDATA_WRAPPED: usize = 7;
 
 impl Pclntab {
     /// Reads the table, which ends at `end`; `text` is the module's start of text.
@@ -398,17 +402,24 @@ impl Record {
             inline_table: if has_table { word(size + 4 * PCDATA_INLINE)? } else { 0 },
             unit: word(32)?,
             inline_tree: inline_tree(format, record)?,
+            wrapped: function_data(format, record, FUNCDATA_WRAPPED)?,
         })
     }
 }
 
 /// [`Record::inline_tree`] of a record; nothing when that is damaged.
 pub fn inline_tree(format: Format, record: &[u8]) -> Option<Option<u32>> {
+    function_data(format, record, FUNCDATA_INLINE)
+}
+
+/// Offset of a function's data of a kind, from the module's `gofunc` on, if it has any; nothing when the
+/// record is damaged.
+fn function_data(format: Format, record: &[u8], kind: usize) -> Option<Option<u32>> {
     let size = format.func_size();
-    if usize::from(u8_at(record, size - 1)?) <= FUNCDATA_INLINE {
+    if usize::from(u8_at(record, size - 1)?) <= kind {
         return Some(None);
     }
-    let slot = (u32_at(record, 28)? as usize).checked_add(FUNCDATA_INLINE)?;
+    let slot = (u32_at(record, 28)? as usize).checked_add(kind)?;
     let offset = u32_at(record, size.checked_add(slot.checked_mul(4)?)?)?;
     Some(Some(offset).filter(|offset| *offset != u32::MAX))
 }

@@ -10,9 +10,13 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Function, GoBinary, GoVersion, layout::SIZE_CLASSES};
 use crate::address::{FileOffset, VAddr};
 
+mod goroutine;
 mod map;
+mod stack;
 
+pub use goroutine::{GoroutineSites, goroutine_sites};
 pub use map::{MapSites, map_sites};
+pub use stack::{StackSite, stack_site};
 
 /// One instruction where a probe can be attached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, INUSE_SPACE, MAP_ITERATIONS, MAP_TIME, Process,
-    Profile, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, GOROUTINES_CREATED, INUSE_SPACE, MAP_ITERATIONS,
+    MAP_TIME, Process, Profile, STACK_COPIED, STACK_GROWTHS, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -39,6 +39,8 @@ pub fn event(profile: &Profile) -> &'static str {
     match profile.meta.value_types.first() {
         Some(&MAP_ITERATIONS) => "iteration over a map",
         Some(first) if first.is_of_os() => "event of that kind",
+        Some(&GOROUTINES_CREATED) => "goroutine",
+        Some(&STACK_GROWTHS) => "move of a stack",
         _ => "allocation",
     }
 }
@@ -53,7 +55,11 @@ pub fn amount(value_type: ValueType, count: u64) -> String {
     match value_type.unit {
         "bytes" => bytes(count),
         "nanoseconds" => nanoseconds(count),
-        "count" => counted(count, unit(value_type).trim_end_matches('s')),
+        // What is no noun has no plural: `12 live`.
+        "count" => match unit(value_type).strip_suffix('s') {
+            Some(noun) => counted(count, noun),
+            None => format!("{} {}", grouped(count), unit(value_type)),
+        },
         unit => format!("{} {unit}", grouped(count)),
     }
 }
@@ -102,21 +108,39 @@ pub fn totals(profile: &Profile) -> String {
         (Some(inuse), Some(space)) => {
             format!("in use {}; allocated since the start {}", joined(inuse), joined(space))
         }
-        (None, None) if profile.meta.value_types.first() == Some(&MAP_ITERATIONS) => {
+        (None, None) if own_words(&meta.value_types) => {
             // Times contain each other where iterations are nested.
             let all = (0..meta.value_types.len()).filter(|v| meta.value_types[*v] != MAP_TIME);
-            format!("total {}", all.map(one).collect::<Vec<_>>().join(", "))
+            let whole = |value: usize| match meta.value_types[value] {
+                GOROUTINES_CREATED => {
+                    format!("{} created", counted(profile.total(value), "goroutine"))
+                }
+                STACK_COPIED => format!("{} copied", one(value)),
+                _ => one(value),
+            };
+            format!("total {}", all.map(whole).collect::<Vec<_>>().join(", "))
         }
         (inuse, space) => {
             format!("total {}", joined(inuse.or(space).unwrap_or(meta.default_value)))
         }
     };
     let seconds = meta.duration.as_secs_f64();
+    if let Some(created) = profile.value_of_kind(GOROUTINES_CREATED).filter(|_| seconds > 0.0)
+        && space.is_none()
+    {
+        let rate = profile.total(created) as f64 / seconds;
+        line.push_str(&format!("; {rate:.1} created/s"));
+    }
     if let Some(space) = space.filter(|_| seconds > 0.0) {
         let rate = profile.total(space) as f64 / seconds;
         line.push_str(&format!(", {}/s", bytes(rate as u64)));
     }
     line
+}
+
+/// Whether values say by themselves what they are of, one after the other.
+fn own_words(types: &[ValueType]) -> bool {
+    types.first().is_some_and(|first| matches!(first.family(), "map" | "goroutines" | "stack"))
 }
 
 /// The processes, the first few by name.
@@ -224,17 +248,39 @@ pub fn first_costs(profile: &Profile) -> Vec<String> {
 
 /// What became of a stack's objects: `1,300 objects: 90 % freed, half of them within 16 ms; ▂▅█▁`.
 pub fn lives(ages: &Ages) -> String {
+    lives_of(ages, "object", "was freed", "freed")
+}
+
+/// What became of a stack's goroutines, and how old those are that live.
+pub fn goroutine_lives(ages: &Ages) -> String {
+    let ended = lives_of(ages, "goroutine", "ended", "ended");
+    living(ages).map_or(ended.clone(), |living| format!("{ended}; {living}"))
+}
+
+/// How many live and how old they are: `12 live, the oldest for 4 s or more`; nothing when none does.
+pub fn living(ages: &Ages) -> Option<String> {
+    let class = ages.live.iter().rposition(|n| *n > 0)?;
+    let live = ages.live.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+    let age = match class {
+        0 => format!("less than {}", short(Ages::bound(0))),
+        class => format!("{} or more", short(Ages::bound(class - 1))),
+    };
+    let oldest = if live == 1 { "" } else { " the oldest" };
+    Some(format!("{} live,{oldest} for {age}", grouped(live)))
+}
+
+fn lives_of(ages: &Ages, what: &str, was: &str, ended: &str) -> String {
     let sum = |counts: &[u64]| counts.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
     let (freed, live) = (sum(&ages.freed), sum(&ages.live));
     let all = freed.saturating_add(live);
     let Some(class) = ages.median_life() else {
-        return format!("none of {} was freed", counted(live, "object"));
+        return format!("none of {} {was}", counted(live, what));
     };
     let half = match class {
         class if class + 1 == AGES => format!("after {}", short(Ages::bound(class - 1))),
         class => format!("within {}", short(Ages::bound(class))),
     };
-    format!("{} freed, half of them {half}  {}", share(freed, all), bars(&ages.freed))
+    format!("{} {ended}, half of them {half}  {}", share(freed, all), bars(&ages.freed))
 }
 
 /// A length as a round number of its largest unit.
@@ -402,6 +448,22 @@ mod tests {
         let lines = losses(&profile);
         assert!(lines[0].starts_with("lost: 1,200 (0.8 % of all) events dropped"), "{lines:?}");
         assert_eq!(verdict(&profile), "exact but for the losses");
+    }
+
+    #[test]
+    fn what_goroutines_and_stacks_measure_has_words() {
+        let profile = sample::goroutines();
+        let line = "total 10,300 goroutines created, 9,999 ended, 301 live; 1030.0 created/s";
+        assert_eq!(totals(&profile), line);
+        assert_eq!(event(&profile), "goroutine");
+        let lives = |at: usize| goroutine_lives(profile.samples[at].ages.as_deref().unwrap());
+        assert!(lives(0).starts_with("100.0 % ended, half of them within 1 ms"), "{}", lives(0));
+        assert!(lives(0).ends_with("; 2 live, the oldest for less than 1 ms"), "{}", lives(0));
+        assert!(lives(1).ends_with("; 299 live, the oldest for 4 s or more"), "{}", lives(1));
+        assert_eq!(living(&Ages::default()), None);
+        let profile = sample::moves();
+        assert_eq!(totals(&profile), "total 30 growths, 10 shrinks, 100.0 KiB copied");
+        assert_eq!(event(&profile), "move of a stack");
     }
 
     #[test]

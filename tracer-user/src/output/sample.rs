@@ -3,8 +3,10 @@
 use crate::profile::build::Build;
 use crate::profile::iterations::{Ended, Iterations, Worst};
 use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS, INUSE_SPACE,
-    MAP_ITERATIONS, MAP_STEPS, MAP_TIME, Profile, SPACE, Source, TRUNCATED, Workload,
+    ALLOC_OBJECTS, ALLOC_SPACE, Ages, CONTENTIONS, CounterValue, DELAY, GOROUTINES_CREATED,
+    GOROUTINES_ENDED, GOROUTINES_LIVE, INUSE_OBJECTS, INUSE_SPACE, MAP_ITERATIONS, MAP_STEPS,
+    MAP_TIME, Profile, SPACE, STACK_COPIED, STACK_GROWTHS, STACK_SHRINKS, Source, TRUNCATED,
+    Workload,
 };
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
@@ -133,6 +135,36 @@ pub fn maps() -> Profile {
     };
     made(&rebuild, 40, 250_000, 30_000_000, 1);
     made(&lookup, 32, 8, 2_000, 5);
+    build.done()
+}
+
+/// Goroutines, of which nearly all of one creator end and none of another's.
+pub fn goroutines() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(4242, "shop", "go1.26.6");
+    build.values(&[GOROUTINES_CREATED, GOROUTINES_ENDED, GOROUTINES_LIVE], 0);
+    let start = ["go~main.(*Shop).handle /home/ann/src/shop/shop.go:60:60"];
+    let serve = ["main.(*Shop).serve /home/ann/src/shop/shop.go:33:30"];
+    let mut ages = Ages::default();
+    (ages.freed[0], ages.freed[4], ages.live[0]) = (6_000, 3_998, 2);
+    build.stack(p, &[start, serve].concat(), 0, 0).valued(&[10_000, 9_998, 2]).ages(&ages);
+    let start = ["go~main.(*Hub).pump /home/ann/src/shop/hub.go:70:70"];
+    let subscribe = ["main.(*Hub).subscribe /home/ann/src/shop/hub.go:40:31"];
+    let mut ages = Ages::default();
+    (ages.freed[2], ages.live[9], ages.live[13]) = (1, 100, 199);
+    build.stack(p, &[start, subscribe].concat(), 0, 0).valued(&[300, 1, 299]).ages(&ages);
+    build.done()
+}
+
+/// Moves of stacks.
+pub fn moves() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(4242, "shop", "go1.26.6");
+    build.values(&[STACK_GROWTHS, STACK_SHRINKS, STACK_COPIED], 2);
+    let parse = "main.parse /home/ann/src/shop/parse.go:12:10";
+    let grown = ["marker:2.0~KiB~→~4.0~KiB", parse];
+    build.stack(p, &grown, 0, 0).valued(&[30, 0, 90 << 10]);
+    build.stack(p, &["marker:4.0~KiB~→~2.0~KiB", parse], 0, 0).valued(&[0, 10, 10 << 10]);
     build.done()
 }
 

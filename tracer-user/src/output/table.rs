@@ -13,7 +13,9 @@ use super::describe;
 use super::lines::{self, Paint};
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path};
 use super::{maps, os};
-use crate::profile::{Frame, FrameId, FrameKind, ProcessId, Profile, Ranked, Source, ValueType};
+use crate::profile::{
+    Frame, FrameId, FrameKind, GOROUTINES_CREATED, ProcessId, Profile, Ranked, Source, ValueType,
+};
 
 /// What the table looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +121,12 @@ impl Table<'_> {
             }
             self.line(&keep_start(&line, self.style.width), Paint::Bold)?;
             if let Some(ages) = one.sum.ages.as_deref() {
-                let lives = format!("{:INDENT$}{}", "", describe::lives(ages));
+                let created = self.profile.value_of_kind(GOROUTINES_CREATED);
+                let lives = match created.is_some_and(|created| one.value(created) > 0) {
+                    true => describe::goroutine_lives(ages),
+                    false => describe::lives(ages),
+                };
+                let lives = format!("{:INDENT$}{lives}", "");
                 self.line(&keep_start(&lives, self.style.width), Paint::Plain)?;
             }
             for about in one.sum.iterations.as_deref().iter().flat_map(|of| maps::about(of)) {
@@ -204,6 +211,8 @@ impl Table<'_> {
             "mapped" => format!("{unit} still mapped"),
             "pages" => format!("{unit} of pages taken"),
             "mmap" | "munmap" | "madvise" | "mremap" | "brk" => format!("{unit} of {family}"),
+            "goroutines" => format!("goroutines {unit}"),
+            "stack" => unit.replace("bytes", "bytes copied"),
             "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };

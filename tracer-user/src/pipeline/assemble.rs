@@ -10,7 +10,7 @@ use tracer_common::record::{STACK_BROKEN, STACK_INTERRUPTED, STACK_TRUNCATED};
 
 use super::{
     estimates::{Estimates, Worth},
-    happenings,
+    happenings, leaves,
     measures::{self, Sum},
     naming::{self, Namer, Natives},
     targets::{Counts, Spent, StackId, Tapped, Targets},
@@ -23,8 +23,8 @@ use crate::{
     },
     probe::Text,
     profile::{
-        ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE, Label,
-        LabelValue, LocationId, Meta, Name, Process, ProcessId, Profile, Sample,
+        ALLOC_OBJECTS, ALLOC_SPACE, Ages, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE,
+        Label, LabelValue, LocationId, Meta, Name, Process, ProcessId, Profile, Sample,
     },
     runtime::unwind::Frames,
 };
@@ -48,12 +48,13 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry) else { continue };
         let happening = Happening::of_site(id.site);
+        let program = targets.program(id);
         let measures = match happening {
             Some(happening) => Some(measures::of_happening(happening)),
-            None => targets.program(id).and_then(measures::of),
+            None => program.and_then(measures::of),
         };
         let worth = match measures {
-            Some(measures) => Some(counted(&profile.meta, measures, counts)),
+            Some(measures) => Some(counted(&profile.meta, measures, id, counts)),
             None => estimates.worth(id, counts).map(|worth| allocated(&profile.meta, worth)),
         };
         let Some(worth) = worth else { continue };
@@ -85,12 +86,18 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
             labels.extend(happenings::labels(&mut profile, happening, id.class));
             stack.extend(happenings::of_nobody(&mut profile, &id.pcs));
         }
+        let leaf = program.and_then(|program| leaves::leaf(&mut profile, namer, program, id.class));
+        if let Some(program) = program {
+            labels.extend(leaves::labels(&mut profile, program, id.class));
+            labels.sort();
+        }
         profile.samples.push(Sample {
             process: ProcessId(id.entry),
             stack,
             values: worth.values,
             error: worth.error,
             go_type,
+            leaf,
             labels,
             ages: worth.ages,
             iterations: counts.iterations.clone(),
@@ -106,6 +113,7 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
             values,
             error,
             go_type: None,
+            leaf: None,
             labels: Vec::new(),
             ages: None,
             iterations: None,
@@ -121,15 +129,17 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
 }
 
 /// Values of a stack that a program has counted; all others are 0.
-fn counted(meta: &Meta, measures: &[(Value, Sum)], counts: &Counts) -> Worth {
+fn counted(meta: &Meta, measures: &[(Value, Sum)], id: &StackId, counts: &Counts) -> Worth {
     let mut values = vec![0; meta.value_types.len()];
     for (value, sum) in measures {
         let at = meta.value_types.iter().position(|of| *of == value.value_type());
         if let Some(own) = at.and_then(|at| values.get_mut(at)) {
-            *own = sum.of(counts);
+            *own = sum.of(id, counts);
         }
     }
-    Worth { values, error: Vec::new(), ages: None }
+    let ages = counts.ages.as_deref();
+    let ages = ages.map(|ages| Box::new(Ages { freed: ages.freed, live: ages.live }));
+    Worth { values, error: Vec::new(), ages }
 }
 
 /// Values of a stack that allocated. They come first.

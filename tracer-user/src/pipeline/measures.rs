@@ -1,11 +1,11 @@
 //! What the sums measure that a kernel program keeps for each stack.
 //!
-//! In: a program, a stack's counts. Out: values with their kinds. Estimates nothing: what
+//! In: a program, a stack and its counts. Out: values with their kinds. Estimates nothing: what
 //! allocations stand for, [`super::estimates`] says.
 
-use tracer_common::os::Happening;
+use tracer_common::{os::Happening, record::Moved};
 
-use super::targets::Counts;
+use super::targets::{Counts, StackId};
 use crate::{cli::probes::Value, probe::Program};
 
 /// What a value is taken from.
@@ -15,11 +15,18 @@ pub enum Sum {
     Hits,
     /// What it counted as objects.
     Objects,
-    Bytes,
     /// Of iterations that were followed.
     Iterations,
     Steps,
     Time,
+    /// What it counted as bytes.
+    Bytes,
+    /// What was followed from its beginning: how much of it has ended, and how much has not.
+    Ended,
+    Live,
+    /// Hits of stacks that became larger, and of others.
+    Growths,
+    Shrinks,
 }
 
 /// What a program measures; nothing for those of allocations and those that only help others.
@@ -39,8 +46,22 @@ pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
             (Value::Steps, Sum::Steps),
             (Value::Time, Sum::Time),
         ]),
+        Program::GoroutineNew => Some(&[
+            (Value::Created, Sum::Hits),
+            (Value::Ended, Sum::Ended),
+            (Value::Live, Sum::Live),
+        ]),
+        Program::StackMove => Some(&[
+            (Value::Growths, Sum::Growths),
+            (Value::Shrinks, Sum::Shrinks),
+            (Value::Copied, Sum::Bytes),
+        ]),
         // They add to what the start began, and keep no stacks.
-        Program::MapNext | Program::MapEnd | Program::Gc | Program::Empty => Some(&[]),
+        Program::MapNext
+        | Program::MapEnd
+        | Program::GoroutineEnd
+        | Program::Gc
+        | Program::Empty => Some(&[]),
     }
 }
 
@@ -60,15 +81,62 @@ pub fn of_happening(happening: Happening) -> &'static [(Value, Sum)] {
 }
 
 impl Sum {
-    pub fn of(self, counts: &Counts) -> u64 {
+    pub fn of(self, id: &StackId, counts: &Counts) -> u64 {
         let followed = counts.iterations.as_deref();
+        let ages = counts.ages.as_deref();
+        let sum = |ages: &[u64]| ages.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let grows = || {
+            let Moved { old, new } = Moved::of(id.class);
+            new >= old
+        };
         match self {
             Sum::Hits => counts.hits,
             Sum::Objects => counts.objects,
-            Sum::Bytes => counts.bytes,
             Sum::Iterations => followed.map_or(0, |of| of.count),
             Sum::Steps => followed.map_or(0, |of| of.steps),
             Sum::Time => followed.map_or(0, |of| of.time),
+            Sum::Bytes => counts.bytes,
+            Sum::Ended => ages.map_or(0, |ages| sum(&ages.freed)),
+            Sum::Live => ages.map_or(0, |ages| sum(&ages.live)),
+            Sum::Growths => {
+                if grows() {
+                    counts.hits
+                } else {
+                    0
+                }
+            }
+            Sum::Shrinks => {
+                if grows() {
+                    0
+                } else {
+                    counts.hits
+                }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Ages;
+
+    #[test]
+    fn sums_of_what_is_followed_and_of_what_is_moved() {
+        let mut ages = Ages::default();
+        (ages.freed[2], ages.freed[9], ages.live[4]) = (5, 6, 7);
+        let counts =
+            Counts { hits: 18, bytes: 99, ages: Some(Box::new(ages)), ..Counts::default() };
+        let class = Moved { old: 4096, new: 2048 }.class();
+        let id = StackId { entry: 0, site: 0, class, labels: 0, flags: 0, pcs: Box::default() };
+        let sums = |program| -> Vec<u64> {
+            of(program).unwrap().iter().map(|(_, sum)| sum.of(&id, &counts)).collect()
+        };
+        assert_eq!(sums(Program::GoroutineNew), [18, 11, 7]);
+        assert_eq!(sums(Program::StackMove), [0, 18, 99]);
+        let id = StackId { class: Moved { old: 4096, new: 8192 }.class(), ..id };
+        let sums: Vec<u64> =
+            of(Program::StackMove).unwrap().iter().map(|(_, s)| s.of(&id, &counts)).collect();
+        assert_eq!(sums, [18, 0, 99]);
     }
 }

@@ -11,6 +11,7 @@ mod gc;
 mod goroutines;
 mod happenings;
 mod heap;
+mod leaves;
 mod measures;
 mod mode;
 mod naming;

@@ -72,6 +72,7 @@ pub struct Namer {
     /// By address and function of the callee, which decides whether a wrapper is shown.
     locations: HashMap<(VAddr, u8), (Option<LocationId>, u8)>,
     places: HashMap<VAddr, Option<LocationId>>,
+    starts: HashMap<VAddr, Option<LocationId>>,
 }
 
 impl Namer {
@@ -85,6 +86,7 @@ impl Namer {
             named: HashMap::new(),
             locations: HashMap::new(),
             places: HashMap::new(),
+            starts: HashMap::new(),
         }
     }
 
@@ -146,6 +148,26 @@ impl Namer {
         };
         let location = add_location(profile, Some(self.binary), at, frames);
         self.places.insert(at, location);
+        location
+    }
+
+    /// Where a goroutine starts, as the frame that says so: `go main.worker`. Of a function that the
+    /// compiler made for a `go` statement, what it calls.
+    pub fn start(&mut self, profile: &mut Profile, at: VAddr) -> Option<LocationId> {
+        if let Some(location) = self.starts.get(&at) {
+            return *location;
+        }
+        let at_function = self.go.wrapped_at(at).unwrap_or(at);
+        let frame = match self.symbolizer.symbolize_one(at_function).as_deref() {
+            // At its first instruction nothing is inlined into it.
+            Ok([.., frame]) => self.frame(profile, frame),
+            Ok([]) => unknown_frame(profile, Unknown::OutsideGo),
+            Err(unknown) => unknown_frame(profile, *unknown),
+        };
+        let name = format!("go {}", profile.names.text(frame.function));
+        let frame = Frame { function: profile.names.intern(&name), ..frame };
+        let location = add_location(profile, Some(self.binary), at_function, vec![frame]);
+        self.starts.insert(at, location);
         location
     }
 

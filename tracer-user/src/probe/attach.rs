@@ -49,6 +49,12 @@ pub enum Program {
     MapNext,
     /// Where a step finds the end.
     MapEnd,
+    /// A goroutine is made, in `runtime.newproc1`.
+    GoroutineNew,
+    /// One ends.
+    GoroutineEnd,
+    /// A goroutine's stack is moved, at P of `runtime.copystack`.
+    StackMove,
     /// The end of a collection, at P of `runtime.mProf_Flush`.
     Gc,
     /// Does nothing: what one trap costs without us.
@@ -57,7 +63,7 @@ pub enum Program {
 
 impl Program {
     /// All that recording attaches.
-    pub const RECORDING: [Program; 10] = [
+    pub const RECORDING: [Program; 13] = [
         Program::Alloc,
         Program::SpanRefill,
         Program::SpanRelease,
@@ -68,6 +74,9 @@ impl Program {
         Program::MapStart,
         Program::MapNext,
         Program::MapEnd,
+        Program::GoroutineNew,
+        Program::GoroutineEnd,
+        Program::StackMove,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -82,6 +91,9 @@ impl Program {
             Program::MapStart => "map_start",
             Program::MapNext => "map_next",
             Program::MapEnd => "map_end",
+            Program::GoroutineNew => "goroutine_new",
+            Program::GoroutineEnd => "goroutine_end",
+            Program::StackMove => "stack_move",
             Program::Gc => "gc",
             Program::Empty => "empty",
         }

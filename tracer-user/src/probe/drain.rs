@@ -13,8 +13,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
     record::{
-        AGES, FreedValue, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_DRY,
-        NOTICE_EXEC, NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
+        AGES, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_DRY, NOTICE_EXEC,
+        NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
     },
 };
 
@@ -41,10 +41,10 @@ pub struct RawStack {
     pub pcs: Vec<RuntimeAddr>,
 }
 
-/// Sampled objects of one stack by class of age (`tracer_common::record::age_class`).
+/// Sampled objects, or goroutines, of one stack by class of age (`tracer_common::record::age_class`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ages {
-    /// Those that were freed, by the age that they reached.
+    /// Those that were freed or ended, by the age that they reached.
     pub freed: [u64; AGES],
     /// Those that were not.
     pub live: [u64; AGES],
@@ -106,29 +106,15 @@ impl Kernel {
             ("stacks", stacks.keys().count(), self.options().max_stacks),
             ("processes", self.selected(), self.options().max_processes),
         ];
-        if self.options().max_objects > 0 {
-            let objects: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, "OBJECTS")?;
-            tables.push(("objects", objects.keys().count(), self.options().max_objects));
+        let lives = [
+            ("objects", "OBJECTS", self.options().max_objects),
+            ("goroutines", "LIVING", self.options().max_living),
+        ];
+        for (what, name, room) in lives.into_iter().filter(|(_, _, room)| *room > 0) {
+            let living: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, name)?;
+            tables.push((what, living.keys().count(), room));
         }
         Ok(tables)
-    }
-
-    /// What became of sampled objects, by the key of the stack that allocated them (mode sample).
-    /// Ages are as of now.
-    pub fn ages(&self) -> Result<HashMap<StackKey, Ages>, Error> {
-        let mut ages: HashMap<StackKey, Ages> = HashMap::new();
-        let freed: KernelMap<&MapData, StackKey, FreedValue> = map(&self.ebpf, "FREED")?;
-        for entry in freed.iter() {
-            let (stack, freed) = entry.map_err(|source| Error::Map { map: "FREED", source })?;
-            ages.entry(stack).or_default().freed = freed.by_age;
-        }
-        let clock = Clock::now()?;
-        let objects: KernelMap<&MapData, ObjectKey, ObjectValue> = map(&self.ebpf, "OBJECTS")?;
-        for entry in objects.iter() {
-            let (_, object) = entry.map_err(|source| Error::Map { map: "OBJECTS", source })?;
-            ages.entry(object.stack).or_default().live[clock.class(&object)] += 1;
-        }
-        Ok(ages)
     }
 
     /// The texts of profiler labels, by image and [`RawStack::labels`]: name and value of each.

@@ -25,6 +25,9 @@ pub struct Options {
     /// Goroutines whose iterations over maps can be followed; each takes about 1.6 KiB of kernel
     /// memory. 0 where none is.
     pub max_goroutines: u32,
+    /// Goroutines that were made and have not ended (probe goroutine); each takes about 0.1 KiB of
+    /// kernel memory. 0 where none is followed.
+    pub max_living: u32,
     /// Processes whose collections can be caught. 0 where none are.
     pub max_collectors: u32,
     /// Where the kernel has what the probe `os` reads; nothing where it is not wanted.
@@ -45,12 +48,20 @@ pub struct Options {
     pub log: Option<Level>,
 }
 
+impl Options {
+    /// Whether something is followed from its beginning to its end.
+    pub(super) fn follows_lives(&self) -> bool {
+        self.max_objects > 0 || self.max_living > 0
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             max_stacks: 16_384,
             max_objects: 0,
             max_goroutines: 0,
+            max_living: 0,
             max_collectors: 0,
             os: None,
             max_processes: 1_024,
@@ -113,7 +124,8 @@ impl Kernel {
             .map_max_entries("STACKS", options.max_stacks)
             .map_max_entries("PROCESSES", options.max_processes)
             .map_max_entries("OBJECTS", options.max_objects.max(1))
-            .map_max_entries("FREED", if_used(options.max_objects > 0, options.max_stacks))
+            .map_max_entries("LIVING", options.max_living.max(1))
+            .map_max_entries("FREED", if_used(options.follows_lives(), options.max_stacks))
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
             .map_max_entries("GOROUTINES", options.max_goroutines.max(1))
             .map_max_entries("ITERATIONS", ring)

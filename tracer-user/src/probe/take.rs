@@ -33,7 +33,7 @@ use crate::profile;
 #[derive(Debug, Default)]
 pub struct Taken {
     pub stacks: Vec<RawStack>,
-    /// What became of sampled objects (mode sample).
+    /// What became of sampled objects (mode sample) and of goroutines (probe goroutine).
     pub ages: HashMap<StackKey, Ages>,
     /// Profiler labels, where they are wanted.
     pub labels: LabelTexts,
@@ -53,16 +53,7 @@ impl Kernel {
         self.take_from("STACKS", of_stack, |key, value: &StackValue| {
             taken.stacks.push(raw_stack(*key, value));
         })?;
-        if self.options().max_objects > 0 {
-            let clock = Clock::now()?;
-            self.take_from("FREED", of_stack, |stack, freed: &FreedValue| {
-                taken.ages.entry(*stack).or_default().freed = freed.by_age;
-            })?;
-            let of_object = |key: &ObjectKey| images.contains(&key.image);
-            self.take_from("OBJECTS", of_object, |_, object: &ObjectValue| {
-                taken.ages.entry(object.stack).or_default().live[clock.class(object)] += 1;
-            })?;
-        }
+        self.take_ages(|image| images.contains(&image), &mut taken.ages)?;
         if self.options().by_labels {
             let of_labels = |key: &LabelsKey| images.contains(&key.image);
             self.take_from("LABELS", of_labels, |key, labels: &Labels| {
@@ -86,7 +77,8 @@ impl Kernel {
 
     /// Everything that was counted. Exact once [`Kernel::detach_all`] has returned.
     pub fn everything(&mut self) -> Result<Taken, Error> {
-        let ages = if self.options().max_objects > 0 { self.ages()? } else { HashMap::new() };
+        let mut ages = HashMap::new();
+        self.take_ages(|_| true, &mut ages)?;
         let labels = if self.options().by_labels { self.labels()? } else { HashMap::new() };
         let mut followed = HashMap::new();
         if let Some(mut iterations) = self.iterations.take() {
@@ -105,6 +97,36 @@ impl Kernel {
             os.take(|_| true, &mut stacks);
         }
         Ok(Taken { stacks, ages, labels, iterations: followed })
+    }
+
+    /// What became of sampled objects and of goroutines, by the key of the stack that made them. Ages
+    /// are as of now.
+    fn take_ages(
+        &mut self,
+        wanted: impl Fn(u32) -> bool,
+        ages: &mut HashMap<StackKey, Ages>,
+    ) -> Result<(), Error> {
+        if !self.options().follows_lives() {
+            return Ok(());
+        }
+        self.take_from(
+            "FREED",
+            |stack: &StackKey| wanted(stack.image),
+            |stack, freed: &FreedValue| {
+                ages.entry(*stack).or_default().freed = freed.by_age;
+            },
+        )?;
+        let clock = Clock::now()?;
+        for name in ["OBJECTS", "LIVING"] {
+            self.take_from(
+                name,
+                |key: &ObjectKey| wanted(key.image),
+                |_, object: &ObjectValue| {
+                    ages.entry(object.stack).or_default().live[clock.class(object)] += 1;
+                },
+            )?;
+        }
+        Ok(())
     }
 
     /// Removes the entries of a table that are wanted, each after `take` has seen it. They are not

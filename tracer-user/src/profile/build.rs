@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ALLOC_OBJECTS, ALLOC_SPACE, Binary, BinaryId, Cost, CounterValue, Frame, FrameKind, Iterations,
-    Label, LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile, Sample,
-    Source, TRUNCATED, ValueType, Workload,
+    ALLOC_OBJECTS, ALLOC_SPACE, Ages, Binary, BinaryId, Cost, CounterValue, Frame, FrameKind,
+    Iterations, Label, LabelValue, Location, LocationId, Meta, Period, Process, ProcessId, Profile,
+    Sample, Source, TRUNCATED, ValueType, Workload,
 };
 use crate::address::VAddr;
 
@@ -108,6 +108,7 @@ impl Build {
             values: vec![objects, bytes],
             error: Vec::new(),
             go_type: None,
+            leaf: None,
             labels: Vec::new(),
             ages: None,
             iterations: None,
@@ -135,6 +136,14 @@ impl Build {
     pub fn valued(&mut self, values: &[u64]) -> &mut Self {
         if let Some(sample) = self.profile.samples.last_mut() {
             sample.values = values.to_vec();
+        }
+        self
+    }
+
+    /// How old became what the last stack made.
+    pub fn ages(&mut self, ages: &Ages) -> &mut Self {
+        if let Some(sample) = self.profile.samples.last_mut() {
+            sample.ages = Some(Box::new(ages.clone()));
         }
         self
     }

@@ -13,6 +13,8 @@
 //! it serves another one (`gcStart` inside `mallocgc` starts a worker) is not the caller's. Its stack
 //! stays whole, so that what is counted under the caller is what the caller allocated.
 //!
+//! Likewise a goroutine that starts in the runtime is the runtime's own, but for coroutines (`iter.Pull`).
+//!
 //! In and out: a [`Profile`]; [`Profile::merge_equal`] afterwards brings together what became equal.
 
 use std::collections::HashMap;
@@ -30,6 +32,7 @@ pub fn fold_runtime(profile: &mut Profile) {
         .map(|(at, _)| at)
         .collect();
     let goexit = profile.names.get("runtime.goexit");
+    let newcoro = profile.names.get("runtime.newcoro");
     // A location folded in part (an inlined runtime call) becomes a location of its own.
     let mut trimmed: HashMap<(LocationId, usize), LocationId> = HashMap::new();
     for sample in &mut profile.samples {
@@ -40,8 +43,13 @@ pub fn fold_runtime(profile: &mut Profile) {
         let Some((at, skip)) = first_outside_runtime(&profile.locations, &sample.stack) else {
             continue;
         };
-        let inner = sample.stack[..at].iter().map(|id| &profile.locations[id.0 as usize]);
-        if is_nested(inner, &profile.names) {
+        let inner = || sample.stack[..at].iter().map(|id| &profile.locations[id.0 as usize]);
+        if is_nested(inner(), &profile.names) {
+            continue;
+        }
+        let leaf = sample.leaf.and_then(|leaf| profile.locations[leaf.0 as usize].frames.first());
+        let is_coroutine = |at: &Location| at.frames.iter().any(|f| Some(f.function) == newcoro);
+        if leaf.is_some_and(|f| f.kind == FrameKind::Runtime) && !inner().any(is_coroutine) {
             continue;
         }
         sample.stack.drain(..at);
@@ -98,7 +106,7 @@ fn first_outside_runtime(locations: &[Location], stack: &[LocationId]) -> Option
 mod tests {
     use super::fold_runtime;
     use crate::profile::build::Build;
-    use crate::profile::{Profile, Source, TRUNCATED};
+    use crate::profile::{FrameKind, Profile, Source, TRUNCATED};
 
     fn folded(frames: &[&str]) -> Vec<String> {
         let mut build = Build::new(Source::Exact);
@@ -207,6 +215,27 @@ mod tests {
         assert_eq!(profile.samples[0].values, [3, 48]);
         let location = &profile.locations[profile.samples[0].stack[0].0 as usize];
         assert!(location.binary.is_some() && location.address.0 != 0);
+    }
+
+    #[test]
+    fn goroutines_of_the_runtime_are_not_the_callers() {
+        let fold = |start: &str, frames: &[&str]| {
+            let mut build = Build::new(Source::Exact);
+            let process = build.process(1, "server", "go1.26.6");
+            build.stack(process, frames, 1, 0);
+            let mut profile = build.done();
+            let kind =
+                if start.contains("main.") { FrameKind::Program } else { FrameKind::Runtime };
+            profile.samples[0].leaf = Some(profile.made_up(start, kind));
+            fold_runtime(&mut profile);
+            names(&profile, 0)
+        };
+        let worker = ["runtime.newproc1", "runtime.gcStart", "runtime.mallocgc", "main.f"];
+        assert_eq!(fold("go runtime.gcBgMarkWorker", &worker), worker);
+        let plain = ["runtime.newproc1", "runtime.newproc", "main.f"];
+        assert_eq!(fold("go main.g", &plain), ["main.f"]);
+        let pull = ["runtime.newproc1", "runtime.newcoro.func1", "runtime.newcoro", "iter.Pull"];
+        assert_eq!(fold("go runtime.corostart", &pull), ["iter.Pull"]);
     }
 
     #[test]

@@ -18,12 +18,18 @@ impl Profile {
         self.made_up(TRUNCATED, FrameKind::Marker)
     }
 
-    /// Puts what was allocated on top of each stack, as a leaf frame of kind [`FrameKind::Type`].
+    /// Puts what came of each stack on top of it: [`super::Sample::leaf`], or what was allocated, as a leaf
+    /// frame of kind [`FrameKind::Type`].
     ///
-    /// Samples without a type stay as they are, and so do those that have such a leaf already. Fold
-    /// runtime frames before: a type on top of them keeps them from being folded.
-    pub fn add_type_leaves(&mut self) {
+    /// Samples without either stay as they are, and so do those that have such a leaf already. Fold
+    /// runtime frames before: what is on top of them keeps them from being folded.
+    pub fn add_leaves(&mut self) {
         for at in 0..self.samples.len() {
+            let sample = &mut self.samples[at];
+            if let Some(leaf) = sample.leaf.take() {
+                sample.stack.insert(0, leaf);
+                continue;
+            }
             let sample = &self.samples[at];
             let leaf = self.frames(sample).next().map(|f| f.kind);
             let Some(name) = sample.go_type.filter(|_| leaf != Some(FrameKind::Type)) else {
@@ -77,14 +83,28 @@ mod tests {
         build.stack(process, &["main.b main.go:2"], 1, 8).go_type("*main.T");
         build.stack(process, &["main.c main.go:3"], 1, 8);
         let mut profile = build.done();
-        profile.add_type_leaves();
-        profile.add_type_leaves();
+        profile.add_leaves();
+        profile.add_leaves();
         let leaves: Vec<_> = profile.samples.iter().map(|s| s.stack[0]).collect();
         assert_eq!(leaves[0], leaves[1]);
         assert_eq!(profile.samples[0].stack.len(), 2);
         assert_eq!(profile.samples[2].stack.len(), 1);
         let leaf = profile.frames(&profile.samples[0]).next().unwrap();
         assert_eq!((profile.names.text(leaf.function), leaf.kind), ("*main.T", FrameKind::Type));
+    }
+
+    #[test]
+    fn what_came_of_a_stack_becomes_its_leaf_once() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 1, 8);
+        let mut profile = build.done();
+        profile.samples[0].leaf = Some(profile.made_up("go main.f", FrameKind::Program));
+        profile.add_leaves();
+        profile.add_leaves();
+        let names: Vec<_> =
+            profile.frames(&profile.samples[0]).map(|f| profile.names.text(f.function)).collect();
+        assert_eq!(names, ["go main.f", "main.a"]);
     }
 
     #[test]

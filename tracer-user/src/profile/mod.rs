@@ -5,7 +5,7 @@
 //! map, no /proc and no output format, and needs no root.
 //!
 //! The usual way of a profile that is complete: [`fold::fold_runtime`] unless runtime frames are
-//! wanted, [`Profile::add_type_leaves`] when types are, [`Profile::merge_equal`], then an output.
+//! wanted, [`Profile::add_leaves`], [`Profile::merge_equal`], then an output.
 
 mod ages;
 pub mod build;
@@ -175,6 +175,14 @@ const OF_OS: [ValueType; 15] = [
     PAGES_SPACE,
 ];
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
+/// Goroutines that were made, and what became of them.
+pub const GOROUTINES_CREATED: ValueType = ValueType { kind: "goroutines_created", unit: "count" };
+pub const GOROUTINES_ENDED: ValueType = ValueType { kind: "goroutines_ended", unit: "count" };
+pub const GOROUTINES_LIVE: ValueType = ValueType { kind: "goroutines_live", unit: "count" };
+/// Moves of goroutines' stacks to larger and to smaller ones, and what was copied.
+pub const STACK_GROWTHS: ValueType = ValueType { kind: "stack_growths", unit: "count" };
+pub const STACK_SHRINKS: ValueType = ValueType { kind: "stack_shrinks", unit: "count" };
+pub const STACK_COPIED: ValueType = ValueType { kind: "stack_copied", unit: "bytes" };
 /// What the heap profile's period is of.
 pub const SPACE: ValueType = ValueType { kind: "space", unit: "bytes" };
 
@@ -396,6 +404,8 @@ pub struct Sample {
     pub error: Vec<f64>,
     /// What was allocated, when that was asked for.
     pub go_type: Option<Name>,
+    /// What else came of it, to be put on top of its stack: where a goroutine starts.
+    pub leaf: Option<LocationId>,
     /// What else sets it apart from samples of the same stack; sorted.
     pub labels: Vec<Label>,
     /// How old its objects became, where that was followed.

@@ -117,6 +117,7 @@ impl Goroutines {
                 ages: None,
                 iterations: None,
                 go_type: None,
+                leaf: None,
                 labels,
             });
         }

@@ -199,6 +199,7 @@ impl<'a> Assembler<'a> {
             ages: None,
             iterations: None,
             go_type: None,
+            leaf: None,
             labels: vec![Label { key, value: LabelValue::Number(bucket.size) }],
         });
         self.profile.samples.extend(samples);
@@ -275,6 +276,7 @@ impl<'a> Assembler<'a> {
                 ages: None,
                 iterations: None,
                 go_type: None,
+                leaf: None,
                 labels: Vec::new(),
             });
         }

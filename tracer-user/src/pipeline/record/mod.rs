@@ -65,6 +65,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let options = probe::Options {
         max_stacks: config.max_stacks,
         max_goroutines: if follows_steps { config.max_goroutines } else { 0 },
+        max_living: if config.probes.has(Probe::Goroutine) { config.max_objects } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         max_collectors: 0,
         os: config.probes.has(Probe::Os).then(Offsets::of_kernel).transpose().map_err(unsuited)?,
@@ -275,20 +276,18 @@ impl Recording {
             in_windows,
             notes: self.notes,
         };
-        let by_type = config.by == By::Type;
         let mut profile = assemble(&self.targets, meta, config);
         if !config.runtime_frames {
             fold::fold_runtime(&mut profile);
         }
-        if by_type {
-            profile.add_type_leaves();
-        }
+        profile.add_leaves();
         profile.merge_equal();
         if config.short_lived {
             profile.keep_short_lived();
         }
         let mut findings = output::maps::findings(&profile, &config.maps.limits);
         findings.extend(output::os::findings(&profile));
+        findings.extend(output::creators::findings(&profile));
         profile.meta.notes.splice(0..0, findings);
         Ok(profile)
     }

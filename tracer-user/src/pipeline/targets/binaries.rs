@@ -47,6 +47,8 @@ pub struct Tapped {
     pub(super) records: Option<Arc<runtime::Program>>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     mallocgc: Option<(VAddr, VAddr)>,
+    /// Where stacks are found to have no room, for the stack probe.
+    morestack: [VAddr; 2],
     pub(super) groups: Vec<Group>,
     /// Whether what names its addresses is read, or will be soon.
     pub(super) is_read: bool,
@@ -72,7 +74,7 @@ impl Tapped {
             ));
         }
         let planned = Plan::of(&go, exe, opener, source, wanted.probes)?;
-        let Plan { sites, incomplete, missing, records, mallocgc } = planned;
+        let Plan { sites, incomplete, missing, records, mallocgc, morestack } = planned;
         let records = match records {
             None if wanted.labels => Some(opener.program(exe)?),
             // Without them the budget is kept all the same, but nothing is known beyond what is seen.
@@ -97,6 +99,7 @@ impl Tapped {
             key: exe.key,
             records,
             mallocgc,
+            morestack,
             groups: Vec::new(),
             is_read: false,
         })
@@ -144,16 +147,19 @@ impl Tapped {
             slot,
             g_stack_hi: layout.map_or(0, |l| l.g.stack_hi),
             g_goid: layout.map_or(0, |l| l.g.goid),
-            mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
-            g_m: layout.map_or(0, |l| l.g.m),
+            g_startpc: layout.map_or(0, |l| l.g.startpc),
+            g_stack_lo: layout.map_or(0, |l| l.g.stack_lo),
             g_sched_sp: layout.map_or(0, |l| l.g.sched_sp),
             g_sched_pc: layout.map_or(0, |l| l.g.sched_pc),
             g_sched_bp: layout.map_or(0, |l| l.g.sched_bp),
-            g_stack_lo: layout.map_or(0, |l| l.g.stack_lo),
+            g_m: layout.map_or(0, |l| l.g.m),
             m_curg: layout.map_or(0, |l| l.m.curg),
+            _pad: 0,
+            mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             code: bias.to_runtime(text.0).0,
             code_len: text.1.0.saturating_sub(text.0.0),
             mallocgc_len: self.mallocgc.map_or(0, |(start, end)| end.0.saturating_sub(start.0)),
+            morestack: self.morestack.map(|at| bias.to_runtime(at).0),
         }
     }
 

@@ -218,7 +218,7 @@ impl Targets {
         let taken = kernel.take(&images).map_err(failure)?;
         let live = &self.images;
         let places = |number| live.get(number).map(|image| &image.places);
-        let seen = self.held.sort_out(taken, self.wanted.types, places);
+        let seen = self.held.sort_out(taken, |_, _| self.wanted.types, places);
         let kept = |(_, image): (u32, &Image)| image.metered.as_ref().map(|m| m.windows.len());
         let mut room = self.held.room().saturating_sub(self.images.iter().filter_map(kept).sum());
         for (number, seen) in seen {

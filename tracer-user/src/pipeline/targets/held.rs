@@ -21,7 +21,7 @@ pub struct StackId {
     pub entry: u32,
     /// [`tracer_common::Cookie::site`].
     pub site: u32,
-    /// As in [`tracer_common::StackKey`]; a type as the linker placed it.
+    /// As in [`tracer_common::StackKey`]; an address as the linker placed it.
     pub class: u64,
     /// What [`Kept::labels`] has its labels under.
     pub labels: u64,
@@ -37,7 +37,7 @@ pub struct Counts {
     pub objects: u64,
     pub bytes: u64,
     pub weight_squares: u64,
-    /// What became of its objects (mode sample).
+    /// What became of its objects (mode sample), or of its goroutines (probe goroutine).
     pub ages: Option<Box<Ages>>,
     /// What its iterations over maps were like (probe map).
     pub iterations: Option<Box<Iterations>>,
@@ -81,12 +81,12 @@ impl Held {
         self.stacks.len() < self.limit / 2
     }
 
-    /// Sorts out what was counted, by image. `by_type` says that a class is a type; `places` is where
-    /// an image has its code.
+    /// Sorts out what was counted, by image. `is_address` says of a site of an image whether its classes
+    /// are addresses of the program; `places` is where an image has its code.
     pub fn sort_out<'a>(
         &mut self,
         mut taken: Taken,
-        by_type: bool,
+        is_address: impl Fn(u32, u32) -> bool,
         places: impl Fn(u32) -> Option<&'a Places>,
     ) -> HashMap<u32, Seen> {
         let mut images: HashMap<u32, Seen> = HashMap::new();
@@ -108,7 +108,8 @@ impl Held {
                 part: Part::default(),
             };
             let image = raw.key.image;
-            let id = stack_id(raw, places, by_type);
+            let is_address = is_address(image, raw.key.site);
+            let id = stack_id(raw, places, is_address);
             images.entry(image).or_default().stacks.push((id, counts));
         }
         images
@@ -139,11 +140,11 @@ impl Held {
     }
 }
 
-fn stack_id(raw: RawStack, places: &Places, by_type: bool) -> StackId {
+fn stack_id(raw: RawStack, places: &Places, is_address: bool) -> StackId {
     StackId {
         entry: NOBODY,
         site: raw.key.site,
-        class: if by_type { places.of_type(raw.key.class) } else { raw.key.class },
+        class: if is_address { places.of_word(raw.key.class) } else { raw.key.class },
         labels: raw.labels,
         flags: raw.flags,
         // 0 is none (probe os).
@@ -193,7 +194,7 @@ mod tests {
     ) {
         let taken = Taken { stacks, ..Taken::default() };
         let mut images: Vec<_> =
-            held.sort_out(taken, false, |image| places.get(&image)).into_iter().collect();
+            held.sort_out(taken, |_, _| false, |image| places.get(&image)).into_iter().collect();
         images.sort_by_key(|(image, _)| *image);
         images.into_iter().for_each(|(_, seen)| held.add(entry, seen, is_end));
     }

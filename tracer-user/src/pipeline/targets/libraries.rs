@@ -112,8 +112,8 @@ impl Places {
         }
     }
 
-    /// A word of the program's data: a type.
-    pub fn of_type(&self, word: u64) -> u64 {
+    /// An address that is no return address: of a type, of a function; 0 is none.
+    pub fn of_word(&self, word: u64) -> u64 {
         if word == 0 { 0 } else { self.bias.to_vaddr(RuntimeAddr(word)).0 }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(one.of(RuntimeAddr(0x7f00_0000 + offset)), RuntimeAddr(FIRST + offset));
             assert_eq!(two.of(RuntimeAddr(0x7e00_0000 + offset)), RuntimeAddr(FIRST + offset));
         }
-        assert_eq!((one.of_type(0), one.of_type(0x5500_3000)), (0, 0x3000));
+        assert_eq!((one.of_word(0), one.of_word(0x5500_3000)), (0, 0x3000));
     }
 
     #[test]

@@ -45,6 +45,18 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Map, _) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
         (Probe::MapCount, _) => &[Program::MapCount],
         (Probe::Os, _) => &[],
+        (Probe::Goroutine, _) => &[Program::GoroutineNew, Program::GoroutineEnd],
+        (Probe::Stack, _) => &[Program::StackMove],
+    }
+}
+
+/// Whether what a program splits stacks by are addresses of the traced program: where goroutines start,
+/// and, where types are wanted, what is allocated.
+pub fn class_is_address(program: Program, types: bool) -> bool {
+    match program {
+        Program::GoroutineNew => true,
+        Program::Alloc => types,
+        _ => false,
     }
 }
 
@@ -60,6 +72,8 @@ pub struct Plan {
     pub records: Option<Arc<runtime::Program>>,
     /// Where `runtime.mallocgc` lies, when there are sites that leave its calls to it.
     pub mallocgc: Option<(VAddr, VAddr)>,
+    /// Where `runtime.morestack` and `morestack_noctxt` begin, for the stack probe.
+    pub morestack: [VAddr; 2],
 }
 
 impl Plan {
@@ -80,6 +94,8 @@ impl Plan {
                 Probe::Alloc => plan.allocations(go, exe, opener, source),
                 Probe::Map | Probe::MapCount => plan.maps(go, exe, opener, probe),
                 Probe::Os => plan.os(exe, opener),
+                Probe::Goroutine => plan.goroutines(go, exe, opener),
+                Probe::Stack => plan.stacks(go, exe, opener),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -176,6 +192,30 @@ impl Plan {
             // Goroutines are told by their ids.
             self.records = Some(opener.program(exe)?);
         }
+        Ok(())
+    }
+
+    fn goroutines(
+        &mut self,
+        go: &GoBinary,
+        exe: &ExeFile,
+        opener: &mut Opener,
+    ) -> Result<(), Failure> {
+        // Where they start is in their `g`.
+        let records = opener.program(exe)?;
+        let found = sites::goroutine_sites(go).map_err(|err| refused(exe, &err))?;
+        self.add(found.created, Program::GoroutineNew);
+        self.add(found.ended, Program::GoroutineEnd);
+        self.records = Some(records);
+        Ok(())
+    }
+
+    fn stacks(&mut self, go: &GoBinary, exe: &ExeFile, opener: &mut Opener) -> Result<(), Failure> {
+        let records = opener.program(exe)?;
+        let found = sites::stack_site(go).map_err(|err| refused(exe, &err))?;
+        self.add(found.moved, Program::StackMove);
+        self.morestack = found.morestack;
+        self.records = Some(records);
         Ok(())
     }
 }

@@ -1,0 +1,156 @@
+//! `--probe goroutine`: goroutines from creation to end, against a program that counts its own.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use heaptap_tests::profile::{Profile, Stack};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use serde::Deserialize;
+use xtask::each_release;
+
+/// Whom a function of the fixture has started, and how many have ended.
+#[derive(Deserialize)]
+struct Path {
+    creator: String,
+    start: String,
+    created: u64,
+    ended: u64,
+}
+
+struct Recorded {
+    profile: Profile,
+    paths: Vec<Path>,
+    ended: Ended,
+}
+
+/// Goroutines that the fixture has from the beginning, and that the line `old` ends.
+const OLDER: u64 = 7;
+
+/// Records while the fixture does what is said; `probe` may be followed by flags.
+fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<Recorded> {
+    require_root()?;
+    let fixture = Fixture::build("spawn", go, variant)?;
+    let mut program = Running::start(Command::new(&fixture.program))?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "-p", &program.pid().to_string(), "--probe"]);
+    command.args(probe.split(' '));
+    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
+    for line in lines {
+        let answer = program.ask(line)?;
+        ensure!(answer == "done", "the fixture answered {answer:?}");
+    }
+    let ended = recording.stop()?;
+    ended.expect(0)?;
+    let report = program.ask("quit")?;
+    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
+    Ok(Recorded { profile: Profile::read(&json)?, paths, ended })
+}
+
+impl Recorded {
+    /// Stacks that start a path's function, and whose innermost frame is its creator, but for the
+    /// library between them.
+    fn stacks<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Stack> {
+        let start = format!("go {}", path.start);
+        self.profile.stacks.iter().filter(move |stack| {
+            let mut frames = stack.frames.iter().map(|frame| frame.function.as_str());
+            frames.next() == Some(&start)
+                && frames.find(|name| !name.starts_with("iter.")) == Some(&path.creator)
+        })
+    }
+
+    /// Fails unless every path is as the program counted it and nothing was lost.
+    fn equals(&self) -> Result<()> {
+        let value = |kind| self.profile.value(kind);
+        let values =
+            [value("goroutines_created")?, value("goroutines_ended")?, value("goroutines_live")?];
+        let mut wrong = Vec::new();
+        for path in &self.paths {
+            let seen = values.map(|value| self.stacks(path).map(|s| s.values[value]).sum::<u64>());
+            let counted = [path.created, path.ended, path.created - path.ended];
+            if seen != counted {
+                wrong.push(format!("{}: {seen:?} of {counted:?}", path.creator));
+            }
+            let ages = self.stacks(path).filter_map(|stack| stack.ages.as_ref());
+            let freed: u64 = ages.flat_map(|ages| &ages.freed).sum();
+            if freed != path.ended {
+                wrong.push(format!("{}: ages of {freed} of {}", path.creator, path.ended));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let lost = self.profile.losses();
+        ensure!(lost.is_empty(), "{lost:?}");
+        Ok(())
+    }
+}
+
+/// How many goroutines every path made, and how many ended, is what the program counted; those that were
+/// there before are counted apart.
+fn equals_the_programs_counts(go: &str) -> Result<()> {
+    for variant in [Variant::Default, Variant::Stripped] {
+        let recorded = record(go, variant, "goroutine", &["go 20", "old"])?;
+        recorded.equals().with_context(|| format!("Go {go}, {}", variant.name()))?;
+        let older = recorded.profile.counter("goroutines_ended_older");
+        ensure!(older == OLDER, "Go {go}: {older} older ones ended");
+        let wanted = if matches!(go, "1.19" | "1.21" | "1.22") { 13 } else { 15 };
+        ensure!(recorded.paths.len() == wanted, "{} paths", recorded.paths.len());
+    }
+    Ok(())
+}
+
+each_release! {
+    exact: equals_the_programs_counts;
+}
+
+/// Position-independent programs have their start functions elsewhere.
+#[test]
+fn start_functions_of_programs_that_lie_anywhere() -> Result<()> {
+    record("1.26", Variant::PieStripped, "goroutine", &["go 20"])?.equals()
+}
+
+/// With allocations, in the mode that follows objects too, goroutines are the same.
+#[test]
+fn two_probes_in_one_recording() -> Result<()> {
+    let recorded = record("1.27", Variant::Stripped, "alloc,goroutine --mode exact", &["go 20"])?;
+    recorded.equals()?;
+    ensure!(recorded.profile.total("alloc_objects")? > 100);
+    let values = recorded.profile.meta.value_types.len();
+    ensure!(recorded.profile.stacks.iter().all(|stack| stack.values.len() == values));
+    Ok(())
+}
+
+/// What finds no room is counted, and not taken for one that was there before.
+#[test]
+fn goroutines_without_room_are_counted() -> Result<()> {
+    let recorded = record("1.27", Variant::Stripped, "goroutine --max-objects 8", &["go 20"])?;
+    let lost = recorded.profile.counter("lost_living_full");
+    ensure!(lost > 0, "{:?}", recorded.profile.counters);
+    let [created, ended, live] = ["goroutines_created", "goroutines_ended", "goroutines_live"]
+        .map(|kind| recorded.profile.total(kind));
+    ensure!(created? == ended? + live? + lost);
+    Ok(())
+}
+
+/// Who makes goroutines that do not end is named.
+#[test]
+fn a_leak_is_a_finding() -> Result<()> {
+    let recorded = record("1.27", Variant::Stripped, "goroutine", &["go 20", "wait"])?;
+    recorded.equals()?;
+    let finding = |creator: &str, start: &str| {
+        let found = |note: &&String| {
+            note.starts_with("finding: ") && note.contains(&format!("{creator} (spawn/"))
+        };
+        let note = recorded.profile.notes.iter().find(found);
+        let note = note.with_context(|| format!("{creator}: {:?}", recorded.profile.notes))?;
+        let wanted = format!("made 20 goroutines (go {start}), of which 0 ended; 20 live");
+        ensure!(note.contains(&wanted), "{note}");
+        Ok(())
+    };
+    finding("main.stays", "main.staying")?;
+    finding("called by main.leaves", "runtime.corostart")?;
+    let findings = recorded.profile.notes.iter().filter(|note| note.starts_with("finding: "));
+    ensure!(findings.count() == 2, "{:?}", recorded.profile.notes);
+    ensure!(recorded.ended.stderr.contains("probe goroutine"), "{}", recorded.ended.stderr);
+    Ok(())
+}
