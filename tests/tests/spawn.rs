@@ -93,7 +93,7 @@ fn equals_the_programs_counts(go: &str) -> Result<()> {
         recorded.equals().with_context(|| format!("Go {go}, {}", variant.name()))?;
         let older = recorded.profile.counter("goroutines_ended_older");
         ensure!(older == OLDER, "Go {go}: {older} older ones ended");
-        let wanted = if matches!(go, "1.19" | "1.21" | "1.22") { 13 } else { 15 };
+        let wanted = if matches!(go, "1.19" | "1.21" | "1.22") { 14 } else { 16 };
         ensure!(recorded.paths.len() == wanted, "{} paths", recorded.paths.len());
     }
     Ok(())
@@ -129,6 +129,58 @@ fn goroutines_without_room_are_counted() -> Result<()> {
     let [created, ended, live] = ["goroutines_created", "goroutines_ended", "goroutines_live"]
         .map(|kind| recorded.profile.total(kind));
     ensure!(created? == ended? + live? + lost);
+    Ok(())
+}
+
+/// What a program has made is told when it has ended, and of programs that start meanwhile: what lived then
+/// is told as that.
+#[test]
+fn programs_that_come_and_go_are_told() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("spawn", "1.25", Variant::Stripped)?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let first = Running::start(Command::new(&fixture.program))?;
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "--probe", "goroutine", "--exe"]).arg(&fixture.program);
+    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
+    let second = Running::start(Command::new(&fixture.program))?;
+    let mut paths: Vec<Path> = Vec::new();
+    for mut program in [first, second] {
+        program.ask("go 10")?;
+        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
+        program.wait()?;
+        for path in report {
+            match paths
+                .iter_mut()
+                .find(|of| (&of.creator, &of.start) == (&path.creator, &path.start))
+            {
+                Some(sum) => {
+                    sum.created += path.created;
+                    sum.ended += path.ended;
+                }
+                None => paths.push(path),
+            }
+        }
+    }
+    let ended = recording.stop()?;
+    ended.expect(0)?;
+    let recorded = Recorded { profile: Profile::read(&json)?, paths, ended };
+    ensure!(recorded.profile.processes.len() == 2, "{:?}", recorded.profile.processes);
+    recorded.equals()
+}
+
+/// Goroutines have the profiler labels of who made them, in both forms that the runtime keeps them in.
+#[test]
+fn labels_are_inherited() -> Result<()> {
+    for go in ["1.21", "1.27"] {
+        let recorded = record(go, Variant::Stripped, "goroutine --labels", &["go 20"])?;
+        let with: Vec<&Stack> =
+            recorded.profile.stacks.iter().filter(|stack| !stack.labels.is_empty()).collect();
+        ensure!(with.len() == 1, "Go {go}: {} stacks with labels", with.len());
+        ensure!(with[0].labels["who"] == "labelled", "Go {go}: {:?}", with[0].labels);
+        ensure!(with[0].frames[0].function == "go main.withLabels", "{:?}", with[0].frames);
+    }
     Ok(())
 }
 

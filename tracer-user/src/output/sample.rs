@@ -162,9 +162,9 @@ pub fn moves() -> Profile {
     let p = build.process(4242, "shop", "go1.26.6");
     build.values(&[STACK_GROWTHS, STACK_SHRINKS, STACK_COPIED], 2);
     let parse = "main.parse /home/ann/src/shop/parse.go:12:10";
-    let grown = ["marker:2.0~KiB~→~4.0~KiB", parse];
+    let grown = ["group:2.0~KiB~→~4.0~KiB", parse];
     build.stack(p, &grown, 0, 0).valued(&[30, 0, 90 << 10]);
-    build.stack(p, &["marker:4.0~KiB~→~2.0~KiB", parse], 0, 0).valued(&[0, 10, 10 << 10]);
+    build.stack(p, &["group:4.0~KiB~→~2.0~KiB", parse], 0, 0).valued(&[0, 10, 10 << 10]);
     build.done()
 }
 

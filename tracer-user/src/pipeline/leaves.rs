@@ -29,7 +29,7 @@ pub fn leaf(
         Program::StackMove => {
             let Moved { old, new } = Moved::of(class);
             let sizes = format!("{} → {}", bytes(old.into()), bytes(new.into()));
-            Some(profile.made_up(&sizes, FrameKind::Marker))
+            Some(profile.made_up(&sizes, FrameKind::Group))
         }
         _ => None,
     }

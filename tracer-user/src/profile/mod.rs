@@ -358,7 +358,7 @@ pub enum FrameKind {
     Type,
     /// Made by heaptap: [`TRUNCATED`].
     Marker,
-    /// Made by heaptap: what stacks are grouped by, as their outermost frame.
+    /// Made by heaptap: what stacks are grouped by, as their outermost frame, or as their innermost one.
     Group,
     /// An address without a name; the function's text says why.
     Unknown,
