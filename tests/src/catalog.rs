@@ -27,6 +27,10 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
         ("sampled", "1.27", Variant::PieStripped),
+        ("boxes", "1.27", Variant::Pie),
+        ("slices", "1.21", Variant::Profiled),
+        ("slices", "1.27", Variant::Profiled),
+        ("slices", "1.27", Variant::Pie),
     ];
     for go in ["1.21", "1.24", "1.27"] {
         all.push(("alloc", go, Variant::Bare));
@@ -55,6 +59,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         }
         for variant in [Variant::Default, Variant::Stripped] {
             all.push(("maps", release.minor(), variant));
+            all.push(("boxes", release.minor(), variant));
+            all.push(("slices", release.minor(), variant));
         }
         all.push(("stress", release.minor(), Variant::Default));
         all.push(("unprofiled", release.minor(), Variant::Stripped));

@@ -53,6 +53,7 @@ counters! {
     ResidentBegun, "resident_begun", false, "processes whose resident pages were first counted; the change that was the occasion is not in the result";
     GoroutineEnded, "goroutines_ended", false, "goroutines that were created during the recording and ended in it";
     GoroutineEndedUnknown, "goroutines_ended_older", false, "goroutines that ended and had been created before the recording, or found no room";
+    NothingBuilt, "nothing_built", false, "calls that make or build a slice or string and neither copied nor asked for anything";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";
@@ -78,6 +79,8 @@ counters! {
     StartUnread, "lost_start_unread", true, "goroutines that are counted without their start function, which could not be read";
     LivingFull, "lost_living_full", true, "goroutines whose end will not be seen because the table of goroutines is full (--max-objects)";
     MoveUnread, "lost_move_unread", true, "moves of stacks whose goroutine could not be read";
+    TypeUnread, "lost_type_unread", true, "values put into interfaces, and slices, that are not counted because their type could not be read";
+    OperandsUnread, "lost_operands_unread", true, "concatenations of strings that are not counted because there are more than 128 operands, or they could not be read";
     ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
 }

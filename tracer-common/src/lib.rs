@@ -5,11 +5,14 @@
 //! and no aya map; with the `user` feature it adds the marker that lets aya read the records.
 #![no_std]
 
+pub mod boxed;
 pub mod collection;
 pub mod counter;
 pub mod iteration;
 pub mod os;
 pub mod record;
+pub mod size;
+pub mod slice;
 pub mod walk;
 
 pub use counter::Counter;

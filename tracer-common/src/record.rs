@@ -25,7 +25,8 @@ pub const PROC_STALE: u32 = 2;
 ///
 /// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
 /// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
-/// [`Cookie::NESTED`]; or, at a map's start, [`crate::iteration::MAP_CLASSIC`]).
+/// [`Cookie::NESTED`]; or, at a map's start, [`crate::iteration::MAP_CLASSIC`]; or, of the probes box and slice,
+/// what the site's arguments are: [`crate::boxed`], [`crate::slice`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
@@ -114,6 +115,9 @@ pub const TIMED: u64 = 64;
 /// An event that takes longer, in nanoseconds, was interrupted, and counts as this: it stands for others.
 pub const TIMED_AT_MOST: u64 = 30_000;
 
+/// A class below this is no type's address, but a word of the probe's own: no type lies in the first page.
+pub const NO_TYPES: u64 = 4096;
+
 /// What one counter of events is kept under.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -122,9 +126,9 @@ pub struct StackKey {
     pub image: u32,
     /// [`Cookie::site`].
     pub site: u32,
-    /// What splits one stack further: the type word (`--by type`), the span class (span mode), the
-    /// slot's size (sample mode), where a goroutine starts (probe goroutine), the sizes that a stack is
-    /// moved between (probe stack; see [`Moved`]), or 0.
+    /// What splits one stack further: the type word (`--by type`; or see [`NO_TYPES`]), the span class
+    /// (span mode), the slot's size (sample mode), where a goroutine starts (probe goroutine), the sizes that
+    /// a stack is moved between (probe stack; see [`Moved`]), or 0.
     pub class: u64,
     /// Hash of the stack's addresses and of its labels; the stack itself is compared before anything is added.
     pub hash: u64,

@@ -9,6 +9,7 @@
 
 mod alloc;
 mod atomic;
+mod boxed;
 mod count;
 mod empty;
 mod gate;
@@ -23,6 +24,7 @@ mod process;
 mod regs;
 mod sample;
 mod scratch;
+mod slice;
 mod span;
 mod stack;
 mod target;

@@ -9,10 +9,14 @@ pub struct Regs {
     pub sp: u64,
     /// The caller's frame pointer, at P.
     pub fp: u64,
-    /// Integer arguments in order: RAX, RBX, RCX on amd64.
+    /// Integer arguments in order: RAX, RBX, RCX, RDI, RSI, R8, R9 on amd64.
     pub arg0: u64,
     pub arg1: u64,
     pub arg2: u64,
+    pub arg3: u64,
+    pub arg4: u64,
+    pub arg5: u64,
+    pub arg6: u64,
     /// The goroutine: R14.
     pub g: u64,
 }
@@ -22,5 +26,16 @@ pub struct Regs {
 pub fn read(ctx: &ProbeContext) -> Regs {
     // SAFETY: the kernel hands the program a valid pt_regs; the verifier checks each access.
     let regs = unsafe { &*ctx.regs };
-    Regs { sp: regs.rsp, fp: regs.rbp, arg0: regs.rax, arg1: regs.rbx, arg2: regs.rcx, g: regs.r14 }
+    Regs {
+        sp: regs.rsp,
+        fp: regs.rbp,
+        arg0: regs.rax,
+        arg1: regs.rbx,
+        arg2: regs.rcx,
+        arg3: regs.rdi,
+        arg4: regs.rsi,
+        arg5: regs.r8,
+        arg6: regs.r9,
+        g: regs.r14,
+    }
 }

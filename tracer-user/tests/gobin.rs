@@ -179,6 +179,7 @@ fn several_at_once_equal_one_by_one(symbolizer: &Symbolizer) {
 each_release! {
     frames: matches_callers_frames;
     nothing_but_segments: needs_no_sections;
+    slices_and_boxes: slices_and_boxes_are_seen;
 }
 
 /// Without section headers and without build information the same functions are found, and the
@@ -206,6 +207,29 @@ fn needs_no_sections(release: &str) {
         assert_eq!(bare.text_range(), whole.text_range());
         assert_eq!(bare.types_range(), whole.types_range());
         assert!(bare.functions().eq(whole.functions()), "{release} {variant}");
+    }
+}
+
+/// What boxes values and makes slices and strings is found in every release; with a profile too, which puts
+/// copies of it into other functions of Go's own compiler.
+fn slices_and_boxes_are_seen(release: &str) {
+    let minor: u32 = release.split('.').nth(1).unwrap().parse().unwrap();
+    let (variant, flags) = VARIANTS[1];
+    let tools = go_root(release).join("pkg/tool/linux_amd64");
+    for (path, is_profiled) in
+        [(build(release, variant, flags), false), (tools.join("compile"), minor >= 21)]
+    {
+        let binary = GoBinary::open(File::open(&path).unwrap()).unwrap();
+        let found = sites::slice_sites(&binary).unwrap();
+        assert_eq!(found.incomplete, None, "Go {release}, {}", path.display());
+        let has = |name: &str| found.sites.iter().any(|(site, _)| site.function == name);
+        for name in ["growslice", "makeslice", "concatstrings", "slicebytetostring", "gostring"] {
+            assert!(has(&format!("runtime.{name}")), "Go {release}, {}: {name}", path.display());
+        }
+        assert_eq!(has("runtime.concatstring2"), is_profiled, "Go {release}, {}", path.display());
+        let boxes = sites::box_sites(&binary).unwrap();
+        assert!((6..=7).contains(&boxes.len()), "Go {release}, {}: {boxes:?}", path.display());
+        assert!(boxes.iter().all(|(site, _)| site.emulated == (minor >= 21)));
     }
 }
 

@@ -8,10 +8,11 @@ use clap::ValueEnum;
 
 use crate::output::maps::Limits;
 use crate::profile::{
-    ALLOC_OBJECTS, ALLOC_SPACE, BRK_CALLS, BRK_SPACE, GOROUTINES_CREATED, GOROUTINES_ENDED,
-    GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS,
-    MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS,
-    MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, RELEASED_SPACE, RESIDENT_GROWTH, STACK_COPIED,
+    ALLOC_OBJECTS, ALLOC_SPACE, BOX_OBJECTS, BOX_SPACE, BOX_VALUES, BRK_CALLS, BRK_SPACE,
+    GOROUTINES_CREATED, GOROUTINES_ENDED, GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE,
+    MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE,
+    MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN,
+    RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, STACK_COPIED,
     STACK_GROWTHS, STACK_SHRINKS, ValueType,
 };
 
@@ -34,6 +35,10 @@ pub enum Probe {
     Goroutine,
     /// Stacks of goroutines that are moved to larger or smaller ones
     Stack,
+    /// Values put into interfaces
+    Box,
+    /// Slices made, grown and copied, and strings built
+    Slice,
 }
 
 impl Probe {
@@ -63,6 +68,8 @@ impl Probe {
             ],
             Probe::Goroutine => &[Value::Created, Value::Ended, Value::Live],
             Probe::Stack => &[Value::Growths, Value::Shrinks, Value::Copied],
+            Probe::Box => &[Value::Boxed, Value::BoxedObjects, Value::BoxedBytes],
+            Probe::Slice => &[Value::SliceCalls, Value::SliceCopied, Value::SliceBytes],
         }
     }
 
@@ -75,6 +82,8 @@ impl Probe {
             Probe::Os => Value::Resident,
             Probe::Goroutine => Value::Created,
             Probe::Stack => Value::Copied,
+            Probe::Box => Value::BoxedBytes,
+            Probe::Slice => Value::SliceCopied,
         }
     }
 
@@ -87,7 +96,14 @@ impl Probe {
             Probe::Os => Some("every change of resident memory, every mapping, every page taken"),
             Probe::Goroutine => Some("every goroutine counted, from its creation to its end"),
             Probe::Stack => Some("every move of a goroutine's stack counted"),
+            Probe::Box => Some("every value that the runtime put into an interface counted"),
+            Probe::Slice => Some("every slice and string that the runtime made or grew counted"),
         }
+    }
+
+    /// Whether it can tell types.
+    pub fn has_types(self) -> bool {
+        matches!(self, Probe::Alloc | Probe::Box | Probe::Slice)
     }
 
     /// As it is typed.
@@ -185,6 +201,18 @@ pub enum Value {
     Shrinks,
     /// Bytes of stacks that were copied for that
     Copied,
+    /// Values put into interfaces (probe box)
+    Boxed,
+    /// Those of them that take memory
+    BoxedObjects,
+    /// Bytes that they take
+    BoxedBytes,
+    /// Calls that make or grow slices or build strings (probe slice)
+    SliceCalls,
+    /// Bytes of old contents that they copy
+    SliceCopied,
+    /// Bytes that they ask the heap for
+    SliceBytes,
 }
 
 impl Value {
@@ -217,6 +245,12 @@ impl Value {
             Value::Growths => STACK_GROWTHS,
             Value::Shrinks => STACK_SHRINKS,
             Value::Copied => STACK_COPIED,
+            Value::Boxed => BOX_VALUES,
+            Value::BoxedObjects => BOX_OBJECTS,
+            Value::BoxedBytes => BOX_SPACE,
+            Value::SliceCalls => SLICE_CALLS,
+            Value::SliceCopied => SLICE_COPIED,
+            Value::SliceBytes => SLICE_SPACE,
         }
     }
 }

@@ -258,11 +258,14 @@ impl Flags {
             }
             _ => None,
         };
-        let about_alloc = self.by == By::Type || self.short_lived || self.enable_sampler.is_some();
+        let about_alloc = self.short_lived || self.enable_sampler.is_some();
         if !probes.has(Probe::Alloc) && (about_alloc || !matches!(self.mode, Mode::Auto)) {
             return Err(Refusal::usage(
-                "--mode, --by type, --short-lived and --enable-sampler need --probe alloc",
+                "--mode, --short-lived and --enable-sampler need --probe alloc",
             ));
+        }
+        if self.by == By::Type && !probes.iter().any(Probe::has_types) {
+            return Err(Refusal::usage("--by type needs --probe alloc, box or slice"));
         }
         let source = match self.mode {
             Mode::Exact => Some(Source::Exact),
@@ -427,6 +430,11 @@ mod tests {
         assert_eq!((map.value, map.budget, map.source), (Value::Steps, None, None));
         let count = probe("map-count");
         assert_eq!((count.probes, count.value), (Probes::of(&[Probe::MapCount]), Value::Elements));
+        let boxes = config(&["--all", "--probe", "box", "--by", "type"]);
+        assert_eq!((boxes.value, boxes.by, boxes.budget), (Value::BoxedBytes, By::Type, None));
+        let slices = probe("slice,box,map");
+        assert_eq!(slices.value, Value::Steps);
+        assert_eq!(probe("slice").value, Value::SliceCopied);
         let both = probe("map,alloc");
         assert_eq!(both.probes, Probes::of(&[Probe::Map, Probe::Alloc]));
         assert_eq!((both.value, both.budget), (Value::Bytes, None));
@@ -435,7 +443,9 @@ mod tests {
             ("map-count", &["--value", "steps"], "--value"),
             ("map", &["--budget", "1%"], "--budget none"),
             ("map", &["--mode", "exact"], "need --probe alloc"),
-            ("map", &["--by", "type"], "need --probe alloc"),
+            ("map", &["--by", "type"], "needs --probe alloc, box or slice"),
+            ("box", &["--value", "copied"], "--value"),
+            ("slice", &["--budget", "1%"], "--budget none"),
             ("maps", &[], "possible values: alloc, map, map-count"),
         ] {
             let refused = refusal(&[&["--all", "--probe", names], flags].concat());

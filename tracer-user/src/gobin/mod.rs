@@ -187,6 +187,13 @@ impl GoBinary {
         into.map(|places| places.iter().filter_map(|i| self.table.function(*i)).collect()).collect()
     }
 
+    /// The functions that one of a name was inlined into. It need not be a function of its own any more.
+    pub fn find_copies(&self, name: &str) -> Vec<Function<'_>> {
+        let Some(trees) = self.inline_trees() else { return Vec::new() };
+        let into = trees.inlined(&self.table, &[self.table.name_offset(name)]);
+        into.iter().flatten().filter_map(|index| self.table.function(*index)).collect()
+    }
+
     /// Whether the compiler or linker made the function (FuncIDWrapper).
     pub fn is_wrapper(&self, function: &Function) -> bool {
         self.wrapper == Some(function.func_id)

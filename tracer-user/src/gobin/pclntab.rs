@@ -368,6 +368,16 @@ impl Pclntab {
         self.index.name(index).map(|(name, _)| name)
     }
 
+    /// Offset of a name in the table of names, where each is once.
+    pub fn name_offset(&self, name: &str) -> Option<u32> {
+        let whole = |at: &usize| {
+            let before = at.checked_sub(1).and_then(|at| self.names.get(at));
+            before.is_none_or(|b| *b == 0) && self.names.get(at + name.len()) == Some(&0)
+        };
+        let at = memchr::memmem::find_iter(&self.names, name).find(whole)?;
+        u32::try_from(at).ok()
+    }
+
     /// Each function's inline tree, from the module's `gofunc` on, with the function.
     pub fn inline_trees(&self) -> impl Iterator<Item = (u32, u32)> {
         self.index.inline_trees()

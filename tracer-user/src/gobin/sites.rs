@@ -10,12 +10,16 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Function, GoBinary, GoVersion, layout::SIZE_CLASSES};
 use crate::address::{FileOffset, VAddr};
 
+mod boxed;
 mod goroutine;
 mod map;
+mod slice;
 mod stack;
 
+pub use boxed::box_sites;
 pub use goroutine::{GoroutineSites, goroutine_sites};
 pub use map::{MapSites, map_sites};
+pub use slice::{SliceSites, slice_sites};
 pub use stack::{StackSite, stack_site};
 
 /// One instruction where a probe can be attached.
@@ -87,6 +91,8 @@ pub enum SiteError {
     Inlined { function: &'static str, into: String },
     #[error("the binary does not tell its Go version, by which sites are chosen")]
     NoVersion,
+    #[error("what Go {0} hands to the functions that this probe is about is not known")]
+    Arguments(GoVersion),
     #[error(transparent)]
     Binary(#[from] super::Error),
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, Cost, GOROUTINES_CREATED, INUSE_SPACE, MAP_ITERATIONS,
-    MAP_TIME, Process, Profile, STACK_COPIED, STACK_GROWTHS, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GOROUTINES_CREATED, INUSE_SPACE,
+    MAP_ITERATIONS, MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE,
+    STACK_COPIED, STACK_GROWTHS, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -21,9 +22,11 @@ pub fn title(profile: &Profile) -> String {
     }
 }
 
-/// What a value counts, in one word: `bytes`, `objects`, `contentions`.
+/// What a value counts: `bytes`, `objects`, `contentions`.
 pub fn unit(value_type: ValueType) -> &'static str {
     match value_type.unit {
+        "bytes" if value_type == SLICE_COPIED => "bytes copied",
+        "bytes" if value_type == SLICE_SPACE => "bytes asked for",
         "count" => value_type.kind.rsplit('_').next().unwrap_or_default(),
         unit => unit,
     }
@@ -41,6 +44,8 @@ pub fn event(profile: &Profile) -> &'static str {
         Some(first) if first.is_of_os() => "event of that kind",
         Some(&GOROUTINES_CREATED) => "goroutine",
         Some(&STACK_GROWTHS) => "move of a stack",
+        Some(&BOX_VALUES) => "value put into an interface",
+        Some(&SLICE_CALLS) => "slice or string made",
         _ => "allocation",
     }
 }
@@ -53,6 +58,8 @@ pub fn counted(count: u64, what: &str) -> String {
 /// One value with its unit: `1.5 KiB`, `1,234 objects`, `2.5 ms`.
 pub fn amount(value_type: ValueType, count: u64) -> String {
     match value_type.unit {
+        "bytes" if value_type == SLICE_COPIED => format!("{} copied", bytes(count)),
+        "bytes" if value_type == SLICE_SPACE => format!("{} asked for", bytes(count)),
         "bytes" => bytes(count),
         "nanoseconds" => nanoseconds(count),
         // What is no noun has no plural: `12 live`.
@@ -140,7 +147,9 @@ pub fn totals(profile: &Profile) -> String {
 
 /// Whether values say by themselves what they are of, one after the other.
 fn own_words(types: &[ValueType]) -> bool {
-    types.first().is_some_and(|first| matches!(first.family(), "map" | "goroutines" | "stack"))
+    types.first().is_some_and(|first| {
+        matches!(first.family(), "map" | "goroutines" | "stack" | "box" | "slice")
+    })
 }
 
 /// The processes, the first few by name.

@@ -213,6 +213,7 @@ impl Table<'_> {
             "mmap" | "munmap" | "madvise" | "mremap" | "brk" => format!("{unit} of {family}"),
             "goroutines" => format!("goroutines {unit}"),
             "stack" => unit.replace("bytes", "bytes copied"),
+            "box" if several => format!("{unit} boxed"),
             "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };

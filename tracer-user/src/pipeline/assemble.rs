@@ -13,7 +13,8 @@ use super::{
     happenings, leaves,
     measures::{self, Sum},
     naming::{self, Namer, Natives},
-    targets::{Counts, Spent, StackId, Tapped, Targets},
+    targets::{Counts, Spent, StackId, Targets},
+    typed,
 };
 use crate::{
     address::{LoadBias, RuntimeAddr, VAddr},
@@ -21,10 +22,10 @@ use crate::{
         probes::Value,
         record::{By, Config},
     },
-    probe::Text,
+    probe::{Program, Text},
     profile::{
         ALLOC_OBJECTS, ALLOC_SPACE, Ages, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE,
-        Label, LabelValue, LocationId, Meta, Name, Process, ProcessId, Profile, Sample,
+        Label, LabelValue, LocationId, Meta, Process, ProcessId, Profile, Sample,
     },
     runtime::unwind::Frames,
 };
@@ -61,8 +62,12 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
         let site = tapped.sites.get(id.site as usize);
-        let mut stack: Vec<LocationId> =
-            site.and_then(|s| namer.place(&mut profile, s.site.vaddr)).into_iter().collect();
+        let place = site.and_then(|s| namer.place(&mut profile, s.site.vaddr));
+        if let (Some(place), Some(Program::Slice)) = (place, program) {
+            // It tells what was done.
+            profile.keep_leaf(place);
+        }
+        let mut stack: Vec<LocationId> = place.into_iter().collect();
         let mut callee = 0;
         for call in calls {
             let go = VAddr(call.0);
@@ -78,8 +83,9 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
             stack.push(profile.truncated());
         }
         broken += if id.flags & STACK_BROKEN != 0 { counts.hits } else { 0 };
+        let go_type = program.filter(|_| by_type);
         let go_type =
-            (by_type && measures.is_none()).then(|| type_name(&mut profile, tapped, id.class));
+            go_type.and_then(|of| typed::name(&mut profile, tapped.types.as_ref(), of, id.class));
         let labels = targets.held.labels.get(&(id.entry, id.labels));
         let mut labels = labels.map_or_else(Vec::new, |texts| label_all(&mut profile, texts));
         if let Some(happening) = happening {
@@ -239,20 +245,4 @@ fn label_all(profile: &mut Profile, texts: &[[Text; 2]]) -> Vec<Label> {
         .collect();
     labels.sort();
     labels
-}
-
-/// What was allocated, from the type word at the site.
-fn type_name(profile: &mut Profile, tapped: &Tapped, word: u64) -> Name {
-    let text = match word {
-        // runtime/string.go, runtime/slice.go: rawstring, rawbyteslice and the like pass no type.
-        0 => "[no type: string or byte buffer]".to_string(),
-        word => {
-            let named = tapped.types.as_ref().and_then(|types| types.get(VAddr(word)));
-            named.map_or_else(
-                || "[unknown type: made at run time, or damaged]".to_string(),
-                |named| named.name.to_string(),
-            )
-        }
-    };
-    profile.names.intern(&text)
 }

@@ -56,6 +56,16 @@ pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
             (Value::Shrinks, Sum::Shrinks),
             (Value::Copied, Sum::Bytes),
         ]),
+        Program::Box => Some(&[
+            (Value::Boxed, Sum::Hits),
+            (Value::BoxedObjects, Sum::Objects),
+            (Value::BoxedBytes, Sum::Bytes),
+        ]),
+        Program::Slice => Some(&[
+            (Value::SliceCalls, Sum::Hits),
+            (Value::SliceCopied, Sum::Objects),
+            (Value::SliceBytes, Sum::Bytes),
+        ]),
         // They add to what the start began, and keep no stacks.
         Program::MapNext
         | Program::MapEnd

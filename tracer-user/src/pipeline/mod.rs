@@ -26,6 +26,7 @@ mod stats;
 mod targets;
 mod terminal;
 mod top;
+mod typed;
 mod watch;
 
 use std::io::{self, Write};

@@ -55,6 +55,10 @@ pub enum Program {
     GoroutineEnd,
     /// A goroutine's stack is moved, at P of `runtime.copystack`.
     StackMove,
+    /// Values put into interfaces, at P of the runtime's functions for that.
+    Box,
+    /// Slices and strings, at the runtime's functions that make, grow and build them.
+    Slice,
     /// The end of a collection, at P of `runtime.mProf_Flush`.
     Gc,
     /// Does nothing: what one trap costs without us.
@@ -63,7 +67,7 @@ pub enum Program {
 
 impl Program {
     /// All that recording attaches.
-    pub const RECORDING: [Program; 13] = [
+    pub const RECORDING: [Program; 15] = [
         Program::Alloc,
         Program::SpanRefill,
         Program::SpanRelease,
@@ -77,6 +81,8 @@ impl Program {
         Program::GoroutineNew,
         Program::GoroutineEnd,
         Program::StackMove,
+        Program::Box,
+        Program::Slice,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -94,6 +100,8 @@ impl Program {
             Program::GoroutineNew => "goroutine_new",
             Program::GoroutineEnd => "goroutine_end",
             Program::StackMove => "stack_move",
+            Program::Box => "box_value",
+            Program::Slice => "slice",
             Program::Gc => "gc",
             Program::Empty => "empty",
         }

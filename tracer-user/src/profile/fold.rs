@@ -14,6 +14,7 @@
 //! stays whole, so that what is counted under the caller is what the caller allocated.
 //!
 //! Likewise a goroutine that starts in the runtime is the runtime's own, but for coroutines (`iter.Pull`).
+//! Where the innermost function says what was done (slices and strings, [`Profile::keep_leaf`]), it stays.
 //!
 //! In and out: a [`Profile`]; [`Profile::merge_equal`] afterwards brings together what became equal.
 
@@ -35,16 +36,28 @@ pub fn fold_runtime(profile: &mut Profile) {
     let newcoro = profile.names.get("runtime.newcoro");
     // A location folded in part (an inlined runtime call) becomes a location of its own.
     let mut trimmed: HashMap<(LocationId, usize), LocationId> = HashMap::new();
+    let mut without = |locations: &mut Vec<Location>, whole: LocationId, skip: usize| {
+        if skip == 0 {
+            return whole;
+        }
+        *trimmed.entry((whole, skip)).or_insert_with(|| {
+            let from = &locations[whole.0 as usize];
+            let part = Location { frames: from.frames[skip..].to_vec(), ..*from };
+            locations.push(part);
+            LocationId(locations.len() as u32 - 1)
+        })
+    };
     for sample in &mut profile.samples {
         drop_goexit(&profile.locations, &mut sample.stack, goexit);
         if of_os.iter().any(|value| sample.value(*value) > 0) {
             continue;
         }
+        let kept = sample.stack.first().copied().filter(|first| profile.leaves.contains(first));
         let Some((at, skip)) = first_outside_runtime(&profile.locations, &sample.stack) else {
             continue;
         };
         let inner = || sample.stack[..at].iter().map(|id| &profile.locations[id.0 as usize]);
-        if is_nested(inner(), &profile.names) {
+        if is_nested(inner(), &profile.names, kept.is_none()) {
             continue;
         }
         let leaf = sample.leaf.and_then(|leaf| profile.locations[leaf.0 as usize].frames.first());
@@ -53,22 +66,22 @@ pub fn fold_runtime(profile: &mut Profile) {
             continue;
         }
         sample.stack.drain(..at);
-        if skip == 0 {
-            continue;
+        sample.stack[0] = without(&mut profile.locations, sample.stack[0], skip);
+        if let Some(kept) = kept.filter(|_| at > 0) {
+            let inlined = profile.locations[kept.0 as usize].frames.len().saturating_sub(1);
+            let kept = without(&mut profile.locations, kept, inlined);
+            sample.stack.insert(0, kept);
         }
-        let whole = sample.stack[0];
-        let locations = &mut profile.locations;
-        sample.stack[0] = *trimmed.entry((whole, skip)).or_insert_with(|| {
-            let from = &locations[whole.0 as usize];
-            let part = Location { frames: from.frames[skip..].to_vec(), ..*from };
-            locations.push(part);
-            LocationId(locations.len() as u32 - 1)
-        });
     }
 }
 
-/// Whether the allocator appears a second time, as its own caller's caller.
-fn is_nested<'a>(inner: impl Iterator<Item = &'a Location>, names: &Interner) -> bool {
+/// Whether the allocator appears a second time, as its own caller's caller; or at all, where what was counted
+/// is no allocation.
+fn is_nested<'a>(
+    inner: impl Iterator<Item = &'a Location>,
+    names: &Interner,
+    is_allocation: bool,
+) -> bool {
     let allocator = |f: &Frame| names.text(f.function).starts_with("runtime.mallocgc");
     let mut runs = 0;
     let mut before = false;
@@ -78,7 +91,7 @@ fn is_nested<'a>(inner: impl Iterator<Item = &'a Location>, names: &Interner) ->
         runs += u32::from(now && !before);
         before = now;
     }
-    runs > 1
+    runs > u32::from(is_allocation)
 }
 
 fn drop_goexit(locations: &[Location], stack: &mut Vec<LocationId>, goexit: Option<Name>) {
@@ -153,6 +166,34 @@ mod tests {
             "main.f",
         ];
         assert_eq!(folded(&nested), nested);
+    }
+
+    #[test]
+    fn what_says_what_was_done_stays() {
+        let fold = |frames: &[&str]| {
+            let mut build = Build::new(Source::Exact);
+            let process = build.process(1, "server", "go1.26.6");
+            build.stack(process, frames, 1, 16);
+            let mut profile = build.done();
+            let leaf = profile.samples[0].stack[0];
+            profile.keep_leaf(leaf);
+            fold_runtime(&mut profile);
+            names(&profile, 0)
+        };
+        let concat = ["runtime.concatstrings", "runtime.concatstring2", "main.f", "runtime.main"];
+        assert_eq!(fold(&concat), ["runtime.concatstrings", "main.f", "runtime.main"]);
+        let reflected = ["runtime.growslice", "reflect.growslice", "main.f"];
+        assert_eq!(fold(&reflected), reflected);
+        let standard = ["internal/bytealg.MakeNoZero", "strings.(*Builder).grow", "main.f"];
+        assert_eq!(fold(&standard), standard);
+        let of_the_runtime = [
+            "runtime.growslice",
+            "runtime.allgadd",
+            "runtime.mallocgc",
+            "runtime.newobject",
+            "main.f",
+        ];
+        assert_eq!(fold(&of_the_runtime), of_the_runtime);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod made;
 mod rank;
 pub mod scale;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use crate::address::VAddr;
@@ -49,6 +49,8 @@ pub struct Profile {
     pub binaries: Vec<Binary>,
     pub locations: Vec<Location>,
     pub samples: Vec<Sample>,
+    /// Locations that folding keeps: see [`Profile::keep_leaf`].
+    leaves: HashSet<LocationId>,
     /// Locations without an address, by their only frame: see [`Profile::made_up`].
     made: HashMap<(Name, FrameKind), LocationId>,
 }
@@ -174,6 +176,15 @@ const OF_OS: [ValueType; 15] = [
     PAGES_TAKEN,
     PAGES_SPACE,
 ];
+/// Values put into interfaces, those of them that take memory, and how much.
+pub const BOX_VALUES: ValueType = ValueType { kind: "box_values", unit: "count" };
+pub const BOX_OBJECTS: ValueType = ValueType { kind: "box_objects", unit: "count" };
+pub const BOX_SPACE: ValueType = ValueType { kind: "box_space", unit: "bytes" };
+/// Calls that make, grow and copy slices and build strings, what they copy of old contents and what they
+/// ask the heap for.
+pub const SLICE_CALLS: ValueType = ValueType { kind: "slice_calls", unit: "count" };
+pub const SLICE_COPIED: ValueType = ValueType { kind: "slice_copied", unit: "bytes" };
+pub const SLICE_SPACE: ValueType = ValueType { kind: "slice_space", unit: "bytes" };
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// Goroutines that were made, and what became of them.
 pub const GOROUTINES_CREATED: ValueType = ValueType { kind: "goroutines_created", unit: "count" };
@@ -438,8 +449,14 @@ impl Profile {
             binaries: Vec::new(),
             locations: Vec::new(),
             samples: Vec::new(),
+            leaves: HashSet::new(),
             made: HashMap::new(),
         }
+    }
+
+    /// Has [`fold::fold_runtime`] keep a location of the runtime where it is innermost.
+    pub fn keep_leaf(&mut self, location: LocationId) {
+        self.leaves.insert(location);
     }
 
     /// Frames of a sample, innermost first, inlined calls included.

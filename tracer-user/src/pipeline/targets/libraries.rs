@@ -7,6 +7,8 @@
 
 use std::fs::File;
 
+use tracer_common::record::NO_TYPES;
+
 use crate::{
     address::{FileOffset, LoadBias, RuntimeAddr, VAddr},
     host::{self, Mapping},
@@ -112,9 +114,10 @@ impl Places {
         }
     }
 
-    /// An address that is no return address: of a type, of a function; 0 is none.
+    /// An address that is no return address: of a type, of a function; 0 is none, and what can be no
+    /// type ([`NO_TYPES`]) stays as it is.
     pub fn of_word(&self, word: u64) -> u64 {
-        if word == 0 { 0 } else { self.bias.to_vaddr(RuntimeAddr(word)).0 }
+        if word < NO_TYPES { word } else { self.bias.to_vaddr(RuntimeAddr(word)).0 }
     }
 }
 
@@ -148,6 +151,7 @@ mod tests {
             assert_eq!(one.of(RuntimeAddr(0x7f00_0000 + offset)), RuntimeAddr(FIRST + offset));
             assert_eq!(two.of(RuntimeAddr(0x7e00_0000 + offset)), RuntimeAddr(FIRST + offset));
         }
+        assert_eq!(one.of_word(NO_TYPES - 1), NO_TYPES - 1);
         assert_eq!((one.of_word(0), one.of_word(0x5500_3000)), (0, 0x3000));
     }
 

@@ -47,15 +47,17 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Os, _) => &[],
         (Probe::Goroutine, _) => &[Program::GoroutineNew, Program::GoroutineEnd],
         (Probe::Stack, _) => &[Program::StackMove],
+        (Probe::Box, _) => &[Program::Box],
+        (Probe::Slice, _) => &[Program::Slice],
     }
 }
 
 /// Whether what a program splits stacks by are addresses of the traced program: where goroutines start,
-/// and, where types are wanted, what is allocated.
+/// and, where types are wanted, what is allocated, boxed or made.
 pub fn class_is_address(program: Program, types: bool) -> bool {
     match program {
         Program::GoroutineNew => true,
-        Program::Alloc => types,
+        Program::Alloc | Program::Box | Program::Slice => types,
         _ => false,
     }
 }
@@ -64,7 +66,7 @@ pub fn class_is_address(program: Program, types: bool) -> bool {
 #[derive(Default)]
 pub struct Plan {
     pub sites: Vec<PlannedSite>,
-    /// Why what is recorded of allocations can't be called complete.
+    /// Why what is recorded can't be called complete.
     pub incomplete: Option<String>,
     /// Probes that have no site, and why, with the file's path; and what of others is not known.
     pub missing: Vec<String>,
@@ -96,6 +98,8 @@ impl Plan {
                 Probe::Os => plan.os(exe, opener),
                 Probe::Goroutine => plan.goroutines(go, exe, opener),
                 Probe::Stack => plan.stacks(go, exe, opener),
+                Probe::Box => plan.boxes(go, exe),
+                Probe::Slice => plan.slices(go, exe),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -217,6 +221,24 @@ impl Plan {
         self.morestack = found.morestack;
         self.records = Some(records);
         Ok(())
+    }
+    fn boxes(&mut self, go: &GoBinary, exe: &ExeFile) -> Result<(), Failure> {
+        let found = sites::box_sites(go).map_err(|err| refused(exe, &err))?;
+        self.extend(found, Program::Box);
+        Ok(())
+    }
+
+    fn slices(&mut self, go: &GoBinary, exe: &ExeFile) -> Result<(), Failure> {
+        let found = sites::slice_sites(go).map_err(|err| refused(exe, &err))?;
+        self.extend(found.sites, Program::Slice);
+        let both = [self.incomplete.take(), found.incomplete].into_iter().flatten();
+        self.incomplete = both.reduce(|one, other| format!("{one}; {other}"));
+        Ok(())
+    }
+
+    fn extend(&mut self, sites: Vec<(Site, u16)>, program: Program) {
+        let planned = |(site, min_size)| PlannedSite { site, program, min_size };
+        self.sites.extend(sites.into_iter().map(planned));
     }
 }
 
