@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
 use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
 use serde::Deserialize;
@@ -22,6 +23,8 @@ struct Path {
     madvise_space: u64,
     mapped_space: u64,
     resident_growth: u64,
+    span_allocs: u64,
+    span_time: u64,
 }
 
 struct Recorded {
@@ -39,20 +42,20 @@ fn resident(pid: u32) -> Result<u64> {
     Ok(kib.parse::<u64>()? << 10)
 }
 
-fn command(pid: u32, more: &[&str]) -> Result<Command> {
+fn command(pid: u32, probe: &str, more: &[&str]) -> Result<Command> {
     let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "--probe", "os", "-p", &pid.to_string()]).args(more);
+    command.args(["record", "--probe", probe, "-p", &pid.to_string()]).args(more);
     command.stdin(Stdio::null());
     Ok(command)
 }
 
 /// Records while a program does what is said.
-fn record(program: &mut Running, lines: &[&str]) -> Result<(Profile, i64, Ended)> {
+fn record(program: &mut Running, probe: &str, lines: &[&str]) -> Result<(Profile, i64, Ended)> {
     let dir = tempfile::tempdir()?;
     let json = dir.path().join("out.json");
     let before = resident(program.pid())?;
     let path = json.to_str().context("a path")?;
-    let recording = Recording::of(&mut command(program.pid(), &["-o", path])?)?;
+    let recording = Recording::of(&mut command(program.pid(), probe, &["-o", path])?)?;
     for line in lines {
         let answer = program.ask(line)?;
         ensure!(answer == "done", "the fixture answered {answer:?}");
@@ -63,10 +66,10 @@ fn record(program: &mut Running, lines: &[&str]) -> Result<(Profile, i64, Ended)
     Ok((Profile::read(&json)?, after as i64 - before as i64, ended))
 }
 
-fn recorded(go: &str, variant: Variant, lines: &[&str]) -> Result<Recorded> {
+fn recorded(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<Recorded> {
     require_root()?;
     let mut program = Running::start(Command::new(Fixture::build("os", go, variant)?.program))?;
-    let (profile, change, _) = record(&mut program, lines)?;
+    let (profile, change, _) = record(&mut program, probe, lines)?;
     let report = program.ask("quit")?;
     let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
     Ok(Recorded { profile, paths, change })
@@ -138,7 +141,7 @@ fn equals_the_programs_counts(go: &str) -> Result<()> {
     for variant in [Variant::Default, Variant::Stripped] {
         let name = || format!("Go {go}, {}", variant.name());
         let lines = ["go 20", "touch 8", "heap 16"];
-        let recorded = recorded(go, variant, &lines)?;
+        let recorded = recorded(go, variant, "os", &lines)?;
         recorded.calls_equal().with_context(name)?;
         recorded.adds_up().with_context(name)?;
         for path in recorded.paths.iter().filter(|path| path.resident_growth > 0) {
@@ -160,14 +163,76 @@ fn equals_the_programs_counts(go: &str) -> Result<()> {
     Ok(())
 }
 
+/// Each span from the page heap is counted, and takes as long as the program finds or less; the kernel's
+/// part is a part of that. What is resident adds up as ever.
+fn slow_allocations_are_timed(go: &str) -> Result<()> {
+    let recorded = recorded(go, Variant::Stripped, "os-alloc", &["heap 32", "go 5"])?;
+    recorded.calls_equal()?;
+    recorded.adds_up()?;
+    let profile = &recorded.profile;
+    let heap = recorded.paths.iter().find(|path| path.name == "main.heap").context("no heap")?;
+    let sum = |kind: &str| -> Result<u64> {
+        let value = profile.value(kind)?;
+        let large = |stack: &&Stack| {
+            calls(stack, &heap.name) && calls(stack, "runtime.(*mcache).allocLarge")
+        };
+        Ok(profile.stacks.iter().filter(large).map(|stack| stack.values[value]).sum())
+    };
+    let (spans, time, kernel) = (sum("span_allocs")?, sum("span_time")?, sum("span_kernel_time")?);
+    ensure!(spans == heap.span_allocs, "Go {go}: {spans} of {}", heap.span_allocs);
+    ensure!(time > 0 && time <= heap.span_time, "Go {go}: {time} of {} ns", heap.span_time);
+    // The heap grows by 4 MiB at least, each time by system calls.
+    ensure!(kernel > 0 && kernel < time, "Go {go}: {kernel} of {time} ns");
+    Ok(())
+}
+
 each_release! {
     exact: equals_the_programs_counts;
+    slow: slow_allocations_are_timed;
+}
+
+/// What a person sees: totals, who has what mapped, a picture of growth, pprof.
+#[test]
+fn the_outputs_tell_what_the_kernel_did() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("os", "1.27", Variant::Default)?;
+    let mut program = Running::start(Command::new(fixture.program))?;
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (flames, pprof) = (file("flames.svg"), file("a.pb.gz"));
+    let more = ["-o", "-", "-o", &flames, "-o", &pprof];
+    let recording = Recording::of(&mut command(program.pid(), "os-alloc,os", &more)?)?;
+    for line in ["touch 4", "go 2", "heap 8"] {
+        program.ask(line)?;
+    }
+    let ended = recording.stop()?;
+    let table = &ended.expect(0)?.stdout;
+    for wanted in [
+        "by time that spans took",
+        "what the kernel did",
+        "; 2 failed",
+        "MADV_DONTNEED 40 calls",
+        "by the program by system calls of its own",
+        "of order 0",
+        "from the page heap took",
+        "main.(*path).mapped (os/main.go:",
+        " ← main.touches ← main.main mapped 4.0 MiB",
+        "exact, nothing lost",
+    ] {
+        ensure!(table.contains(wanted), "no {wanted:?} in\n{table}");
+    }
+    let flames = fs::read_to_string(flames)?;
+    ensure!(flames.contains("main.heap") && flames.contains("runtime.(*mheap).alloc"), "{flames}");
+    let profile = Pprof::read(pprof.as_ref())?;
+    let has = |of: &str| profile.types.iter().any(|one| one == of);
+    ensure!(has("resident_growth/bytes") && has("span_time/nanoseconds"), "{:?}", profile.types);
+    Ok(())
 }
 
 /// Threads that make memory resident at the same time: nothing is counted twice.
 #[test]
 fn threads_at_the_same_time_add_up() -> Result<()> {
-    let recorded = recorded("1.27", Variant::Stripped, &["threads 16"])?;
+    let recorded = recorded("1.27", Variant::Stripped, "os", &["threads 16"])?;
     recorded.adds_up()?;
     let seen = recorded.sum("resident_growth", "main.concurrently")?;
     let truth: u64 = 64 << 20;
@@ -175,11 +240,39 @@ fn threads_at_the_same_time_add_up() -> Result<()> {
     Ok(())
 }
 
+/// Memory of C is told from the runtime's, with the Go function that called C; and who maps without
+/// unmapping is named.
+#[test]
+fn memory_of_c_is_named() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("oscgo", "1.25", Variant::Default)?;
+    let mut program = Running::start(Command::new(fixture.program))?;
+    let (profile, change, ended) = record(&mut program, "os", &["go 4", "go 4"])?;
+    for name in ["main.mallocs", "main.maps"] {
+        let sum = |kind: &str| -> Result<u64> {
+            let value = profile.value(kind)?;
+            let stacks = profile.stacks.iter().filter(|stack| calls(stack, name));
+            Ok(stacks.map(|stack| stack.values[value]).sum())
+        };
+        for kind in ["mapped_space", "resident_growth"] {
+            let seen = sum(kind)?;
+            ensure!((8 << 20..9 << 20).contains(&seen), "{name}: {kind} {seen}");
+        }
+        let finding = format!("finding: {name} (oscgo/main.go:");
+        ensure!(profile.notes.iter().any(|note| note.starts_with(&finding)), "{:?}", profile.notes);
+    }
+    let growth = profile.total("resident_growth")?;
+    ensure!(growth.abs_diff(change as u64) <= growth / 20, "{growth} of {change}");
+    let view = |note: &String| note.starts_with("the runtime's own view");
+    ensure!(profile.notes.iter().any(view), "{:?}\n{}", profile.notes, ended.stderr);
+    Ok(())
+}
+
 /// What is given back ceases to be resident, by whoever gave it back; a child is nobody's memory.
 #[test]
 fn what_is_given_back_is_told() -> Result<()> {
     let lines = ["touch 8", "heap 16", "fork", "release"];
-    let recorded = recorded("1.26", Variant::Stripped, &lines)?;
+    let recorded = recorded("1.26", Variant::Stripped, "os", &lines)?;
     let growth = recorded.growth()?;
     // It comes to little: what is off must be less than a part in 20 of what went to and fro.
     let moved = recorded.profile.total("resident_growth")?;

@@ -31,10 +31,14 @@ pub enum Happening {
     Pages = 7,
     /// Mappings that were still there at the end. No program counts them: the loader works them out.
     Left = 8,
+    /// The runtime got a span from its page heap; bytes are nanoseconds.
+    Span = 9,
+    /// The kernel worked for that; bytes are nanoseconds, the class says for what.
+    SpanKernel = 10,
 }
 
 impl Happening {
-    pub const ALL: [Happening; 9] = [
+    pub const ALL: [Happening; 11] = [
         Happening::Mmap,
         Happening::Munmap,
         Happening::Madvise,
@@ -44,6 +48,8 @@ impl Happening {
         Happening::Shrink,
         Happening::Pages,
         Happening::Left,
+        Happening::Span,
+        Happening::SpanKernel,
     ];
 
     /// As [`StackKey::site`].
@@ -104,6 +110,26 @@ pub struct Calling {
     pub brk: u64,
 }
 
+/// Classes of [`Happening::SpanKernel`]: in system calls for memory, in page faults.
+pub const IN_CALLS: u64 = 0;
+pub const IN_FAULTS: u64 = 1;
+
+/// A thread that allocates slowly. Nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slow {
+    /// When it began (CLOCK_MONOTONIC).
+    pub began: u64,
+    /// What the kernel has worked, in system calls for memory and in page faults.
+    pub calls: u64,
+    pub faults: u64,
+    /// What heaptap's programs have taken.
+    pub handled: u64,
+    /// Since when the kernel works, 0: it does not; and what was taken up to then.
+    pub since: u64,
+    pub since_handled: u64,
+}
+
 /// A system call that changed what is mapped; travels through the ring buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +155,7 @@ const _: () = {
     assert!(size_of::<Resident>() == 48);
     assert!(size_of::<Calling>() == 16);
     assert!(size_of::<Mapping>() == 64);
+    assert!(size_of::<Slow>() == 48);
 };
 
 #[cfg(feature = "user")]
@@ -139,6 +166,8 @@ mod pod {
     unsafe impl aya::Pod for super::Calling {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Mapping {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Slow {}
 }
 
 #[cfg(test)]
@@ -152,7 +181,7 @@ mod tests {
             assert_eq!(Happening::of_site(happening.site()), Some(happening));
         }
         assert_eq!(Happening::of_site(u32::from(u16::MAX)), None);
-        assert_eq!(Happening::of_site(OS_SITE + 9), None);
+        assert_eq!(Happening::of_site(OS_SITE + 11), None);
     }
 
     #[test]

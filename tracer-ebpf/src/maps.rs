@@ -10,7 +10,7 @@ use tracer_common::{
     collection::Collector,
     counter::COUNTERS as COUNTER_SLOTS,
     iteration::{Goroutine, GoroutineKey},
-    os::{Calling, Resident},
+    os::{Calling, Resident, Slow},
     record::{
         FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage,
     },
@@ -68,6 +68,10 @@ pub static RESIDENT: HashMap<u64, Resident> = HashMap::with_max_entries(1, 0);
 /// System calls under way, by thread, for the os probe; sized when it is used.
 #[map]
 pub static CALLING: LruHashMap<u64, Calling> = LruHashMap::with_max_entries(1, 0);
+
+/// Threads that allocate slowly, for the os-alloc probe; sized when it is used.
+#[map]
+pub static SLOW: LruHashMap<u64, Slow> = LruHashMap::with_max_entries(1, 0);
 
 /// Changes of what is mapped, for the loader; sized when the os probe is used.
 #[map]
@@ -153,3 +157,11 @@ pub static OS_ARRAY_PPTRS: Global<u32> = Global::new(0);
 /// How many CPUs there can be.
 #[unsafe(no_mangle)]
 pub static OS_CPUS: Global<u32> = Global::new(0);
+
+/// Whether slow allocations are timed; 0 or 1, set at load time.
+#[unsafe(no_mangle)]
+pub static OS_SLOW: Global<u8> = Global::new(0);
+
+/// Nanoseconds of a trap, which are taken out of their times.
+#[unsafe(no_mangle)]
+pub static OS_TRAP: Global<u32> = Global::new(0);

@@ -5,6 +5,7 @@
 mod calls;
 mod pages;
 mod resident;
+mod slow;
 mod stack;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

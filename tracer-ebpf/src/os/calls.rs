@@ -14,7 +14,7 @@ use tracer_common::{
     os::{Calling, FAILED, Happening, Mapping, PAGE_SHIFT},
 };
 
-use super::{current_tgid, kernel_word, stack, traced};
+use super::{current_tgid, kernel_word, slow::Under, stack, traced};
 use crate::{
     count::count,
     maps::{CALLING, MAPPINGS, OS_MM_BRK, OS_TASK_MM},
@@ -53,6 +53,8 @@ pub fn os_enter(ctx: RawTracePointContext) -> i32 {
     if happening(call).is_none() || traced(current_tgid()).is_none() {
         return 0;
     }
+    let under = Under::current();
+    under.begins();
     // SAFETY: a helper without arguments.
     let mut calling = Calling { began: unsafe { bpf_ktime_get_ns() }, brk: 0 };
     if call == BRK {
@@ -87,6 +89,9 @@ pub fn os_exit(ctx: RawTracePointContext) -> i32 {
     let Some(call) = kernel_word(regs.wrapping_add(120)) else { return 0 };
     let Some(happening) = happening(call) else { return 0 };
     let Some(process) = traced(current_tgid()) else { return 0 };
+    let under = Under::current();
+    under.works(false);
+    under.ends();
     let mut given = Given([0; 9]);
     // SAFETY: the helper checks the source and writes nine words.
     let read = unsafe {

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracer_common::os::{Happening, PAGE_SHIFT, page_class};
 
-use super::{current_tgid, stack, traced};
+use super::{current_tgid, slow::Under, stack, traced};
 use crate::target::Amount;
 
 /// Higher orders than any kernel has (MAX_PAGE_ORDER is 10).
@@ -17,6 +17,7 @@ const ORDERS: u32 = 32;
 #[raw_tracepoint(tracepoint = "mm_page_alloc")]
 pub fn os_pages(ctx: RawTracePointContext) -> i32 {
     let Some(process) = traced(current_tgid()) else { return 0 };
+    let _under = Under::current();
     let (page, order): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     let order = order as u32;
     if page == 0 || order >= ORDERS {

@@ -14,7 +14,7 @@ use tracer_common::{
     },
 };
 
-use super::{current_tgid, kernel_word, stack, traced};
+use super::{current_tgid, kernel_word, slow::Under, stack, traced};
 use crate::{
     atomic,
     count::count,
@@ -61,6 +61,10 @@ pub fn os_resident(ctx: RawTracePointContext) -> i32 {
     if own && mm_of_current() != Some(mm) {
         // It has ended and everything goes, or a child has been given a copy.
         return 0;
+    }
+    let under = Under::current();
+    if own && under.is_some() && stack::is_fault() {
+        under.works(true);
     }
     let Some(now) = pages(mm, kind) else {
         count(Counter::ResidentUnread);

@@ -12,8 +12,8 @@ use crate::profile::{
     GOROUTINES_CREATED, GOROUTINES_ENDED, GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE,
     MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE,
     MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN,
-    RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, STACK_COPIED,
-    STACK_GROWTHS, STACK_SHRINKS, ValueType,
+    RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, SPAN_CALLS,
+    SPAN_KERNEL_TIME, SPAN_TIME, STACK_COPIED, STACK_GROWTHS, STACK_SHRINKS, ValueType,
 };
 
 /// What is recorded: a set of probes.
@@ -39,6 +39,9 @@ pub enum Probe {
     Box,
     /// Slices made, grown and copied, and strings built
     Slice,
+    /// The same, and how long slow allocations take: getting spans from the page heap, and how much of
+    /// that is in the kernel
+    OsAlloc,
 }
 
 impl Probe {
@@ -70,6 +73,7 @@ impl Probe {
             Probe::Stack => &[Value::Growths, Value::Shrinks, Value::Copied],
             Probe::Box => &[Value::Boxed, Value::BoxedObjects, Value::BoxedBytes],
             Probe::Slice => &[Value::SliceCalls, Value::SliceCopied, Value::SliceBytes],
+            Probe::OsAlloc => &[Value::Spans, Value::SpanTime, Value::SpanKernelTime],
         }
     }
 
@@ -84,6 +88,7 @@ impl Probe {
             Probe::Stack => Value::Copied,
             Probe::Box => Value::BoxedBytes,
             Probe::Slice => Value::SliceCopied,
+            Probe::OsAlloc => Value::SpanTime,
         }
     }
 
@@ -98,6 +103,7 @@ impl Probe {
             Probe::Stack => Some("every move of a goroutine's stack counted"),
             Probe::Box => Some("every value that the runtime put into an interface counted"),
             Probe::Slice => Some("every slice and string that the runtime made or grew counted"),
+            Probe::OsAlloc => Some("every span from the page heap timed"),
         }
     }
 
@@ -117,9 +123,11 @@ impl Probe {
 }
 
 impl Probes {
-    /// Those that are named. The exact form of a probe includes its cheap form.
+    /// Those that are named. The exact form of a probe includes its cheap form, and what times slow
+    /// allocations needs what the kernel does.
     pub fn of(names: &[Probe]) -> Self {
-        let set = names.iter().fold(0, |set, probe| set | probe.bit());
+        let needed = names.contains(&Probe::OsAlloc).then_some(&Probe::Os);
+        let set = names.iter().chain(needed).fold(0, |set, probe| set | probe.bit());
         let exact = Self(set);
         if exact.has(Probe::Map) { Self(set & !Probe::MapCount.bit()) } else { exact }
     }
@@ -135,6 +143,9 @@ impl Probes {
 
     /// What stacks are weighed by when nothing is said.
     pub(super) fn default_value(self) -> Value {
+        if self == Self::of(&[Probe::OsAlloc]) {
+            return Value::SpanTime;
+        }
         self.iter().next().map_or(Value::Bytes, Probe::default_value)
     }
 
@@ -213,6 +224,12 @@ pub enum Value {
     SliceCopied,
     /// Bytes that they ask the heap for
     SliceBytes,
+    /// Spans that the runtime got from its page heap (probe os-alloc)
+    Spans,
+    /// Time that getting them took (probe os-alloc)
+    SpanTime,
+    /// What of that the kernel worked (probe os-alloc)
+    SpanKernelTime,
 }
 
 impl Value {
@@ -251,6 +268,9 @@ impl Value {
             Value::SliceCalls => SLICE_CALLS,
             Value::SliceCopied => SLICE_COPIED,
             Value::SliceBytes => SLICE_SPACE,
+            Value::Spans => SPAN_CALLS,
+            Value::SpanTime => SPAN_TIME,
+            Value::SpanKernelTime => SPAN_KERNEL_TIME,
         }
     }
 }

@@ -13,12 +13,14 @@ use crate::address::{FileOffset, VAddr};
 mod boxed;
 mod goroutine;
 mod map;
+mod page_heap;
 mod slice;
 mod stack;
 
 pub use boxed::box_sites;
 pub use goroutine::{GoroutineSites, goroutine_sites};
 pub use map::{MapSites, map_sites};
+pub use page_heap::{PageHeapSites, page_heap_sites};
 pub use slice::{SliceSites, slice_sites};
 pub use stack::{StackSite, stack_site};
 

@@ -11,11 +11,12 @@ use super::describe::counted;
 use super::lines::{self, Paint};
 use super::maps::{FINDING, label};
 use super::table::Style;
-use super::text::{bytes, grouped};
+use super::text::{bytes, grouped, nanoseconds, printable, share};
 use crate::profile::{
-    BRK_CALLS, BRK_SPACE, FrameId, FrameKind, LabelValue, MADVISE_CALLS, MADVISE_SPACE,
+    BRK_CALLS, BRK_SPACE, Frame, FrameId, FrameKind, LabelValue, MADVISE_CALLS, MADVISE_SPACE,
     MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE,
-    PAGES_SPACE, PAGES_TAKEN, Profile, RELEASED_SPACE, RESIDENT_GROWTH, Sample, ValueType,
+    PAGES_SPACE, PAGES_TAKEN, Profile, RELEASED_SPACE, RESIDENT_GROWTH, SPAN_CALLS,
+    SPAN_KERNEL_TIME, SPAN_TIME, Sample, ValueType,
 };
 
 /// Labels of samples: kind of pages, who did it, advice, whether the call failed, order and node.
@@ -25,7 +26,10 @@ pub const ADVICE: &str = "advice";
 pub const FAILED_CALL: &str = "failed";
 pub const ORDER: &str = "order";
 pub const NODE: &str = "node";
+pub const IN: &str = "in";
 
+/// Callers that are named with a function.
+const CALLERS: usize = 2;
 /// Findings that are told; others are counted.
 const TOLD: usize = 5;
 
@@ -212,12 +216,36 @@ pub(super) fn sections(profile: &Profile, style: Style, out: &mut dyn Write) -> 
             rows.push(("pages taken", text));
         }
     }
+    rows.extend(spans(profile).map(|text| ("spans", text)));
     writeln!(out)?;
     writeln!(out, "{}", lines::paint("what the kernel did", Paint::Dim, style))?;
     for (name, text) in rows {
         lines::wrapped(out, style, &text, &format!("  {name:13}"), Paint::Plain)?;
     }
     Ok(())
+}
+
+/// How long spans took to get, and how much of that in the kernel.
+fn spans(profile: &Profile) -> Option<String> {
+    let all = By::new(profile, Some(SPAN_CALLS), SPAN_TIME)?.all();
+    let kernel = By::new(profile, None, SPAN_KERNEL_TIME)?;
+    if all.calls == 0 {
+        return Some("none came from the page heap".to_owned());
+    }
+    let told = |(of, sum): &(String, Sum)| {
+        format!("{} ({}) in {of}", share(sum.bytes, all.bytes), nanoseconds(sum.bytes))
+    };
+    let parts: Vec<String> = kernel.label(IN).iter().map(told).collect();
+    let kernel = match parts.is_empty() {
+        true => "no time".to_owned(),
+        false => parts.join(", "),
+    };
+    let count = counted(all.calls, "span");
+    Some(format!(
+        "{count} from the page heap took {}, of it the kernel {kernel}; the rest is the runtime's, and \
+         waiting for a CPU",
+        nanoseconds(all.bytes)
+    ))
 }
 
 /// Who has mapped memory and not unmapped it, but for the runtime, as sentences.
@@ -231,12 +259,16 @@ pub fn findings(profile: &Profile) -> Vec<String> {
         let sum = one.values[left];
         let frames = one.frames.iter().map(|id: &FrameId| ranking.frame(*id));
         // Who asked for it is the program's own function, where there is one.
-        let own = frames.clone().skip_while(|frame| frame.kind != FrameKind::Program);
-        let place = match own.clone().next() {
-            Some(_) => label(profile, own),
-            None => label(profile, frames),
+        let is_own = |frame: &Frame| {
+            let name = profile.names.text(frame.function);
+            frame.kind == FrameKind::Program && !name.contains("._Cfunc_")
         };
-        let text = format!("{place} mapped {} and did not unmap it", bytes(sum));
+        let own = frames.clone().skip_while(|frame| !is_own(frame));
+        let text = match own.clone().next() {
+            Some(_) => chain(profile, own),
+            None => chain(profile, frames),
+        };
+        let text = format!("{text} mapped {} and did not unmap it", bytes(sum));
         found.push((sum, text));
     }
     found.sort_by_key(|(sum, _)| Reverse(*sum));
@@ -251,4 +283,90 @@ pub fn findings(profile: &Profile) -> Vec<String> {
         ));
     }
     texts
+}
+
+/// A function, where it is, and who called it.
+fn chain<'a>(profile: &Profile, frames: impl Iterator<Item = &'a Frame> + Clone) -> String {
+    let callers = frames.clone().skip(1).take(CALLERS);
+    let callers =
+        callers.map(|frame| format!(" ← {}", printable(profile.names.text(frame.function))));
+    format!("{}{}", label(profile, frames), callers.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Source;
+    use crate::profile::build::Build;
+
+    const VALUES: [ValueType; 9] = [
+        RESIDENT_GROWTH,
+        RELEASED_SPACE,
+        MAPPED_SPACE,
+        MMAP_CALLS,
+        MMAP_SPACE,
+        MADVISE_CALLS,
+        MADVISE_SPACE,
+        PAGES_TAKEN,
+        PAGES_SPACE,
+    ];
+
+    fn profile() -> Profile {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.values(&VALUES, 0);
+        let runtime = ["runtime.sysMmap", "runtime.sysReserve", "runtime.mallocgc", "main.fill"];
+        let own = ["internal/runtime/syscall.Syscall6", "syscall.Mmap", "main.(*Cache).grow"];
+        for (stack, values) in [
+            (&["main.fill", "main.main"][..], [8 << 20, 0, 0, 0, 0, 0, 0, 0, 0]),
+            (&runtime, [0, 0, 4 << 20, 1, 4 << 20, 0, 0, 0, 0]),
+            (&own, [0, 0, 3 << 20, 2, 6 << 20, 0, 0, 0, 0]),
+            (&own, [0, 0, 0, 1, 0, 0, 0, 0, 0]),
+            (&["runtime.madvise", "runtime.sysUnused"], [0, 0, 0, 0, 0, 5, 1 << 20, 0, 0]),
+            (&["main.fill"], [0, 1 << 20, 0, 0, 0, 0, 0, 0, 0]),
+            (&["main.fill"], [0, 0, 0, 0, 0, 0, 0, 7, 7 << 12]),
+            (&["main.fill"], [0, 0, 0, 0, 0, 0, 0, 2, 2 << 21]),
+        ] {
+            build.stack(process, stack, 0, 0).valued(&values);
+            match values {
+                [grown, released, ..] if grown + released > 0 => build.text(PAGES, "anonymous"),
+                [.., 7, _] => build.label(ORDER, 0).label(NODE, 0),
+                [.., 2, _] => build.label(ORDER, 9).label(NODE, 1),
+                [_, _, 0, 1, ..] => build.label(FAILED_CALL, 1),
+                [_, _, _, _, _, 5, ..] => build.text(ADVICE, "MADV_DONTNEED"),
+                _ => &mut build,
+            };
+        }
+        build.done()
+    }
+
+    #[test]
+    fn what_all_stacks_have_in_common_is_told() {
+        let mut out = Vec::new();
+        let style = Style { width: 120, ..Style::default() };
+        sections(&profile(), style, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for wanted in [
+            "grew         by 8.0 MiB: anonymous 8.0 MiB",
+            "resident     7.0 MiB more at the end",
+            "mmap         4 calls (10.0 MiB); 1 failed",
+            "madvise      5 calls (1.0 MiB): MADV_DONTNEED 5 calls (1.0 MiB)",
+            "4.0 MiB by the Go runtime, 3.0 MiB by the program by system calls of its own",
+            "7 of order 0 (28.0 KiB), 2 of order 9 (4.0 MiB); by CPUs of node 1 4.0 MiB, node 0",
+        ] {
+            assert!(text.contains(wanted), "no {wanted:?} in\n{text}");
+        }
+        let mut out = Vec::new();
+        sections(&crate::output::sample::server(), style, &mut out).unwrap();
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn who_maps_and_does_not_unmap_is_named() {
+        let found = findings(&profile());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("finding: main.(*Cache).grow"), "{found:?}");
+        assert!(found[0].ends_with("mapped 3.0 MiB and did not unmap it"), "{found:?}");
+        assert!(findings(&crate::output::sample::server()).is_empty());
+    }
 }

@@ -214,6 +214,7 @@ impl Table<'_> {
             "goroutines" => format!("goroutines {unit}"),
             "stack" => unit.replace("bytes", "bytes copied"),
             "box" if several => format!("{unit} boxed"),
+            "span" => unit.replace("nanoseconds", "time that spans took"),
             "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };

@@ -3,11 +3,13 @@
 //! In: a [`Happening`] and its class. Out: labels of samples, and a frame for what is nobody's doing in
 //! the process.
 
-use tracer_common::os::{ANON_PAGES, BY_OTHERS, FAILED, FILE_PAGES, Happening, SHMEM_PAGES};
+use tracer_common::os::{
+    ANON_PAGES, BY_OTHERS, FAILED, FILE_PAGES, Happening, IN_CALLS, SHMEM_PAGES,
+};
 
 use crate::{
     address::RuntimeAddr,
-    output::os::{ADVICE, BY, FAILED_CALL, NODE, ORDER, PAGES},
+    output::os::{ADVICE, BY, FAILED_CALL, IN, NODE, ORDER, PAGES},
     profile::{FrameKind, Label, LabelValue, LocationId, Profile},
 };
 
@@ -64,11 +66,15 @@ pub fn labels(profile: &mut Profile, happening: Happening, class: u64) -> Vec<La
             let known = ADVICES.iter().find(|(number, _)| *number == rest);
             add(ADVICE, known.map_or(Ok(rest), |(_, name)| Err(*name)));
         }
+        Happening::SpanKernel => {
+            add(IN, Err(if rest == IN_CALLS { "system calls" } else { "page faults" }));
+        }
         Happening::Mmap
         | Happening::Munmap
         | Happening::Mremap
         | Happening::Brk
-        | Happening::Left => {}
+        | Happening::Left
+        | Happening::Span => {}
     }
     if class & FAILED != 0 {
         add(FAILED_CALL, Ok(1));
@@ -124,6 +130,7 @@ mod tests {
         assert_eq!(told(Happening::Pages, page_class(9, 1)), "node=1 order=9");
         assert_eq!(told(Happening::Madvise, 4), "advice=MADV_DONTNEED");
         assert_eq!(told(Happening::Madvise, 99 | FAILED), "advice=99 failed=1");
+        assert_eq!(told(Happening::SpanKernel, IN_CALLS), "in=system calls");
         assert_eq!(told(Happening::Mmap, 0), "");
         assert_eq!(told(Happening::Mmap, FAILED), "failed=1");
     }

@@ -72,6 +72,8 @@ pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
         | Program::GoroutineEnd
         | Program::Gc
         | Program::Empty => Some(&[]),
+        // What they keep is told by its happening.
+        Program::OsSpanBegin | Program::OsSpanEnd => Some(&[]),
     }
 }
 
@@ -87,6 +89,8 @@ pub fn of_happening(happening: Happening) -> &'static [(Value, Sum)] {
         Happening::Shrink => &[(Value::Released, Sum::Bytes)],
         Happening::Pages => &[(Value::PagesTaken, Sum::Hits), (Value::Pages, Sum::Bytes)],
         Happening::Left => &[(Value::Mapped, Sum::Bytes)],
+        Happening::Span => &[(Value::Spans, Sum::Hits), (Value::SpanTime, Sum::Bytes)],
+        Happening::SpanKernel => &[(Value::SpanKernelTime, Sum::Bytes)],
     }
 }
 

@@ -61,13 +61,17 @@ pub enum Program {
     Slice,
     /// The end of a collection, at P of `runtime.mProf_Flush`.
     Gc,
+    /// A span is asked for, at P of `runtime.(*mheap).alloc`.
+    OsSpanBegin,
+    /// It is there: where that returns.
+    OsSpanEnd,
     /// Does nothing: what one trap costs without us.
     Empty,
 }
 
 impl Program {
     /// All that recording attaches.
-    pub const RECORDING: [Program; 15] = [
+    pub const RECORDING: [Program; 17] = [
         Program::Alloc,
         Program::SpanRefill,
         Program::SpanRelease,
@@ -83,6 +87,8 @@ impl Program {
         Program::StackMove,
         Program::Box,
         Program::Slice,
+        Program::OsSpanBegin,
+        Program::OsSpanEnd,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -103,6 +109,8 @@ impl Program {
             Program::Box => "box_value",
             Program::Slice => "slice",
             Program::Gc => "gc",
+            Program::OsSpanBegin => "os_span_begin",
+            Program::OsSpanEnd => "os_span_end",
             Program::Empty => "empty",
         }
     }

@@ -98,7 +98,7 @@ pub struct Kernel {
     pub(super) collections: Option<Collections>,
     pub(super) os: Option<os::Os>,
     processes: HashMap<MapData, u32, ProcEntry>,
-    options: Options,
+    pub(super) options: Options,
 }
 
 impl Kernel {
@@ -115,6 +115,8 @@ impl Kernel {
         let collections = if options.max_collectors > 0 { COLLECTIONS_BYTES } else { PAGE };
         let with_os = options.os.is_some();
         let offsets = options.os.unwrap_or_default();
+        let with_slow = u8::from(offsets.trap.is_some());
+        let os_trap = offsets.trap.unwrap_or(0);
         // aya-log's level: 0 off, 1 error … 5 trace.
         let log_level = options.log.map_or(0, |level| level as u8);
         let mut loader = EbpfLoader::new();
@@ -133,6 +135,7 @@ impl Kernel {
             .map_max_entries("COLLECTIONS", collections)
             .map_max_entries("RESIDENT", if_used(with_os, options.max_processes))
             .map_max_entries("CALLING", if_used(with_os, CALLS))
+            .map_max_entries("SLOW", if_used(offsets.trap.is_some(), CALLS))
             .map_max_entries("MAPPINGS", if with_os { MAPPINGS_BYTES } else { PAGE })
             .map_max_entries("TAKEN", slots)
             .map_max_entries("ALLOWED", slots)
@@ -148,6 +151,8 @@ impl Kernel {
             .override_global("OS_COUNTER_SIZE", &offsets.counter_size, true)
             .override_global("OS_COUNT", &offsets.count, true)
             .override_global("OS_LOCAL", &offsets.local, true)
+            .override_global("OS_SLOW", &with_slow, true)
+            .override_global("OS_TRAP", &os_trap, true)
             .override_global("OS_CPUS", &offsets.cpus, true)
             .override_global("OS_ARRAY_PPTRS", &offsets.array_pptrs, true)
             .override_global(aya_log::LEVEL, &log_level, true);

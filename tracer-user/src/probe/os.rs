@@ -30,6 +30,9 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("os_pages", "mm_page_alloc"),
 ];
 
+/// The same, where slow allocations are timed.
+const OF_SLOW: (&str, &str) = ("os_fault", "page_fault_user");
+
 /// Changes may come out of the order in which they took place by so many nanoseconds.
 const SETTLED: u64 = 1_000_000_000;
 
@@ -78,7 +81,8 @@ impl Kernel {
     /// Attaches to the tracepoints, which every process of the host passes from now on.
     pub fn watch_os(&mut self) -> Result<(), Error> {
         let Some(os) = &mut self.os else { return Ok(()) };
-        for (program, tracepoint) in PROGRAMS {
+        let times_slow = self.options.os.is_some_and(|offsets| offsets.trap.is_some());
+        for (program, tracepoint) in PROGRAMS.into_iter().chain(times_slow.then_some(OF_SLOW)) {
             let refused = |source| Error::Program { program, source };
             let found = self.ebpf.program_mut(program).ok_or(Error::Missing(program))?;
             let raw: &mut RawTracePoint = found.try_into().map_err(refused)?;

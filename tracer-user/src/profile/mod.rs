@@ -158,8 +158,12 @@ pub const BRK_SPACE: ValueType = ValueType { kind: "brk_space", unit: "bytes" };
 /// Pages taken from the kernel's free ones: how often, and how much.
 pub const PAGES_TAKEN: ValueType = ValueType { kind: "pages_takings", unit: "count" };
 pub const PAGES_SPACE: ValueType = ValueType { kind: "pages_space", unit: "bytes" };
+/// Spans that the runtime got from its page heap, how long that took, and how much of that in the kernel.
+pub const SPAN_CALLS: ValueType = ValueType { kind: "span_allocs", unit: "count" };
+pub const SPAN_TIME: ValueType = ValueType { kind: "span_time", unit: "nanoseconds" };
+pub const SPAN_KERNEL_TIME: ValueType = ValueType { kind: "span_kernel_time", unit: "nanoseconds" };
 /// All of them: of what the kernel did.
-const OF_OS: [ValueType; 15] = [
+const OF_OS: [ValueType; 18] = [
     RESIDENT_GROWTH,
     RELEASED_SPACE,
     MAPPED_SPACE,
@@ -175,6 +179,9 @@ const OF_OS: [ValueType; 15] = [
     BRK_SPACE,
     PAGES_TAKEN,
     PAGES_SPACE,
+    SPAN_CALLS,
+    SPAN_TIME,
+    SPAN_KERNEL_TIME,
 ];
 /// Values put into interfaces, those of them that take memory, and how much.
 pub const BOX_VALUES: ValueType = ValueType { kind: "box_values", unit: "count" };

@@ -26,7 +26,7 @@ use crate::{
     host::{self, Selection, Selector},
     output,
     pipeline::targets::{Tapped, failure},
-    probe::{self, Notice},
+    probe::{self, Notice, Program},
     profile::CounterValue,
 };
 
@@ -143,7 +143,9 @@ impl Follower {
 pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
     let incomplete =
         tapped.incomplete.iter().map(|why| format!("NOT COMPLETE: {}: {why}", tapped.path));
-    let slow = tapped.sites.iter().find(|planned| !planned.site.emulated).map(|slow| {
+    // A return is never emulated, on no release.
+    let mut sites = tapped.sites.iter().filter(|planned| planned.program != Program::OsSpanEnd);
+    let slow = sites.find(|planned| !planned.site.emulated).map(|slow| {
         format!(
             "{}: the kernel single-steps {} of this Go version; each event costs the program about \
              ten times as much as with Go 1.21 or later",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::follow::{Follower, Signals, remarks};
 use super::{
     assemble::assemble,
-    counted, mode,
+    counted, doctor, mode,
     opened::{Opener, nobody},
     outputs,
     sampler::{self, Lent},
@@ -29,6 +29,7 @@ use crate::{
     probe::{
         self, Kernel,
         os::{Offsets, Unsuited},
+        trap::Trapped,
     },
     profile::{CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile, Source, ValueType, fold},
 };
@@ -68,7 +69,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_living: if config.probes.has(Probe::Goroutine) { config.max_objects } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         max_collectors: 0,
-        os: config.probes.has(Probe::Os).then(Offsets::of_kernel).transpose().map_err(unsuited)?,
+        os: os_offsets(config.probes)?,
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,
@@ -228,6 +229,7 @@ impl Recording {
             );
         }
         self.notes.extend(self.targets.changed_rates());
+        self.notes.append(&mut self.targets.views);
         if config.probes.has(Probe::Map) {
             self.notes.push(self.targets.taken_out());
         }
@@ -333,9 +335,21 @@ fn samplers(
     Ok(samplers)
 }
 
-/// This kernel is not made for the probe os.
-fn unsuited(why: Unsuited) -> Failure {
-    Failure::new(Exit::Unsupported, why.to_string())
+/// What the kernel programs of the probe os must know, where it is wanted.
+///
+/// # Errors
+/// This kernel is not made for it.
+fn os_offsets(probes: Probes) -> Result<Option<Offsets>, Failure> {
+    if !probes.has(Probe::Os) {
+        return Ok(None);
+    }
+    let unsuited = |why: Unsuited| Failure::new(Exit::Unsupported, why.to_string());
+    let offsets = Offsets::of_kernel().map_err(unsuited)?;
+    let trap = || {
+        let trap = doctor::trap_cost(Trapped::Emulated).map_or(0, |trap| trap.as_nanos());
+        u32::try_from(trap).unwrap_or(0)
+    };
+    Ok(Some(Offsets { trap: probes.has(Probe::OsAlloc).then(trap), ..offsets }))
 }
 
 /// The processes that are asked for.

@@ -14,6 +14,7 @@ use super::{
     libraries::Places,
     meters::{Metered, Partial},
     plan,
+    view::View,
 };
 use crate::{
     exit::Failure,
@@ -33,6 +34,8 @@ pub struct Image {
     pub(super) records: Option<Live<ProcessMemory>>,
     /// Objects allocated from the spans that its Ps held at the start, by span class (span mode).
     pub(super) at_start: Option<Vec<u64>>,
+    /// What its runtime said of its memory at the start (probe os).
+    pub(super) view_at_start: Option<View>,
     /// `runtime.MemProfileRate` (mode sample; else 0).
     pub sampler_rate: u64,
     /// Its account, where there is a budget.
@@ -60,6 +63,8 @@ pub struct Images {
     next_pass: Option<Instant>,
 }
 
+/// Processes whose runtime's own view is told.
+const VIEWS: usize = 4;
 /// Those that end within this time are dealt with together.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Looking through the kernel's tables takes at most one part in this many of the time…
@@ -165,6 +170,14 @@ impl Targets {
         for (number, mut image) in live {
             let at_end = if source == Source::Span { in_caches(&image.records) } else { None };
             let rate = image.records.as_ref().and_then(|live| live.sampler_rate().ok());
+            let pid = image.process.id.pid;
+            if self.views.len() < VIEWS
+                && let Some(from) = &image.view_at_start
+                && let Some(view) = View::of(pid, image.records.as_ref())
+            {
+                let comm = image.process.comm.to_string_lossy();
+                self.views.push(view.since(from, &format!("{comm} (pid {pid})")));
+            }
             kernel.deselect(image.process.id.pid).map_err(failure)?;
             let (spent, partial) = self.unmeter(kernel, &mut image, true);
             let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);

@@ -16,6 +16,7 @@ mod names;
 mod plan;
 mod totals;
 mod unfit;
+mod view;
 mod windows;
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +46,7 @@ use meters::Opening;
 pub use meters::{Meters, Spent};
 use names::Names;
 use unfit::Unfit;
+use view::View;
 
 /// Everything that is or was traced.
 pub struct Targets {
@@ -58,6 +60,8 @@ pub struct Targets {
     /// What was counted, once it is out of the kernel's tables.
     pub held: Held,
     pub meters: Meters,
+    /// What the runtimes say of their memory, in sentences; at the end, where the probe os is on.
+    pub views: Vec<String>,
     /// How many groups there were.
     groups: u32,
     unfit: Unfit,
@@ -111,6 +115,7 @@ impl Targets {
             entries: Entries::new(wanted.max_processes),
             held: Held::new(wanted.max_ended_stacks),
             meters: Meters::new(wanted.budget, wanted.max_processes as u32),
+            views: Vec::new(),
             groups: 0,
             ready: at_once.map(|(file, offset)| Ready::new(file, offset)),
             unfit: Unfit::default(),
@@ -255,6 +260,8 @@ impl Targets {
             return Ok(false);
         }
         let at_start = if self.source == Source::Span { images::in_caches(&records) } else { None };
+        let view_at_start =
+            if self.wanted.probes.has(Probe::Os) { View::of(pid, records.as_ref()) } else { None };
         // While the process is there to ask.
         let libraries = if tapped.go.facts().cgo {
             tapped.libraries.places(pid, host::mappings(pid).unwrap_or_default())
@@ -262,8 +269,17 @@ impl Targets {
             Vec::new()
         };
         let places = libraries::Places::new(bias, tapped.go.text_range(), libraries);
-        let image =
-            Image { process, binary, group, places, records, at_start, sampler_rate, metered };
+        let image = Image {
+            process,
+            binary,
+            group,
+            places,
+            records,
+            at_start,
+            view_at_start,
+            sampler_rate,
+            metered,
+        };
         self.images.insert(number, image);
         Ok(true)
     }

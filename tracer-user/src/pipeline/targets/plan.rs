@@ -45,6 +45,7 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Map, _) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
         (Probe::MapCount, _) => &[Program::MapCount],
         (Probe::Os, _) => &[],
+        (Probe::OsAlloc, _) => &[Program::OsSpanBegin, Program::OsSpanEnd],
         (Probe::Goroutine, _) => &[Program::GoroutineNew, Program::GoroutineEnd],
         (Probe::Stack, _) => &[Program::StackMove],
         (Probe::Box, _) => &[Program::Box],
@@ -100,6 +101,7 @@ impl Plan {
                 Probe::Stack => plan.stacks(go, exe, opener),
                 Probe::Box => plan.boxes(go, exe),
                 Probe::Slice => plan.slices(go, exe),
+                Probe::OsAlloc => plan.page_heap(go, exe),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -175,6 +177,13 @@ impl Plan {
                 "probe os: of what the runtime does on its system stacks the goroutine is not known: {failure}"
             )),
         }
+        Ok(())
+    }
+
+    fn page_heap(&mut self, go: &GoBinary, exe: &ExeFile) -> Result<(), Failure> {
+        let found = sites::page_heap_sites(go).map_err(|err| refused(exe, &err))?;
+        self.add(found.begin, Program::OsSpanBegin);
+        found.ends.into_iter().for_each(|end| self.add(end, Program::OsSpanEnd));
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub struct Offsets {
     pub array_pptrs: u32,
     /// How many CPUs there can be.
     pub cpus: u32,
+    /// Nanoseconds of a trap, where slow allocations are timed; nothing where they are not.
+    pub trap: Option<u32>,
 }
 
 /// Why the probe can't be used here.
@@ -91,6 +93,7 @@ impl Offsets {
             local: member("percpu_counter", "counters")?.offset,
             array_pptrs: member("bpf_array", "pptrs")?.offset,
             cpus: 0,
+            trap: None,
         })
     }
 }
