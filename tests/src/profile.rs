@@ -61,6 +61,8 @@ pub struct Process {
 pub struct Cost {
     pub traps: u64,
     pub caused_ns: u64,
+    /// CPU time of heaptap's own.
+    pub own_ns: u64,
     pub cpu_ns: u64,
     pub percent: Option<f64>,
     pub windows: u32,

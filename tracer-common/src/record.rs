@@ -25,8 +25,9 @@ pub const PROC_STALE: u32 = 2;
 ///
 /// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
 /// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
-/// [`Cookie::NESTED`]; or, at a map's start, [`crate::iteration::MAP_CLASSIC`]; or, of the probes box and slice,
-/// what the site's arguments are: [`crate::boxed`], [`crate::slice`]).
+/// [`Cookie::NESTED`]; or, in span mode, which site it is; or, at a map's start,
+/// [`crate::iteration::MAP_CLASSIC`]; or, of the probes box and slice, what the site's arguments are:
+/// [`crate::boxed`], [`crate::slice`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
@@ -37,6 +38,10 @@ pub struct Cookie {
 impl Cookie {
     /// Instead of a size: a call from [`ProcEntry::mallocgc`] is counted there, all others here.
     pub const NESTED: u16 = u16::MAX;
+    /// Span mode: P of `runtime.(*mcache).refill`, `releaseAll` and `allocLarge`.
+    pub const SPAN_REFILL: u16 = 0;
+    pub const SPAN_RELEASE: u16 = 1;
+    pub const SPAN_LARGE: u16 = 2;
 
     pub const fn pack(self) -> u64 {
         (self.binary as u64) << 32 | (self.site as u64) << 16 | self.min_size as u64

@@ -235,8 +235,12 @@ pub fn costs(profile: &Profile) -> Vec<String> {
                 }
             ),
         };
+        let own = match cost.own.as_secs_f64() * 1e3 {
+            0.0 => String::new(),
+            own => format!(" and {own:.1} ms of heaptap's own"),
+        };
         format!(
-            "cost of {who}: {}, {:.1} ms, {part}; {seen}",
+            "cost of {who}: {}, {:.1} ms{own}, {part}; {seen}",
             counted(cost.traps, "trap"),
             cost.caused.as_secs_f64() * 1e3
         )
@@ -373,6 +377,7 @@ mod tests {
         let cost = |windows, is_scaled| Cost {
             traps: 12_345,
             caused: Duration::from_micros(8_400),
+            own: Duration::ZERO,
             cpu: Duration::from_secs(2),
             windows,
             observed: Duration::from_millis(50),
@@ -397,6 +402,11 @@ mod tests {
              all the time"
         );
         assert!(lines[1].contains("of CPU time that could not be read"), "{lines:?}");
+        let mut build = Build::new(Source::Exact);
+        build.process(7, "a", "");
+        build.cost(one, Cost { own: Duration::from_micros(1_600), ..cost(3, true) });
+        let line = costs(&build.done()).remove(0);
+        assert!(line.contains("8.4 ms and 1.6 ms of heaptap's own, 0.50 % of its"), "{line}");
         assert_eq!(verdict(&profile), "exact, nothing lost");
         let mut build = Build::new(Source::Exact);
         for pid in 0..6 {

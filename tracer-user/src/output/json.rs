@@ -99,6 +99,7 @@ pub(super) struct Process<'a> {
 struct Cost {
     traps: u64,
     caused_ns: u64,
+    own_ns: u64,
     cpu_ns: u64,
     /// Null when its CPU time could not be read.
     percent: Option<f64>,
@@ -306,6 +307,7 @@ impl<'a> Process<'a> {
             cost: process.cost.map(|cost| Cost {
                 traps: cost.traps,
                 caused_ns: nanos(cost.caused),
+                own_ns: nanos(cost.own),
                 cpu_ns: nanos(cost.cpu),
                 percent: cost.percent(),
                 windows: cost.windows,

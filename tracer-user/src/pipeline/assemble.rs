@@ -182,6 +182,7 @@ fn cost(spent: &Spent) -> Cost {
     Cost {
         traps: spent.traps,
         caused: Duration::from_nanos(spent.caused as u64),
+        own: Duration::from_nanos(spent.own as u64),
         cpu: spent.cpu,
         windows: spent.breaks,
         observed: spent.observed,

@@ -160,11 +160,14 @@ fn sampled(hits: u64, size: u64, chance: f64, ages: &probe::Ages) -> Worth {
 /// Sums over each span class of each entry. Large objects are class 0.
 fn classes(targets: &Targets) -> HashMap<(u32, u64), Class> {
     let mut classes: HashMap<_, Class> = HashMap::new();
-    for (id, raw) in &targets.held.stacks {
+    let of_spans = |(id, _): &(&StackId, _)| targets.program(id) == Some(Program::Span);
+    for (id, raw) in targets.held.stacks.iter().filter(of_spans) {
         let class = classes.entry((id.entry, id.class)).or_default();
-        match targets.program(id) {
-            Some(Program::SpanRelease) => class.unseen += raw.objects as i64,
-            _ => class.seen.add(&weights(raw)),
+        if id.pcs.is_empty() {
+            // Taken back by a collection before it was used up.
+            class.unseen += raw.objects as i64;
+        } else {
+            class.seen.add(&weights(raw));
         }
     }
     for (number, entry) in (0..).zip(targets.entries.iter()) {

@@ -32,12 +32,7 @@ pub enum Sum {
 /// What a program measures; nothing for those of allocations and those that only help others.
 pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
     match program {
-        Program::Alloc
-        | Program::SpanRefill
-        | Program::SpanRelease
-        | Program::SpanLarge
-        | Program::SampleAlloc
-        | Program::SampleFree => None,
+        Program::Alloc | Program::Span | Program::SampleAlloc | Program::SampleFree => None,
         Program::MapCount => {
             Some(&[(Value::Iterations, Sum::Hits), (Value::Elements, Sum::Objects)])
         }

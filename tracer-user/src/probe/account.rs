@@ -70,6 +70,8 @@ pub struct Account {
     switches: u32,
     /// What it may be caused before it has earned it.
     loan: f64,
+    /// CPU time that heaptap took for its windows.
+    own: f64,
     /// What it earned beyond what an account can hold.
     forgone: f64,
     allowed: u64,
@@ -104,6 +106,7 @@ impl Account {
             last: first,
             switches: 0,
             loan: loan.min(LOAN),
+            own: 0.0,
             forgone: 0.0,
             allowed: 0,
             opened: (0, first.cpu, 0.0),
@@ -244,9 +247,19 @@ impl Account {
             + f64::from(self.switches) * SWITCH
     }
 
+    /// heaptap took so many nanoseconds for it.
+    pub(super) fn charge(&mut self, own: f64) {
+        self.own += own;
+    }
+
+    /// CPU time that heaptap took for its windows, in nanoseconds.
+    pub fn own(&self) -> f64 {
+        self.own
+    }
+
     /// What is left of its budget, in nanoseconds.
     pub fn credit(&self) -> f64 {
-        self.share * self.cpu().as_nanos() as f64 - self.caused() - self.forgone
+        self.share * self.cpu().as_nanos() as f64 - self.caused() - self.own - self.forgone
     }
 
     /// What one more event costs.

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     num::NonZeroU32,
     os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    time::Duration,
 };
 
 use aya::{
@@ -31,12 +32,8 @@ use crate::address::FileOffset;
 pub enum Program {
     /// Every allocation, at P of the allocation functions.
     Alloc,
-    /// At P of `runtime.(*mcache).refill`.
-    SpanRefill,
-    /// At P of `runtime.(*mcache).releaseAll`.
-    SpanRelease,
-    /// At P of `runtime.(*mcache).allocLarge`.
-    SpanLarge,
+    /// The allocator's slow path; the cookie says which of its sites.
+    Span,
     /// At P of `runtime.profilealloc`.
     SampleAlloc,
     /// At P of `runtime.freeSpecial`.
@@ -71,11 +68,9 @@ pub enum Program {
 
 impl Program {
     /// All that recording attaches.
-    pub const RECORDING: [Program; 17] = [
+    pub const RECORDING: &[Program] = &[
         Program::Alloc,
-        Program::SpanRefill,
-        Program::SpanRelease,
-        Program::SpanLarge,
+        Program::Span,
         Program::SampleAlloc,
         Program::SampleFree,
         Program::MapCount,
@@ -94,9 +89,7 @@ impl Program {
     pub(super) fn name(self) -> &'static str {
         match self {
             Program::Alloc => "alloc",
-            Program::SpanRefill => "span_refill",
-            Program::SpanRelease => "span_release",
-            Program::SpanLarge => "span_large",
+            Program::Span => "span",
             Program::SampleAlloc => "sample_alloc",
             Program::SampleFree => "sample_free",
             Program::MapCount => "map_count",
@@ -270,7 +263,13 @@ impl Kernel {
         self.groups.is_off(group)
     }
 
-    /// Takes every uprobe off, and what the probe `os` has attached. When this returns no program is running any more.
+    /// CPU time of heaptap's own that taking it off took since this was asked last.
+    pub fn closing_took(&self, group: GroupId) -> Duration {
+        self.groups.closing_took(group)
+    }
+
+    /// Takes every uprobe off, and what the probe `os` has attached. When this returns no program is
+    /// running any more.
     pub fn detach_all(&mut self) {
         self.groups.remove_all();
         self.unwatch_os();

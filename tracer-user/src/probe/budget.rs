@@ -4,8 +4,8 @@
 //! In: the time, and readings for each process's [`Account`]. Out: what to allow, and when to take probes
 //! off and put them on again. It reads no clock, attaches nothing and knows no process but by a number.
 //!
-//! An account is a share of the CPU time that the process used, less what it was caused. It begins with a
-//! loan, so that the process is traced from its start; one that never uses that up is always traced. One
+//! An account is a share of the CPU time that the process used, less what it was caused and what heaptap
+//! itself took for its windows. It begins with a loan, so that the process is traced from its start; one that never uses that up is always traced. One
 //! that does is traced in windows from then on, each of which begins when the account has earned a random
 //! part of twice what a window costs.
 
@@ -168,6 +168,12 @@ impl Governor {
     pub fn off(&mut self, now: Duration, random: f64) {
         self.accounts.values_mut().for_each(|account| account.plan(random));
         self.state = State::Off { since: now, polled: now, poll_at: now + POLL.mul_f64(random) };
+    }
+
+    /// heaptap took so much CPU time for a window; that is to be earned too.
+    pub fn charge(&mut self, own: Duration) {
+        let each = own.as_nanos() as f64 / self.accounts.len().max(1) as f64;
+        self.accounts.values_mut().for_each(|account| account.charge(each));
     }
 
     /// When it is to be looked at again while it is off or in a window.

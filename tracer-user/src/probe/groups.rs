@@ -10,9 +10,12 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use aya::programs::uprobe::UProbeLink;
+
+use super::clock;
 
 /// What is attached and taken off together: the sites of a file, for all processes or for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,8 +32,9 @@ pub(super) enum Link {
 /// What is let go once a group is off.
 pub type Held = Arc<dyn Any + Send + Sync>;
 
-/// Threads that close links.
+/// Threads that close links, and how long one waits for another link: windows follow each other.
 const CLOSERS: usize = 16;
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Links by group, and those that are being closed.
 #[derive(Default)]
@@ -44,6 +48,7 @@ pub(super) struct Groups {
 struct Closing {
     left: Mutex<Left>,
     fewer: Condvar,
+    more: Condvar,
 }
 
 #[derive(Default)]
@@ -52,6 +57,10 @@ struct Left {
     /// What the threads are at.
     under_way: Vec<GroupId>,
     closers: usize,
+    /// Of the closers.
+    idle: usize,
+    /// CPU time that closing took, until it is asked for.
+    took: HashMap<GroupId, Duration>,
 }
 
 #[derive(Default)]
@@ -113,6 +122,11 @@ impl Groups {
     pub fn is_off(&self, group: GroupId) -> bool {
         !self.holds(group) && !self.closing.left().holds(group)
     }
+
+    /// CPU time that taking a group off took since this was asked last.
+    pub fn closing_took(&self, group: GroupId) -> Duration {
+        self.closing.left().took.remove(&group).unwrap_or_default()
+    }
 }
 
 impl Closing {
@@ -124,31 +138,47 @@ impl Closing {
     fn push(self: &Arc<Self>, group: GroupId, link: Link, held: Option<Held>) {
         let mut left = self.left();
         left.waiting.push_back((group, link, held));
+        if left.idle >= left.waiting.len() {
+            self.more.notify_one();
+            return;
+        }
         if left.closers >= CLOSERS {
             return;
         }
         left.closers += 1;
         drop(left);
         let closer = Arc::clone(self);
-        if thread::Builder::new().spawn(move || closer.close_all()).is_err() {
+        if thread::Builder::new().spawn(move || closer.close_all(IDLE)).is_err() {
             // No thread to be had: it takes the time that it takes.
-            self.close_all();
+            self.close_all(Duration::ZERO);
         }
     }
 
-    /// Closes what waits, until nothing does.
-    fn close_all(&self) {
+    /// Closes what waits, until nothing has for a while.
+    fn close_all(&self, idle: Duration) {
         let mut left = self.left();
-        while let Some((group, link, held)) = left.waiting.pop_front() {
-            left.under_way.push(group);
-            drop(left);
-            drop(link);
-            drop(held);
-            left = self.left();
-            if let Some(at) = left.under_way.iter().position(|one| *one == group) {
-                left.under_way.swap_remove(at);
+        loop {
+            while let Some((group, link, held)) = left.waiting.pop_front() {
+                left.under_way.push(group);
+                drop(left);
+                let began = clock::cpu_of_thread();
+                drop(link);
+                drop(held);
+                let took = clock::cpu_of_thread().saturating_sub(began);
+                left = self.left();
+                *left.took.entry(group).or_default() += took;
+                if let Some(at) = left.under_way.iter().position(|one| *one == group) {
+                    left.under_way.swap_remove(at);
+                }
+                self.fewer.notify_all();
             }
-            self.fewer.notify_all();
+            left.idle += 1;
+            let waited = self.more.wait_timeout(left, idle);
+            left = waited.unwrap_or_else(PoisonError::into_inner).0;
+            left.idle -= 1;
+            if left.waiting.is_empty() {
+                break;
+            }
         }
         left.closers -= 1;
     }

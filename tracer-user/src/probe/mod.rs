@@ -9,6 +9,7 @@ mod account;
 mod attach;
 mod btf;
 pub mod budget;
+pub mod clock;
 mod collections;
 mod drain;
 mod error;

@@ -259,6 +259,8 @@ pub struct Cost {
     pub traps: u64,
     /// Time of its own that it lost to them.
     pub caused: Duration,
+    /// CPU time that heaptap itself took for its windows.
+    pub own: Duration,
     /// CPU time that it used while being recorded, as far as it could be read.
     pub cpu: Duration,
     /// How often its probes were taken off; 0: everything was seen.
@@ -272,10 +274,10 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// In percent of its CPU time; nothing when that could not be read.
+    /// Both together, in percent of its CPU time; nothing when that could not be read.
     pub fn percent(&self) -> Option<f64> {
         let cpu = self.cpu.as_secs_f64();
-        (cpu > 0.0).then(|| 100.0 * self.caused.as_secs_f64() / cpu)
+        (cpu > 0.0).then(|| 100.0 * (self.caused + self.own).as_secs_f64() / cpu)
     }
 
     /// How much of the time it was seen, in percent.

@@ -138,7 +138,7 @@ fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
     let file = own_file()?;
     let cookie = tracer_common::Cookie { binary: 0, site: 0, min_size: 0 };
     let sites = &[AttachSite { offset, expected: &[], cookie }];
-    for program in Program::RECORDING {
+    for &program in Program::RECORDING {
         let at = Attachment { program, file: &file, scope: Scope::File, sites };
         kernel.attach(GroupId::default(), &at)?;
     }

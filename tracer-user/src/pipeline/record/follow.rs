@@ -178,6 +178,7 @@ impl Recording {
         let longest = Duration::from_secs(100 * 365 * 86_400);
         let end = self.began + config.duration.unwrap_or(longest).min(longest);
         let mut settling: Option<Settling> = None;
+        self.targets.uncharged();
         loop {
             let due = if settling.is_none() { self.targets.images.due() } else { None };
             let govern = self.targets.meters.due();
@@ -200,6 +201,7 @@ impl Recording {
                 began = settled(settling.as_mut()), if settling.is_some() => {
                     settling = None;
                     self.targets.collect(&mut self.kernel, began)?;
+                    self.targets.uncharged();
                 }
                 () = sleep_until(govern.unwrap_or(end).into()), if govern.is_some() => {
                     self.targets.govern(&mut self.kernel)?;
@@ -236,13 +238,17 @@ impl Recording {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
-            Notice::Dry { image } => self.targets.dry(&mut self.kernel, image),
+            Notice::Dry { image } => {
+                self.targets.dry(&mut self.kernel, image);
+                return;
+            }
             Notice::Exec { pid, image } => {
                 // It may run the same program again, another Go program, or something else.
                 self.targets.ended(&mut self.kernel, image);
                 self.look(pid);
             }
         }
+        self.targets.uncharged();
     }
 
     /// Looks at a process that runs something new, and records it if it is meant.
@@ -304,6 +310,7 @@ impl Recording {
     /// Lets go what is not needed any more; looks for itself when notices were lost.
     fn tidy(&mut self) -> Result<(), Failure> {
         self.targets.tidy(&mut self.kernel);
+        self.targets.uncharged();
         let lost = self.kernel.notices_lost().map_err(failure)?;
         if lost == self.follower.lost {
             return Ok(());
@@ -323,6 +330,7 @@ impl Recording {
         for process in all {
             self.look(process.id.pid);
         }
+        self.targets.uncharged();
         Ok(())
     }
 

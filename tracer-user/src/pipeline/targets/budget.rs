@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How often it is looked whether probes are off.
-const CLOSING: Duration = Duration::from_millis(10);
+const CLOSING: Duration = Duration::from_millis(30);
 
 impl Targets {
     /// An image has taken its last trap: its group is taken off.
@@ -42,6 +42,20 @@ impl Targets {
             }
         }
         self.meters.wake(group, Instant::now() + CLOSING);
+        self.charge(group, Duration::ZERO);
+    }
+
+    /// What this thread did since it was last asked was a group's window, and what others did for it.
+    fn charge(&mut self, group: GroupId, others: Duration) {
+        let own = self.meters.worked() + others;
+        if let Some(governor) = self.meters.governors.get_mut(&group) {
+            governor.charge(own);
+        }
+    }
+
+    /// What this thread did since it was last asked was no window.
+    pub fn uncharged(&mut self) {
+        self.meters.worked();
     }
 
     /// Does what is due: allows traps, and begins and ends windows.
@@ -69,6 +83,7 @@ impl Targets {
                 return Ok(Some(Instant::now() + CLOSING));
             }
             self.take_window(kernel, group)?;
+            self.charge(group, kernel.closing_took(group));
             self.read_group(kernel, group);
             let (now, random) = (self.meters.now(), self.meters.random());
             if let Some(governor) = self.meters.governors.get_mut(&group) {
@@ -137,7 +152,9 @@ impl Targets {
         let (now, random) = (self.meters.now(), self.meters.random());
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
         if governor.is_looking() {
-            return self.open(kernel, group);
+            let opened = self.open(kernel, group);
+            self.charge(group, Duration::ZERO);
+            return opened;
         }
         if governor.polls(now, random) {
             if let Some(ready) = &self.ready
@@ -150,6 +167,9 @@ impl Targets {
             if let Some(governor) = self.meters.governors.get_mut(&group) {
                 governor.looked(now);
             }
+            self.charge(group, Duration::ZERO);
+        } else {
+            self.uncharged();
         }
         let due = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(due.map(|due| self.meters.at(due)))

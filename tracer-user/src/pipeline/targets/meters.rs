@@ -26,6 +26,7 @@ use crate::{
     probe::{
         GroupId, Kernel, Traps,
         budget::{Governor, Pool, Reading, TICK},
+        clock,
         trap::Trapped,
     },
     profile::Source,
@@ -52,6 +53,8 @@ pub struct Meters {
     /// When something is to be done for a group, and the first of these moments.
     wanted_at: HashMap<GroupId, Instant>,
     next: Option<Instant>,
+    /// CPU time of this thread until which it is known what it was for.
+    worked: Duration,
 }
 
 /// What one trap costs, when it is known.
@@ -97,6 +100,8 @@ pub struct Spent {
     pub traps: u64,
     /// Nanoseconds.
     pub caused: f64,
+    /// CPU time that heaptap took for its windows, in nanoseconds.
+    pub own: f64,
     /// CPU time used while being traced, as far as it could be read.
     pub cpu: Duration,
     /// How often probes were taken off for the budget.
@@ -117,6 +122,7 @@ impl Spent {
     pub fn add(&mut self, other: &Spent) {
         self.traps += other.traps;
         self.caused += other.caused;
+        self.own += other.own;
         self.cpu += other.cpu;
         self.breaks += other.breaks;
         self.observed += other.observed;
@@ -141,6 +147,7 @@ impl Meters {
             stepped: Cost::default(),
             wanted_at: HashMap::new(),
             next: None,
+            worked: Duration::ZERO,
         }
     }
 
@@ -167,6 +174,12 @@ impl Meters {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// CPU time of this thread since this was asked last.
+    pub(super) fn worked(&mut self) -> Duration {
+        let now = clock::cpu_of_thread();
+        now.saturating_sub(std::mem::replace(&mut self.worked, now))
     }
 
     /// When [`Targets::govern`] has something to do.
@@ -270,6 +283,7 @@ impl Meters {
         let spent = Spent {
             traps: account.traps(),
             caused: account.caused(),
+            own: account.own(),
             cpu: account.cpu(),
             breaks: account.breaks().max(u32::from(account.is_dry())),
             observed: account.observed(now).min(traced),

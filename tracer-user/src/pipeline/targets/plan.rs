@@ -37,9 +37,7 @@ pub fn programs(source: Source, probes: Probes) -> Vec<Program> {
 fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
     match (probe, source) {
         (Probe::Alloc, Source::Exact) => &[Program::Alloc],
-        (Probe::Alloc, Source::Span) => {
-            &[Program::SpanRefill, Program::SpanRelease, Program::SpanLarge]
-        }
+        (Probe::Alloc, Source::Span) => &[Program::Span],
         (Probe::Alloc, Source::Sample) => &[Program::SampleAlloc, Program::SampleFree],
         (Probe::Alloc, Source::Records) => &[],
         (Probe::Map, _) => &[Program::MapStart, Program::MapNext, Program::MapEnd],
@@ -124,7 +122,12 @@ impl Plan {
     }
 
     fn add(&mut self, site: Site, program: Program) {
-        self.sites.push(PlannedSite { site, program, min_size: 0 });
+        self.add_kind(site, program, 0);
+    }
+
+    /// Of a program that is told by the cookie which site it is at.
+    fn add_kind(&mut self, site: Site, program: Program, min_size: u16) {
+        self.sites.push(PlannedSite { site, program, min_size });
     }
 
     fn allocations(
@@ -148,9 +151,9 @@ impl Plan {
             Source::Span => {
                 self.records = Some(opener.program(exe).map_err(by_exact)?);
                 let found = sites::span_sites(go).map_err(|err| by_exact(refused(exe, &err)))?;
-                self.add(found.refill, Program::SpanRefill);
-                self.add(found.release, Program::SpanRelease);
-                self.add(found.large, Program::SpanLarge);
+                self.add_kind(found.refill, Program::Span, Cookie::SPAN_REFILL);
+                self.add_kind(found.release, Program::Span, Cookie::SPAN_RELEASE);
+                self.add_kind(found.large, Program::Span, Cookie::SPAN_LARGE);
             }
             Source::Sample => {
                 self.records = Some(opener.program(exe).map_err(by_exact)?);
