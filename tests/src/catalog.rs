@@ -31,6 +31,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("slices", "1.21", Variant::Profiled),
         ("slices", "1.27", Variant::Profiled),
         ("slices", "1.27", Variant::Pie),
+        ("slicesc", "1.24", Variant::Default),
+        ("slicesc", "1.27", Variant::Default),
     ];
     for go in ["1.21", "1.24", "1.27"] {
         all.push(("alloc", go, Variant::Bare));
