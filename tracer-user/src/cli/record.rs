@@ -203,7 +203,7 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: Outputs,
 
-    /// What to weigh stacks by [default: bytes; without allocations steps or elements]
+    /// What to weigh stacks by [default: bytes; without allocations what the first probe is about]
     #[arg(long, value_enum, help_heading = "What to show")]
     value: Option<Value>,
 
