@@ -27,6 +27,18 @@ struct Path {
     span_time: u64,
 }
 
+impl Path {
+    fn add(&mut self, other: &Path) {
+        self.mmap_calls += other.mmap_calls;
+        self.mmap_space += other.mmap_space;
+        self.munmap_calls += other.munmap_calls;
+        self.munmap_space += other.munmap_space;
+        self.madvise_calls += other.madvise_calls;
+        self.madvise_space += other.madvise_space;
+        self.mapped_space += other.mapped_space;
+    }
+}
+
 struct Recorded {
     profile: Profile,
     paths: Vec<Path>,
@@ -178,7 +190,7 @@ fn slow_allocations_are_timed(go: &str) -> Result<()> {
         };
         Ok(profile.stacks.iter().filter(large).map(|stack| stack.values[value]).sum())
     };
-    let (spans, time, kernel) = (sum("span_allocs")?, sum("span_time")?, sum("span_kernel_time")?);
+    let (spans, time, kernel) = (sum("slow_spans")?, sum("slow_time")?, sum("kernel_slow_time")?);
     ensure!(spans == heap.span_allocs, "Go {go}: {spans} of {}", heap.span_allocs);
     ensure!(time > 0 && time <= heap.span_time, "Go {go}: {time} of {} ns", heap.span_time);
     // The heap grows by 4 MiB at least, each time by system calls.
@@ -208,7 +220,7 @@ fn the_outputs_tell_what_the_kernel_did() -> Result<()> {
     let ended = recording.stop()?;
     let table = &ended.expect(0)?.stdout;
     for wanted in [
-        "by time that spans took",
+        "stacks by time for slow allocations",
         "what the kernel did",
         "; 2 failed",
         "MADV_DONTNEED 40 calls",
@@ -225,7 +237,7 @@ fn the_outputs_tell_what_the_kernel_did() -> Result<()> {
     ensure!(flames.contains("main.heap") && flames.contains("runtime.(*mheap).alloc"), "{flames}");
     let profile = Pprof::read(pprof.as_ref())?;
     let has = |of: &str| profile.types.iter().any(|one| one == of);
-    ensure!(has("resident_growth/bytes") && has("span_time/nanoseconds"), "{:?}", profile.types);
+    ensure!(has("resident_growth/bytes") && has("slow_time/nanoseconds"), "{:?}", profile.types);
     Ok(())
 }
 
@@ -285,5 +297,39 @@ fn what_is_given_back_is_told() -> Result<()> {
     };
     ensure!(of("syscall.Munmap") >= 24 << 20, "{} unmapped", of("syscall.Munmap"));
     ensure!(of("runtime.sysUnused") >= 15 << 20, "{} scavenged", of("runtime.sysUnused"));
+    Ok(())
+}
+
+/// What was counted for programs that end is told, and of those that start meanwhile; what they had mapped
+/// at their end is left.
+#[test]
+fn programs_that_come_and_go_are_told() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("os", "1.24", Variant::Stripped)?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let first = Running::start(Command::new(&fixture.program))?;
+    let mut command = Command::new(heaptap_tests::heaptap::program()?);
+    command.args(["record", "--probe", "os", "--exe"]).arg(&fixture.program);
+    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
+    let second = Running::start(Command::new(&fixture.program))?;
+    let mut paths: Vec<Path> = Vec::new();
+    for mut program in [first, second] {
+        program.ask("go 3")?;
+        program.ask("touch 2")?;
+        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
+        program.wait()?;
+        for path in report {
+            match paths.iter_mut().find(|known| known.name == path.name) {
+                Some(known) => known.add(&path),
+                None => paths.push(path),
+            }
+        }
+    }
+    recording.stop()?.expect(0)?;
+    let recorded = Recorded { profile: Profile::read(&json)?, paths, change: 0 };
+    recorded.calls_equal()?;
+    let grown = recorded.sum("resident_growth", "main.touches")?;
+    ensure!((4 << 20..5 << 20).contains(&grown), "{grown} resident");
     Ok(())
 }

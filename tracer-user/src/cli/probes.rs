@@ -73,7 +73,7 @@ impl Probe {
             Probe::Stack => &[Value::Growths, Value::Shrinks, Value::Copied],
             Probe::Box => &[Value::Boxed, Value::BoxedObjects, Value::BoxedBytes],
             Probe::Slice => &[Value::SliceCalls, Value::SliceCopied, Value::SliceBytes],
-            Probe::OsAlloc => &[Value::Spans, Value::SpanTime, Value::SpanKernelTime],
+            Probe::OsAlloc => &[Value::SlowSpans, Value::SlowTime, Value::SlowKernelTime],
         }
     }
 
@@ -88,7 +88,7 @@ impl Probe {
             Probe::Stack => Value::Copied,
             Probe::Box => Value::BoxedBytes,
             Probe::Slice => Value::SliceCopied,
-            Probe::OsAlloc => Value::SpanTime,
+            Probe::OsAlloc => Value::SlowTime,
         }
     }
 
@@ -144,7 +144,7 @@ impl Probes {
     /// What stacks are weighed by when nothing is said.
     pub(super) fn default_value(self) -> Value {
         if self == Self::of(&[Probe::OsAlloc]) {
-            return Value::SpanTime;
+            return Value::SlowTime;
         }
         self.iter().next().map_or(Value::Bytes, Probe::default_value)
     }
@@ -225,11 +225,11 @@ pub enum Value {
     /// Bytes that they ask the heap for
     SliceBytes,
     /// Spans that the runtime got from its page heap (probe os-alloc)
-    Spans,
+    SlowSpans,
     /// Time that getting them took (probe os-alloc)
-    SpanTime,
+    SlowTime,
     /// What of that the kernel worked (probe os-alloc)
-    SpanKernelTime,
+    SlowKernelTime,
 }
 
 impl Value {
@@ -268,9 +268,9 @@ impl Value {
             Value::SliceCalls => SLICE_CALLS,
             Value::SliceCopied => SLICE_COPIED,
             Value::SliceBytes => SLICE_SPACE,
-            Value::Spans => SPAN_CALLS,
-            Value::SpanTime => SPAN_TIME,
-            Value::SpanKernelTime => SPAN_KERNEL_TIME,
+            Value::SlowSpans => SPAN_CALLS,
+            Value::SlowTime => SPAN_TIME,
+            Value::SlowKernelTime => SPAN_KERNEL_TIME,
         }
     }
 }

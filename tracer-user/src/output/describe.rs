@@ -37,6 +37,26 @@ pub fn unit_of(profile: &Profile, value: usize) -> &'static str {
     profile.meta.value_types.get(value).map_or("values", |t| unit(*t))
 }
 
+/// What one of the probe os's values is of; nothing for others.
+pub fn of_os(value_type: ValueType) -> Option<&'static str> {
+    if !value_type.is_of_os() {
+        return None;
+    }
+    Some(match value_type.family() {
+        "resident" => "that became resident",
+        "released" => "that ceased to be resident",
+        "mapped" => "still mapped",
+        "pages" => "of pages taken",
+        "mmap" => "of mmap",
+        "munmap" => "of munmap",
+        "madvise" => "of madvise",
+        "mremap" => "of mremap",
+        "brk" => "of brk",
+        "kernel" => "in the kernel for slow allocations",
+        _ => "for slow allocations",
+    })
+}
+
 /// What would have been seen if anything had happened.
 pub fn event(profile: &Profile) -> &'static str {
     match profile.meta.value_types.first() {
@@ -128,7 +148,9 @@ pub fn totals(profile: &Profile) -> String {
             format!("total {}", all.map(whole).collect::<Vec<_>>().join(", "))
         }
         (inuse, space) => {
-            format!("total {}", joined(inuse.or(space).unwrap_or(meta.default_value)))
+            let value = inuse.or(space).unwrap_or(meta.default_value);
+            let what = meta.value_types.get(value).copied().and_then(of_os);
+            format!("total {}{}", joined(value), what.map_or(String::new(), |of| format!(" {of}")))
         }
     };
     let seconds = meta.duration.as_secs_f64();

@@ -201,20 +201,18 @@ impl Table<'_> {
         let all = describe::counted(count as u64, what);
         // Of several families a unit alone does not say which.
         let types = &self.profile.meta.value_types;
+        let of_os = types.get(self.value).copied().and_then(describe::of_os);
         let family = types.get(self.value).map_or("", |t| t.family());
         let several = types.iter().any(|t| t.family() != family);
         let unit = match family {
+            _ if of_os.is_some() => {
+                format!("{} {}", unit.replace("nanoseconds", "time"), of_os.unwrap_or_default())
+            }
             "inuse" if several => format!("{unit} in use"),
             "alloc" if several => format!("{unit} allocated"),
-            "resident" => format!("{unit} that became resident"),
-            "released" => format!("{unit} that ceased to be resident"),
-            "mapped" => format!("{unit} still mapped"),
-            "pages" => format!("{unit} of pages taken"),
-            "mmap" | "munmap" | "madvise" | "mremap" | "brk" => format!("{unit} of {family}"),
             "goroutines" => format!("goroutines {unit}"),
             "stack" => unit.replace("bytes", "bytes copied"),
             "box" if several => format!("{unit} boxed"),
-            "span" => unit.replace("nanoseconds", "time that spans took"),
             "map" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };

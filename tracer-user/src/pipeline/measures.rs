@@ -84,8 +84,8 @@ pub fn of_happening(happening: Happening) -> &'static [(Value, Sum)] {
         Happening::Shrink => &[(Value::Released, Sum::Bytes)],
         Happening::Pages => &[(Value::PagesTaken, Sum::Hits), (Value::Pages, Sum::Bytes)],
         Happening::Left => &[(Value::Mapped, Sum::Bytes)],
-        Happening::Span => &[(Value::Spans, Sum::Hits), (Value::SpanTime, Sum::Bytes)],
-        Happening::SpanKernel => &[(Value::SpanKernelTime, Sum::Bytes)],
+        Happening::Span => &[(Value::SlowSpans, Sum::Hits), (Value::SlowTime, Sum::Bytes)],
+        Happening::SpanKernel => &[(Value::SlowKernelTime, Sum::Bytes)],
     }
 }
 

@@ -159,9 +159,9 @@ pub const BRK_SPACE: ValueType = ValueType { kind: "brk_space", unit: "bytes" };
 pub const PAGES_TAKEN: ValueType = ValueType { kind: "pages_takings", unit: "count" };
 pub const PAGES_SPACE: ValueType = ValueType { kind: "pages_space", unit: "bytes" };
 /// Spans that the runtime got from its page heap, how long that took, and how much of that in the kernel.
-pub const SPAN_CALLS: ValueType = ValueType { kind: "span_allocs", unit: "count" };
-pub const SPAN_TIME: ValueType = ValueType { kind: "span_time", unit: "nanoseconds" };
-pub const SPAN_KERNEL_TIME: ValueType = ValueType { kind: "span_kernel_time", unit: "nanoseconds" };
+pub const SPAN_CALLS: ValueType = ValueType { kind: "slow_spans", unit: "count" };
+pub const SPAN_TIME: ValueType = ValueType { kind: "slow_time", unit: "nanoseconds" };
+pub const SPAN_KERNEL_TIME: ValueType = ValueType { kind: "kernel_slow_time", unit: "nanoseconds" };
 /// All of them: of what the kernel did.
 const OF_OS: [ValueType; 18] = [
     RESIDENT_GROWTH,
