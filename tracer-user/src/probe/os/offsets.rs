@@ -97,3 +97,19 @@ impl Offsets {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_do_it_is_refused_in_words() {
+        let damaged = Offsets::find(b"no types").unwrap_err().to_string();
+        assert!(damaged.contains("is damaged"), "{damaged}");
+        // Well-formed, and without any type.
+        let words = [24u32, 0, 0, 0, 1].map(u32::to_le_bytes);
+        let empty = [&[0x9f, 0xeb, 1, 0][..], words.as_flattened(), b"\0"].concat();
+        let old = Offsets::find(&empty).unwrap_err().to_string();
+        assert!(old.contains("since Linux 6.2"), "{old}");
+    }
+}
