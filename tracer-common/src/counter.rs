@@ -54,6 +54,7 @@ counters! {
     GoroutineEnded, "goroutines_ended", false, "goroutines that were created during the recording and ended in it";
     GoroutineEndedUnknown, "goroutines_ended_older", false, "goroutines that ended and had been created before the recording, or found no room";
     NothingBuilt, "nothing_built", false, "calls that make or build a slice or string and neither copied nor asked for anything";
+    NilPut, "nil_puts", false, "calls of sync.Pool's Put with nil, which it ignores";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";

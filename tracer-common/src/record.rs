@@ -16,6 +16,10 @@ pub const STACK_BROKEN: u32 = 2;
 /// begins with where it was interrupted, and a word that may be a return address.
 pub const STACK_INTERRUPTED: u32 = 4;
 
+/// Set in [`StackValue::flags`] when it is no stack, but the address of a function that belongs to the
+/// class: the New of a pool.
+pub const STACK_IS_FUNCTION: u32 = 8;
+
 /// [`ProcEntry::state`]: traced.
 pub const PROC_LIVE: u32 = 1;
 /// [`ProcEntry::state`]: has exec'd since it was inspected; its addresses mean nothing now.
@@ -133,7 +137,7 @@ pub struct StackKey {
     pub site: u32,
     /// What splits one stack further: the type word (`--by type`; or see [`NO_TYPES`]), the span class
     /// (span mode), the slot's size (sample mode), where a goroutine starts (probe goroutine), the sizes that
-    /// a stack is moved between (probe stack; see [`Moved`]), or 0.
+    /// a stack is moved between (probe stack; see [`Moved`]), the pool's address (probe pool), or 0.
     pub class: u64,
     /// Hash of the stack's addresses and of its labels; the stack itself is compared before anything is added.
     pub hash: u64,
@@ -156,7 +160,7 @@ pub struct StackValue {
     pub labels: u64,
     /// Number of addresses in `pcs`.
     pub depth: u32,
-    /// [`STACK_TRUNCATED`], [`STACK_BROKEN`].
+    /// [`STACK_TRUNCATED`], [`STACK_BROKEN`], [`STACK_IS_FUNCTION`].
     pub flags: u32,
     /// Return addresses, innermost first.
     pub pcs: [u64; MAX_DEPTH],

@@ -20,6 +20,7 @@ mod lives;
 mod map;
 mod maps;
 mod os;
+mod pool;
 mod process;
 mod regs;
 mod sample;

@@ -17,6 +17,8 @@ pub struct Regs {
     pub arg4: u64,
     pub arg5: u64,
     pub arg6: u64,
+    /// What a closure is called by: RDX.
+    pub closure: u64,
     /// The goroutine: R14.
     pub g: u64,
 }
@@ -36,6 +38,7 @@ pub fn read(ctx: &ProbeContext) -> Regs {
         arg4: regs.rsi,
         arg5: regs.r8,
         arg6: regs.r9,
+        closure: regs.rdx,
         g: regs.r14,
     }
 }

@@ -171,6 +171,21 @@ pub fn keep_without_stack(hit: &Hit, class: u64, amount: &Amount, fresh: &mut St
     }
 }
 
+/// Counts a function under a class: as a stack of its address alone, with a flag that tells it from others.
+#[inline(always)]
+pub fn keep_function(hit: &Hit, class: u64, code: u64, flag: u32) {
+    let Some(mut owned) = Owned::take() else { return };
+    let fresh = &mut owned.get().value;
+    (fresh.depth, fresh.flags, fresh.labels, fresh.pcs[0]) = (1, flag, 0, code);
+    let key = StackKey { image: hit.image, site: hit.cookie.site as u32, class, hash: code };
+    let Some(kept) = find_or_insert(&key, fresh) else { return };
+    if same_stack(kept, fresh) {
+        add(kept, &Amount { weight: 1, bytes: 0 });
+    } else {
+        count(Counter::HashCollision);
+    }
+}
+
 #[inline(always)]
 #[allow(
     clippy::needless_borrows_for_generic_args,

@@ -142,6 +142,11 @@ fn matches_callers_frames(release: &str) {
         assert_eq!((goroutines.created.bytes.len(), goroutines.created.bytes[0]), (5, 0xe8));
         let stack = sites::stack_site(&binary).unwrap();
         assert_eq!(stack.moved.emulated, minor >= 21);
+        let pools = sites::pool_sites(&binary).unwrap();
+        let [get, put] = [&pools.get, pools.put.as_ref().unwrap()];
+        assert_eq!([get, put].map(|site| site.emulated), [minor >= 21; 2]);
+        let function = binary.function_at(pools.miss.vaddr).unwrap();
+        assert_eq!((function.name, pools.miss.bytes.len()), ("sync.(*Pool).Get", 2));
     }
 }
 

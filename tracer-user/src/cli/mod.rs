@@ -11,6 +11,7 @@ pub mod goroutines;
 mod groups;
 pub mod heap;
 mod maps;
+mod pools;
 pub mod probes;
 pub mod record;
 mod refusal;
@@ -85,6 +86,7 @@ where
         Subcommands::Ps(flags) => Ok(Command::Ps(PsConfig { json: flags.json })),
         Subcommands::Record(flags) => flags.lower().map(Command::Record),
         Subcommands::Maps(flags) => flags.lower().map(Command::Record),
+        Subcommands::Pools(flags) => flags.lower().map(Command::Record),
         Subcommands::Heap(flags) => flags.lower().map(Command::Profile),
         Subcommands::Block(flags) => flags.lower(heap::Profile::Block).map(Command::Profile),
         Subcommands::Mutex(flags) => flags.lower(heap::Profile::Mutex).map(Command::Profile),
@@ -124,6 +126,9 @@ enum Subcommands {
     /// Follow iterations over maps: how many, how long, how deep, by call stack and over time
     #[command(after_help = MAPS_EPILOGUE)]
     Maps(Box<maps::Flags>),
+    /// Count what every sync.Pool gives, has not and gets back, by pool and call stack
+    #[command(after_help = POOLS_EPILOGUE)]
+    Pools(Box<pools::Flags>),
     /// Read the heap profile that the runtime keeps: what is alive, and who allocated it; no probe
     #[command(after_help = HEAP_EPILOGUE)]
     Heap(Box<heap::HeapFlags>),
@@ -257,6 +262,22 @@ Examples:
   sudo heaptap maps -p 4242 -d 10 --mode count     how often, and over how large maps
   sudo heaptap maps -p 4242 -d 60 -o maps.svg --heat heat.svg
   sudo heaptap maps -p 4242 -d 10 --value time --p99-over 200
+
+",
+    exit_codes!()
+);
+
+const POOLS_EPILOGUE: &str = concat!(
+    "Each Get and each Put costs the program a trap, a Get that finds nothing two.
+
+Columns: MISSES are Gets that found nothing, HITS the share of the others, BALANCE is puts less gets. A
+pool has the name of its variable, where the program has symbols; New is the function that makes what
+it has not.
+
+Examples:
+  sudo heaptap pools -p 4242 -d 10                 which pools are worth their while
+  sudo heaptap pools -p 4242 -d 10 --value misses  who finds nothing
+  sudo heaptap pools -p 4242 -d 60 -o pools.svg -o pools.json
 
 ",
     exit_codes!()

@@ -11,9 +11,10 @@ use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, BOX_OBJECTS, BOX_SPACE, BOX_VALUES, BRK_CALLS, BRK_SPACE,
     GOROUTINES_CREATED, GOROUTINES_ENDED, GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE,
     MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE,
-    MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN,
-    RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, SPAN_CALLS,
-    SPAN_KERNEL_TIME, SPAN_TIME, STACK_COPIED, STACK_GROWTHS, STACK_SHRINKS, ValueType,
+    MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, POOL_GETS,
+    POOL_MISSES, POOL_PUTS, RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED,
+    SLICE_SPACE, SPAN_CALLS, SPAN_KERNEL_TIME, SPAN_TIME, STACK_COPIED, STACK_GROWTHS,
+    STACK_SHRINKS, ValueType,
 };
 
 /// What is recorded: a set of probes.
@@ -42,6 +43,8 @@ pub enum Probe {
     /// The same, and how long slow allocations take: getting spans from the page heap, and how much of
     /// that is in the kernel
     OsAlloc,
+    /// What every sync.Pool gives, has not, and gets back
+    Pool,
 }
 
 impl Probe {
@@ -74,6 +77,7 @@ impl Probe {
             Probe::Box => &[Value::Boxed, Value::BoxedObjects, Value::BoxedBytes],
             Probe::Slice => &[Value::SliceCalls, Value::SliceCopied, Value::SliceBytes],
             Probe::OsAlloc => &[Value::SlowSpans, Value::SlowTime, Value::SlowKernelTime],
+            Probe::Pool => &[Value::Gets, Value::Misses, Value::Puts],
         }
     }
 
@@ -89,6 +93,7 @@ impl Probe {
             Probe::Box => Value::BoxedBytes,
             Probe::Slice => Value::SliceCopied,
             Probe::OsAlloc => Value::SlowTime,
+            Probe::Pool => Value::Gets,
         }
     }
 
@@ -104,6 +109,7 @@ impl Probe {
             Probe::Box => Some("every value that the runtime put into an interface counted"),
             Probe::Slice => Some("every slice and string that the runtime made or grew counted"),
             Probe::OsAlloc => Some("every span from the page heap timed"),
+            Probe::Pool => Some("every Get and Put of a sync.Pool counted"),
         }
     }
 
@@ -230,6 +236,12 @@ pub enum Value {
     SlowTime,
     /// What of that the kernel worked (probe os-alloc)
     SlowKernelTime,
+    /// Calls of sync.Pool's Get
+    Gets,
+    /// Those of them that found nothing to give
+    Misses,
+    /// Calls of sync.Pool's Put
+    Puts,
 }
 
 impl Value {
@@ -271,6 +283,9 @@ impl Value {
             Value::SlowSpans => SPAN_CALLS,
             Value::SlowTime => SPAN_TIME,
             Value::SlowKernelTime => SPAN_KERNEL_TIME,
+            Value::Gets => POOL_GETS,
+            Value::Misses => POOL_MISSES,
+            Value::Puts => POOL_PUTS,
         }
     }
 }

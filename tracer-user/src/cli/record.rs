@@ -9,6 +9,7 @@ use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
 use crate::host::Selection;
+use crate::output::pools;
 use crate::profile::Source;
 use crate::runtime::sampler::MAX_RATE;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub show: Show,
     /// What is told of iterations over maps.
     pub maps: MapReport,
+    /// What is worth a finding of pools.
+    pub pools: pools::Limits,
     /// What is shown where only one value can be, and what stacks are ranked by.
     pub value: Value,
     /// What a leaf is.
@@ -69,6 +72,7 @@ impl Config {
             source: None,
             show,
             maps: MapReport::default(),
+            pools: pools::Limits::default(),
             value,
             by: By::Stack,
             labels: false,
@@ -356,6 +360,7 @@ mod tests {
                 source: None,
                 show: Show::default(),
                 maps: MapReport::default(),
+                pools: pools::Limits::default(),
                 value: Value::Bytes,
                 by: By::Stack,
                 labels: false,
@@ -397,6 +402,7 @@ mod tests {
                     color: Color::Never,
                 },
                 maps: MapReport::default(),
+                pools: pools::Limits::default(),
                 value: Value::Objects,
                 by: By::Stack,
                 labels: true,

@@ -360,6 +360,11 @@ impl Image {
         VAddr(self.segments.iter().map(|s| s.vaddr).min().unwrap_or(0) & !(PAGE - 1))
     }
 
+    /// End of the highest segment.
+    pub fn end(&self) -> VAddr {
+        VAddr(self.segments.iter().map(|s| s.vaddr.saturating_add(s.mem_size)).max().unwrap_or(0))
+    }
+
     /// Walks the file bytes of a segment in chunks that overlap by `overlap` bytes. `each` gets the
     /// link-time address of a chunk and its bytes. What lies beyond the end of the file is left out.
     pub fn walk<B>(

@@ -24,12 +24,15 @@ mod module;
 mod opened;
 mod pclntab;
 pub mod sites;
+mod symbol_table;
 pub mod symbols;
 pub mod types;
 mod version;
 
 use std::collections::HashMap;
 use std::fs::File;
+
+use object::elf::{SHT_SYMTAB, STT_OBJECT};
 
 use crate::address::{FileOffset, VAddr};
 pub(crate) use address_table::AddressTable;
@@ -43,6 +46,7 @@ use module::{Module, ModuleTail};
 pub use pclntab::Function;
 use pclntab::Header;
 pub(crate) use pclntab::{Pclntab, Record};
+pub(crate) use symbol_table::SymbolTable;
 
 /// A Go binary, opened.
 #[derive(Debug)]
@@ -241,6 +245,11 @@ impl GoBinary {
         self.image.is_writable(at)
     }
 
+    /// Symbols of variables; nothing in a stripped file.
+    pub(crate) fn variables(&self) -> Option<SymbolTable> {
+        SymbolTable::read(&self.image, SHT_SYMTAB.0, &[STT_OBJECT]).ok().flatten()
+    }
+
     /// Start and end of Go's own text. C code of cgo programs lies outside.
     pub fn text_range(&self) -> (VAddr, VAddr) {
         (self.module.text, self.module.etext)
@@ -254,6 +263,11 @@ impl GoBinary {
     /// Page of the lowest link-time address. Load bias = lowest mapping of the file − this (facts 4.1).
     pub fn lowest_page(&self) -> VAddr {
         self.image.lowest_page()
+    }
+
+    /// Start and end of what the file has at link-time addresses, what is zero at start included.
+    pub fn file_range(&self) -> (VAddr, VAddr) {
+        (self.image.lowest_page(), self.image.end())
     }
 
     /// Where type data lies: start and end; nothing in a release whose module record is unknown.

@@ -14,6 +14,7 @@ mod boxed;
 mod goroutine;
 mod map;
 mod page_heap;
+mod pool;
 mod slice;
 mod stack;
 
@@ -21,6 +22,7 @@ pub use boxed::box_sites;
 pub use goroutine::{GoroutineSites, goroutine_sites};
 pub use map::{MapSites, map_sites};
 pub use page_heap::{PageHeapSites, page_heap_sites};
+pub use pool::{PoolSites, pool_sites};
 pub use slice::{SliceSites, slice_sites};
 pub use stack::{StackSite, stack_site};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
     AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GOROUTINES_CREATED, INUSE_SPACE,
-    MAP_ITERATIONS, MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE,
-    STACK_COPIED, STACK_GROWTHS, Source, ValueType,
+    MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, STACK_COPIED,
+    STACK_GROWTHS, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -60,19 +60,31 @@ pub fn of_os(value_type: ValueType) -> Option<&'static str> {
 /// What would have been seen if anything had happened.
 pub fn event(profile: &Profile) -> &'static str {
     match profile.meta.value_types.first() {
-        Some(&MAP_ITERATIONS) => "iteration over a map",
         Some(first) if first.is_of_os() => "event of that kind",
         Some(&GOROUTINES_CREATED) => "goroutine",
         Some(&STACK_GROWTHS) => "move of a stack",
         Some(&BOX_VALUES) => "value put into an interface",
         Some(&SLICE_CALLS) => "slice or string made",
+        Some(first) if first.family() == "map" => "iteration over a map",
+        Some(first) if first.family() == "pool" => "Get or Put of a sync.Pool",
         _ => "allocation",
     }
 }
 
 /// `1 object`, `1,234 objects`.
 pub fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+    let ending = match what {
+        _ if count == 1 => "",
+        what if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {what}{ending}", grouped(count))
+}
+
+/// `object`, `miss`.
+fn singular(units: &str) -> &str {
+    let miss = units.strip_suffix("es").filter(|one| one.ends_with('s'));
+    miss.unwrap_or(units.trim_end_matches('s'))
 }
 
 /// One value with its unit: `1.5 KiB`, `1,234 objects`, `2.5 ms`.
@@ -84,7 +96,7 @@ pub fn amount(value_type: ValueType, count: u64) -> String {
         "nanoseconds" => nanoseconds(count),
         // What is no noun has no plural: `12 live`.
         "count" => match unit(value_type).strip_suffix('s') {
-            Some(noun) => counted(count, noun),
+            Some(_) => counted(count, singular(unit(value_type))),
             None => format!("{} {}", grouped(count), unit(value_type)),
         },
         unit => format!("{} {unit}", grouped(count)),
@@ -170,7 +182,7 @@ pub fn totals(profile: &Profile) -> String {
 /// Whether values say by themselves what they are of, one after the other.
 fn own_words(types: &[ValueType]) -> bool {
     types.first().is_some_and(|first| {
-        matches!(first.family(), "map" | "goroutines" | "stack" | "box" | "slice")
+        matches!(first.family(), "map" | "goroutines" | "stack" | "box" | "slice" | "pool")
     })
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod json;
 mod lines;
 pub mod maps;
 pub mod os;
+pub mod pools;
 pub mod pprof;
 #[cfg(test)]
 mod sample;

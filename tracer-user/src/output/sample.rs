@@ -5,8 +5,8 @@ use crate::profile::iterations::{Ended, Iterations, Worst};
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, Ages, CONTENTIONS, CounterValue, DELAY, GOROUTINES_CREATED,
     GOROUTINES_ENDED, GOROUTINES_LIVE, INUSE_OBJECTS, INUSE_SPACE, MAP_ITERATIONS, MAP_STEPS,
-    MAP_TIME, Profile, SPACE, STACK_COPIED, STACK_GROWTHS, STACK_SHRINKS, Source, TRUNCATED,
-    Workload,
+    MAP_TIME, POOL, POOL_GETS, POOL_MISSES, POOL_PUTS, Profile, SPACE, STACK_COPIED, STACK_GROWTHS,
+    STACK_SHRINKS, Source, TRUNCATED, Workload,
 };
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
@@ -165,6 +165,34 @@ pub fn moves() -> Profile {
     let grown = ["group:2.0~KiB~→~4.0~KiB", parse];
     build.stack(p, &grown, 0, 0).valued(&[30, 0, 90 << 10]);
     build.stack(p, &["group:4.0~KiB~→~2.0~KiB", parse], 0, 0).valued(&[0, 10, 10 << 10]);
+    build.done()
+}
+
+/// Pools: one that gets nothing back, one that is emptied too soon, one of a library, one on the heap.
+pub fn pools() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let p = build.process(4242, "shop", "go1.26.6");
+    build.values(&[POOL_GETS, POOL_MISSES, POOL_PUTS], 0);
+    let get = "sync.(*Pool).Get /go/src/sync/pool.go:134:133";
+    let put = "sync.(*Pool).Put /go/src/sync/pool.go:100:99";
+    let main = "main.main /home/ann/src/shop/main.go:12:5";
+    let mut made = |pool: &str, frames: &[&str], values: [u64; 3]| {
+        build.stack(p, frames, 0, 0).valued(&values).text(POOL, pool);
+    };
+    let frames = "main.frames (New main.newFrame)";
+    let read = "main.(*conn).read /home/ann/src/shop/conn.go:31:20";
+    let close = "main.(*conn).close /home/ann/src/shop/conn.go:58:50";
+    made(frames, &[get, read, main], [9_000, 8_995, 0]);
+    made(frames, &[put, close, main], [0, 0, 10]);
+    let sweep = "main.sweep /home/ann/src/shop/sweep.go:9:3";
+    made("main.rare", &[get, sweep, main], [1_000, 700, 0]);
+    made("main.rare", &[put, sweep, main], [0, 0, 1_000]);
+    let report = "main.report /home/ann/src/shop/main.go:70:60";
+    let printer = "fmt.newPrinter /go/src/fmt/print.go:152:151";
+    let free = "fmt.(*pp).free /go/src/fmt/print.go:180:165";
+    made("fmt.ppFree", &[get, printer, report, main], [400, 2, 0]);
+    made("fmt.ppFree", &[put, free, report, main], [0, 0, 400]);
+    made("0xc0000a2000 on the heap", &[put, close, main], [0, 0, 2]);
     build.done()
 }
 

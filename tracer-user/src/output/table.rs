@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::describe;
 use super::lines::{self, Paint};
 use super::text::{bytes, grouped, keep_end, keep_start, printable, share, short_path};
-use super::{maps, os};
+use super::{maps, os, pools};
 use crate::profile::{
     Frame, FrameId, FrameKind, GOROUTINES_CREATED, ProcessId, Profile, Ranked, Source, ValueType,
 };
@@ -79,6 +79,7 @@ pub fn write(
     } else if options.by_type {
         table.types(total)?;
     } else {
+        pools::sections(profile, style, table.out)?;
         table.stacks(total)?;
         maps::sections(profile, style, table.out)?;
     }

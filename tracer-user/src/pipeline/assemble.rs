@@ -13,6 +13,7 @@ use super::{
     happenings, leaves,
     measures::{self, Sum},
     naming::{self, Namer, Natives},
+    pools::{self, Pools},
     targets::{Counts, Spent, StackId, Targets},
     typed,
 };
@@ -44,10 +45,13 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     for (namer, stacks) in namers.iter_mut().zip(addresses_by_binary(&raw, targets, &calls)) {
         namer.name_all(&stacks);
     }
+    let pools = Pools::of(targets, &raw);
     let mut natives = Natives::default();
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
-        let Some(entry) = targets.entries.get(id.entry) else { continue };
+        let Some(entry) = targets.entries.get(id.entry).filter(|_| !pools::is_new(id)) else {
+            continue;
+        };
         let happening = Happening::of_site(id.site);
         let program = targets.program(id);
         let measures = match happening {
@@ -61,7 +65,7 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
         let Some(worth) = worth else { continue };
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
-        let site = tapped.sites.get(id.site as usize);
+        let site = tapped.sites.get(id.site as usize).map(|site| tapped.at_beginning(site));
         let place = site.and_then(|s| namer.place(&mut profile, s.site.vaddr));
         if let (Some(place), Some(Program::Slice)) = (place, program) {
             // It tells what was done.
@@ -95,6 +99,7 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
         let leaf = program.and_then(|program| leaves::leaf(&mut profile, namer, program, id.class));
         if let Some(program) = program {
             labels.extend(leaves::labels(&mut profile, program, id.class));
+            labels.extend(pools.label(&mut profile, id, program));
             labels.sort();
         }
         profile.samples.push(Sample {

@@ -61,6 +61,9 @@ pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
             (Value::SliceCopied, Sum::Objects),
             (Value::SliceBytes, Sum::Bytes),
         ]),
+        Program::PoolGet => Some(&[(Value::Gets, Sum::Hits)]),
+        Program::PoolMiss => Some(&[(Value::Misses, Sum::Hits)]),
+        Program::PoolPut => Some(&[(Value::Puts, Sum::Hits)]),
         // They add to what the start began, and keep no stacks.
         Program::MapNext
         | Program::MapEnd

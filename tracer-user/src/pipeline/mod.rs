@@ -17,6 +17,7 @@ mod mode;
 mod naming;
 mod opened;
 mod outputs;
+mod pools;
 mod programs;
 mod ps;
 mod record;

@@ -56,6 +56,12 @@ pub enum Program {
     Box,
     /// Slices and strings, at the runtime's functions that make, grow and build them.
     Slice,
+    /// At P of `sync.(*Pool).Get`.
+    PoolGet,
+    /// Where that has found nothing.
+    PoolMiss,
+    /// At P of `sync.(*Pool).Put`.
+    PoolPut,
     /// The end of a collection, at P of `runtime.mProf_Flush`.
     Gc,
     /// A span is asked for, at P of `runtime.(*mheap).alloc`.
@@ -84,6 +90,9 @@ impl Program {
         Program::Slice,
         Program::OsSpanBegin,
         Program::OsSpanEnd,
+        Program::PoolGet,
+        Program::PoolMiss,
+        Program::PoolPut,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -101,6 +110,9 @@ impl Program {
             Program::StackMove => "stack_move",
             Program::Box => "box_value",
             Program::Slice => "slice",
+            Program::PoolGet => "pool_get",
+            Program::PoolMiss => "pool_miss",
+            Program::PoolPut => "pool_put",
             Program::Gc => "gc",
             Program::OsSpanBegin => "os_span_begin",
             Program::OsSpanEnd => "os_span_end",

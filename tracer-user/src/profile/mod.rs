@@ -192,6 +192,12 @@ pub const BOX_SPACE: ValueType = ValueType { kind: "box_space", unit: "bytes" };
 pub const SLICE_CALLS: ValueType = ValueType { kind: "slice_calls", unit: "count" };
 pub const SLICE_COPIED: ValueType = ValueType { kind: "slice_copied", unit: "bytes" };
 pub const SLICE_SPACE: ValueType = ValueType { kind: "slice_space", unit: "bytes" };
+/// Calls of `sync.Pool`'s Get, those of them that found nothing, and calls of its Put.
+pub const POOL_GETS: ValueType = ValueType { kind: "pool_gets", unit: "count" };
+pub const POOL_MISSES: ValueType = ValueType { kind: "pool_misses", unit: "count" };
+pub const POOL_PUTS: ValueType = ValueType { kind: "pool_puts", unit: "count" };
+/// The label that says which pool a sample is of.
+pub const POOL: &str = "sync_pool";
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// Goroutines that were made, and what became of them.
 pub const GOROUTINES_CREATED: ValueType = ValueType { kind: "goroutines_created", unit: "count" };

@@ -11,41 +11,27 @@ use addr2line::Context;
 use gimli::{EndianArcSlice, LittleEndian};
 use object::LittleEndian as LE;
 use object::elf::{
-    CompressionHeader64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB,
-    STT_FUNC, STT_GNU_IFUNC, Sym64,
+    CompressionHeader64, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC,
+    STT_GNU_IFUNC,
 };
-use object::pod::{from_bytes, slice_from_all_bytes};
+use object::pod::from_bytes;
 use object::{CompressedData, CompressionFormat};
 
 use super::{SymFrame, Unknown};
 use crate::address::{FileOffset, VAddr};
-use crate::gobin::bytes::c_str_at;
-use crate::gobin::{Error, Image, Mapping, gnu_build_id};
+use crate::gobin::{Error, Image, Mapping, SymbolTable, gnu_build_id};
 
-/// Largest symbol table and table of names read.
-const MAX_SYMBOLS: u64 = 64 << 20;
 /// Most DWARF read, uncompressed; a file with more is named by its symbols.
 const MAX_DWARF: u64 = if cfg!(test) { 1 << 30 } else { 128 << 20 };
-/// How many symbols before an address are tried: they may overlap.
-const OVERLAPS: usize = 8;
 
 type Dwarf = Context<EndianArcSlice<LittleEndian>>;
 
 /// Names addresses of one ELF file.
 pub struct NativeSymbols {
     image: Image,
-    names: Vec<u8>,
-    /// Sorted by start.
-    symbols: Vec<Symbol>,
+    symbols: SymbolTable,
     has_table: bool,
     dwarf: Option<Option<Dwarf>>,
-}
-
-#[derive(Clone, Copy)]
-struct Symbol {
-    start: u64,
-    end: u64,
-    name: u32,
 }
 
 impl NativeSymbols {
@@ -53,37 +39,19 @@ impl NativeSymbols {
     pub fn open(file: File) -> Result<Self, Error> {
         let image = Image::open(file)?;
         let mut this =
-            Self { image, names: Vec::new(), symbols: Vec::new(), has_table: false, dwarf: None };
+            Self { image, symbols: SymbolTable::default(), has_table: false, dwarf: None };
         // The full table holds all that the dynamic one does.
         this.has_table = this.read_symbols(SHT_SYMTAB.0)? || this.read_symbols(SHT_DYNSYM.0)?;
         Ok(this)
     }
 
     fn read_symbols(&mut self, kind: u32) -> Result<bool, Error> {
-        let sections = &self.image.sections;
-        let Some(table) = sections.iter().find(|s| s.kind == kind && s.size > 0) else {
-            return Ok(false);
-        };
-        let Some(strings) = sections.get(table.link as usize) else { return Ok(false) };
-        self.names = self.image.section_bytes(strings, MAX_SYMBOLS)?;
-        let raw = self.image.section_bytes(table, MAX_SYMBOLS)?;
-        let whole = raw.len() - raw.len() % size_of::<Sym64<LE>>();
-        let symbols = slice_from_all_bytes::<Sym64<LE>>(&raw[..whole]).unwrap_or_default();
-        let functions = symbols.iter().filter(|symbol| {
-            let kind = symbol.st_info.st_type();
-            (kind == STT_FUNC || kind == STT_GNU_IFUNC) && symbol.st_shndx.get(LE) != SHN_UNDEF
-        });
-        self.symbols = functions
-            .map(|symbol| {
-                let start = symbol.st_value.get(LE);
-                let end = start.saturating_add(symbol.st_size.get(LE));
-                Symbol { start, end, name: symbol.st_name.get(LE) }
-            })
-            .collect();
-        self.symbols.sort_unstable_by_key(|s| (s.start, s.end));
+        let functions = SymbolTable::read(&self.image, kind, &[STT_FUNC, STT_GNU_IFUNC])?;
+        let Some(functions) = functions else { return Ok(false) };
+        self.symbols = functions;
         // Assembly often has no size: such a symbol reaches to the next one.
         let (mut here, mut next) = (u64::MAX, u64::MAX);
-        for symbol in self.symbols.iter_mut().rev() {
+        for symbol in self.symbols.symbols.iter_mut().rev() {
             if symbol.start < here {
                 (here, next) = (symbol.start, here);
             }
@@ -129,10 +97,7 @@ impl NativeSymbols {
 
     /// The name of the symbol that an address lies in.
     fn symbol(&self, at: VAddr) -> Option<String> {
-        let after = self.symbols.partition_point(|s| s.start <= at.0);
-        let before = self.symbols[..after].iter().rev().take(OVERLAPS);
-        let symbol = before.into_iter().find(|s| at.0 < s.end)?;
-        let name = String::from_utf8_lossy(c_str_at(&self.names, symbol.name as usize)?);
+        let name = String::from_utf8_lossy(self.symbols.name(self.symbols.at(at)?)?);
         Some(addr2line::demangle_auto(name, None).into_owned()).filter(|name| !name.is_empty())
     }
 
@@ -211,8 +176,8 @@ mod tests {
     fn names_its_own_code() {
         let file = File::open("/proc/self/exe").unwrap();
         let mut native = NativeSymbols::open(file).unwrap();
-        let wanted = native.symbols.iter().find(|s| {
-            let name = c_str_at(&native.names, s.name as usize).unwrap();
+        let wanted = native.symbols.symbols.iter().find(|s| {
+            let name = native.symbols.name(**s).unwrap();
             memchr::memmem::find(name, b"names_its_own_code").is_some() && s.end > s.start + 8
         });
         let at = VAddr(wanted.unwrap().start + 4);
@@ -233,9 +198,9 @@ mod tests {
         let libc = maps.lines().filter_map(|l| l.split_whitespace().nth(5));
         let libc = libc.into_iter().find(|path| path.contains("/libc.so")).unwrap();
         let mut native = NativeSymbols::open(File::open(libc).unwrap()).unwrap();
-        let malloc = native.symbols.iter().find(|s| {
-            c_str_at(&native.names, s.name as usize) == Some(b"malloc") && s.end > s.start
-        });
+        let all = &native.symbols;
+        let malloc =
+            all.symbols.iter().find(|s| all.name(**s) == Some(b"malloc") && s.end > s.start);
         let at = VAddr(malloc.unwrap().start + 1);
         let frames = native.symbolize(at).unwrap();
         assert!(frames.last().unwrap().function.contains("malloc"), "{frames:?}");

@@ -153,7 +153,15 @@ pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
         )
     });
     let missing = tapped.missing.iter().cloned();
-    incomplete.chain(missing).chain(slow)
+    let drops = tapped.sites.iter().find(|planned| planned.program == Program::PoolPut);
+    let drops = drops.filter(|_| tapped.go.facts().setting("-race") == Some("true")).map(|_| {
+        format!(
+            "{}: built with the race detector, which lets sync.Pool drop one of four things that are \
+             put back",
+            tapped.path
+        )
+    });
+    incomplete.chain(missing).chain(slow).chain(drops)
 }
 
 impl Recording {

@@ -93,7 +93,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let profile = recording.finish(&config)?;
     let mut options = outputs::options(&config.show);
     options.table.by_type = config.by == By::Type;
-    options.label_roots = config.labels;
+    // Of pools alone a picture is easier to read when each has a part of its own.
+    options.label_roots = config.labels || config.probes == Probes::of(&[Probe::Pool]);
     let written = outputs::write(&config.show, &options, &profile, sinks);
     let Some(heat) = heat else { return written };
     let summary = || output::summary(&profile);
@@ -290,6 +291,7 @@ impl Recording {
         let mut findings = output::maps::findings(&profile, &config.maps.limits);
         findings.extend(output::os::findings(&profile));
         findings.extend(output::creators::findings(&profile));
+        findings.extend(output::pools::findings(&profile, &config.pools));
         profile.meta.notes.splice(0..0, findings);
         Ok(profile)
     }

@@ -105,6 +105,15 @@ impl Tapped {
         })
     }
 
+    /// The site at P of the function that a site is in the middle of, where stacks of both are to be the same.
+    pub fn at_beginning<'a>(&'a self, site: &'a PlannedSite) -> &'a PlannedSite {
+        let is_beginning = |other: &&PlannedSite| other.program == Program::PoolGet;
+        match site.program {
+            Program::PoolMiss => self.sites.iter().find(is_beginning).unwrap_or(site),
+            _ => site,
+        }
+    }
+
     /// Bytes that naming its addresses takes, now and at the end.
     pub(super) fn memory(&self) -> usize {
         self.go.memory() + self.types.as_ref().map_or(0, Types::memory)

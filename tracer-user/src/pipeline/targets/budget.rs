@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Image, Targets, failure, windows::View};
+use super::{Image, Targets, failure, plan::Class, windows::View};
 use crate::{
     exit::Failure,
     probe::{
@@ -238,7 +238,9 @@ impl Targets {
         let taken = kernel.take(&images).map_err(failure)?;
         let live = &self.images;
         let places = |number| live.get(number).map(|image| &image.places);
-        let seen = self.held.sort_out(taken, |_, _| self.wanted.types, places);
+        // Only allocations are seen in windows.
+        let class = if self.wanted.types { Class::Address } else { Class::Number };
+        let seen = self.held.sort_out(taken, |_, _| class, places);
         let kept = |(_, image): (u32, &Image)| image.metered.as_ref().map(|m| m.windows.len());
         let mut room = self.held.room().saturating_sub(self.images.iter().filter_map(kept).sum());
         for (number, seen) in seen {

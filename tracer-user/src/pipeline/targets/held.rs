@@ -12,7 +12,7 @@ use crate::{
     profile::{self, Iterations, ledger::Part},
 };
 
-use super::libraries::Places;
+use super::{libraries::Places, plan::Class};
 
 /// What a stack is told by: the process is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct StackId {
     pub entry: u32,
     /// [`tracer_common::Cookie::site`].
     pub site: u32,
-    /// As in [`tracer_common::StackKey`]; an address as the linker placed it.
+    /// As in [`tracer_common::StackKey`]; addresses as [`Class`] says.
     pub class: u64,
     /// What [`Kept::labels`] has its labels under.
     pub labels: u64,
@@ -81,12 +81,12 @@ impl Held {
         self.stacks.len() < self.limit / 2
     }
 
-    /// Sorts out what was counted, by image. `is_address` says of a site of an image whether its classes
-    /// are addresses of the program; `places` is where an image has its code.
+    /// Sorts out what was counted, by image. `class` says what the classes of a site of an image are;
+    /// `places` is where an image has its code.
     pub fn sort_out<'a>(
         &mut self,
         mut taken: Taken,
-        is_address: impl Fn(u32, u32) -> bool,
+        class: impl Fn(u32, u32) -> Class,
         places: impl Fn(u32) -> Option<&'a Places>,
     ) -> HashMap<u32, Seen> {
         let mut images: HashMap<u32, Seen> = HashMap::new();
@@ -108,8 +108,8 @@ impl Held {
                 part: Part::default(),
             };
             let image = raw.key.image;
-            let is_address = is_address(image, raw.key.site);
-            let id = stack_id(raw, places, is_address);
+            let class = class(image, raw.key.site);
+            let id = stack_id(raw, places, class);
             images.entry(image).or_default().stacks.push((id, counts));
         }
         images
@@ -140,11 +140,15 @@ impl Held {
     }
 }
 
-fn stack_id(raw: RawStack, places: &Places, is_address: bool) -> StackId {
+fn stack_id(raw: RawStack, places: &Places, class: Class) -> StackId {
     StackId {
         entry: NOBODY,
         site: raw.key.site,
-        class: if is_address { places.of_word(raw.key.class) } else { raw.key.class },
+        class: match class {
+            Class::Number => raw.key.class,
+            Class::Address => places.of_word(raw.key.class),
+            Class::Data => places.of_data(raw.key.class),
+        },
         labels: raw.labels,
         flags: raw.flags,
         // 0 is none (probe os).
@@ -182,7 +186,7 @@ mod tests {
 
     fn places(bias: u64) -> Places {
         let text = (VAddr(0x1000), VAddr(0x2000));
-        Places::new(LoadBias(bias), text, Vec::new())
+        Places::at(LoadBias(bias), text, text, Vec::new())
     }
 
     fn add(
@@ -193,8 +197,10 @@ mod tests {
         is_end: bool,
     ) {
         let taken = Taken { stacks, ..Taken::default() };
-        let mut images: Vec<_> =
-            held.sort_out(taken, |_, _| false, |image| places.get(&image)).into_iter().collect();
+        let mut images: Vec<_> = held
+            .sort_out(taken, |_, _| Class::Number, |image| places.get(&image))
+            .into_iter()
+            .collect();
         images.sort_by_key(|(image, _)| *image);
         images.into_iter().for_each(|(_, seen)| held.add(entry, seen, is_end));
     }

@@ -13,7 +13,7 @@ use super::{
     Entry, Targets, failure,
     libraries::Places,
     meters::{Metered, Partial},
-    plan,
+    plan::{self, Class},
     view::View,
 };
 use crate::{
@@ -210,13 +210,13 @@ impl Targets {
     fn settle(&mut self, taken: Taken, over: &HashSet<u32>, is_end: bool) {
         let ended = &self.images.ended;
         let places = |image| ended.get(&image).map(|ended: &Ended| &ended.places);
-        let is_address = |image, site| {
-            let binary = ended.get(&image).and_then(|ended| self.entries.get(ended.entry));
-            let tapped = binary.and_then(|entry| self.binaries.get(entry.binary));
-            let program = tapped.and_then(|t| t.sites.get(site as usize)).map(|s| s.program);
-            program.is_some_and(|program| plan::class_is_address(program, self.wanted.types))
+        let class = |image, site: u32| {
+            let entry = ended.get(&image).and_then(|ended| self.entries.get(ended.entry));
+            let tapped = entry.and_then(|entry| self.binaries.get(entry.binary));
+            let planned = tapped.and_then(|tapped| tapped.sites.get(site as usize));
+            planned.map_or(Class::Number, |site| plan::class_of(site.program, self.wanted.types))
         };
-        let mut seen = self.held.sort_out(taken, is_address, places);
+        let mut seen = self.held.sort_out(taken, class, places);
         for number in over {
             let Some(ended) = self.images.ended.remove(number) else { continue };
             let mut last = seen.remove(number).unwrap_or_default();

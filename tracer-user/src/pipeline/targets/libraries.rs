@@ -11,6 +11,7 @@ use tracer_common::record::NO_TYPES;
 
 use crate::{
     address::{FileOffset, LoadBias, RuntimeAddr, VAddr},
+    gobin::GoBinary,
     host::{self, Mapping},
 };
 
@@ -42,6 +43,8 @@ pub struct Places {
     bias: LoadBias,
     /// Of Go code, at link time.
     text: (VAddr, VAddr),
+    /// Of all that is in the file, at link time.
+    file: (VAddr, VAddr),
     /// Start and end in the process, and the place; sorted.
     libraries: Vec<(u64, u64, u64)>,
 }
@@ -87,10 +90,20 @@ impl Libraries {
 }
 
 impl Places {
-    /// Of a process that has its Go code at `text` plus `bias`.
-    pub fn new(bias: LoadBias, text: (VAddr, VAddr), mut libraries: Vec<(u64, u64, u64)>) -> Self {
+    /// Of a process that has what `go` has, moved by `bias`.
+    pub fn new(bias: LoadBias, go: &GoBinary, libraries: Vec<(u64, u64, u64)>) -> Self {
+        Self::at(bias, go.text_range(), go.file_range(), libraries)
+    }
+
+    /// The same of what lies there at link time.
+    pub(super) fn at(
+        bias: LoadBias,
+        text: (VAddr, VAddr),
+        file: (VAddr, VAddr),
+        mut libraries: Vec<(u64, u64, u64)>,
+    ) -> Self {
         libraries.shrink_to_fit();
-        Self { bias, text, libraries }
+        Self { bias, text, file, libraries }
     }
 
     /// A return address as it is in every process of the binary.
@@ -119,6 +132,21 @@ impl Places {
     pub fn of_word(&self, word: u64) -> u64 {
         if word < NO_TYPES { word } else { self.bias.to_vaddr(RuntimeAddr(word)).0 }
     }
+
+    /// An address of data: a variable as the linker placed it, or marked as one that lies nowhere in the
+    /// file.
+    pub fn of_data(&self, address: u64) -> u64 {
+        let at = self.bias.to_vaddr(RuntimeAddr(address));
+        if (self.file.0..self.file.1).contains(&at) { at.0 } else { address | NOWHERE }
+    }
+}
+
+/// What [`Places::of_data`] has written: where the linker placed it, or else where the process had it.
+pub fn data(address: u64) -> Result<VAddr, RuntimeAddr> {
+    match address & NOWHERE {
+        0 => Ok(VAddr(address)),
+        _ => Err(RuntimeAddr(address & !NOWHERE)),
+    }
 }
 
 /// An address that lies in no known file, as the process had it.
@@ -135,11 +163,23 @@ pub fn file_offset(mapping: &Mapping, address: RuntimeAddr) -> FileOffset {
 mod tests {
     use super::*;
 
+    const FILE: (VAddr, VAddr) = (VAddr(0), VAddr(0x8000));
+
+    #[test]
+    fn data_is_told_from_what_is_not_in_the_file() {
+        let text = (VAddr(0x1000), VAddr(0x2000));
+        let places = Places::at(LoadBias(0x5500_0000), text, FILE, vec![]);
+        assert_eq!(data(places.of_data(0x5500_7ff8)), Ok(VAddr(0x7ff8)));
+        for elsewhere in [0x5500_8000, 0xc0_0001_2340, 0x7ff8] {
+            assert_eq!(data(places.of_data(elsewhere)), Err(RuntimeAddr(elsewhere)));
+        }
+    }
+
     #[test]
     fn addresses_are_the_same_in_every_process() {
         let text = (VAddr(0x1000), VAddr(0x2000));
         let at = |bias: u64, library: u64| {
-            Places::new(LoadBias(bias), text, vec![(library, library + 0x100, FIRST)])
+            Places::at(LoadBias(bias), text, FILE, vec![(library, library + 0x100, FIRST)])
         };
         let (one, two) = (at(0x5500_0000, 0x7f00_0000), at(0x6600_0000, 0x7e00_0000));
         for (offset, place) in [(0x1000, 0x1000), (0x1234, 0x1234), (0x2000, 0x2000)] {
@@ -157,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_lies_nowhere_is_never_taken_for_code() {
-        let places = Places::new(LoadBias(0x5500_0000), (VAddr(0x1000), VAddr(0x2000)), vec![]);
+        let text = (VAddr(0x1000), VAddr(0x2000));
+        let places = Places::at(LoadBias(0x5500_0000), text, FILE, vec![]);
         // Where the linker placed code, this process has none.
         let odd = places.of(RuntimeAddr(0x1800));
         assert_eq!((odd, nowhere(odd)), (RuntimeAddr(0x1800 | NOWHERE), RuntimeAddr(0x1800)));

@@ -41,7 +41,7 @@ pub use entries::{Entries, Entry};
 use groups::Joined;
 pub use held::{Counts, Held, StackId};
 pub use images::{Image, Images};
-pub use libraries::{Library, file_offset, nowhere};
+pub use libraries::{Library, data, file_offset, nowhere};
 use meters::Opening;
 pub use meters::{Meters, Spent};
 use names::Names;
@@ -268,7 +268,7 @@ impl Targets {
         } else {
             Vec::new()
         };
-        let places = libraries::Places::new(bias, tapped.go.text_range(), libraries);
+        let places = libraries::Places::new(bias, &tapped.go, libraries);
         let image = Image {
             process,
             binary,

@@ -48,16 +48,28 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Stack, _) => &[Program::StackMove],
         (Probe::Box, _) => &[Program::Box],
         (Probe::Slice, _) => &[Program::Slice],
+        (Probe::Pool, _) => &[Program::PoolGet, Program::PoolMiss, Program::PoolPut],
     }
 }
 
-/// Whether what a program splits stacks by are addresses of the traced program: where goroutines start,
-/// and, where types are wanted, what is allocated, boxed or made.
-pub fn class_is_address(program: Program, types: bool) -> bool {
+/// What a program splits stacks by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A number, the same in every process.
+    Number,
+    /// An address in the program's file: of a function, of a type.
+    Address,
+    /// An address of data, in the program's file or elsewhere.
+    Data,
+}
+
+/// What a program splits stacks by; `types` says that types are wanted: of what is allocated, boxed or made.
+pub fn class_of(program: Program, types: bool) -> Class {
     match program {
-        Program::GoroutineNew => true,
-        Program::Alloc | Program::Box | Program::Slice => types,
-        _ => false,
+        Program::PoolGet | Program::PoolMiss | Program::PoolPut => Class::Data,
+        Program::GoroutineNew => Class::Address,
+        Program::Alloc | Program::Box | Program::Slice if types => Class::Address,
+        _ => Class::Number,
     }
 }
 
@@ -100,6 +112,7 @@ impl Plan {
                 Probe::Box => plan.boxes(go, exe),
                 Probe::Slice => plan.slices(go, exe),
                 Probe::OsAlloc => plan.page_heap(go, exe),
+                Probe::Pool => plan.pools(go, exe),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -251,6 +264,14 @@ impl Plan {
     fn extend(&mut self, sites: Vec<(Site, u16)>, program: Program) {
         let planned = |(site, min_size)| PlannedSite { site, program, min_size };
         self.sites.extend(sites.into_iter().map(planned));
+    }
+
+    fn pools(&mut self, go: &GoBinary, exe: &ExeFile) -> Result<(), Failure> {
+        let found = sites::pool_sites(go).map_err(|err| refused(exe, &err))?;
+        self.add(found.get, Program::PoolGet);
+        self.add(found.miss, Program::PoolMiss);
+        found.put.into_iter().for_each(|put| self.add(put, Program::PoolPut));
+        Ok(())
     }
 }
 
