@@ -45,16 +45,19 @@ pub struct Stress {
     pub left_out: Vec<String>,
 }
 
-/// How recordings see allocations, in turn.
-const WAYS: [&[&str]; 5] = [
+/// What recordings are like, in turn. Those with `--probe` have that one alone: within a budget its probes are
+/// put on and taken off many times a second; the others have all.
+const WAYS: [&[&str]; 7] = [
     &["--mode", "exact"],
+    &["--probe", "alloc", "--mode", "exact", "--budget", "1%"],
     &["--mode", "span", "--labels"],
     &["--mode", "sample"],
     &["--mode", "exact", "--by", "type"],
+    &["--probe", "alloc", "--mode", "span", "--budget", "0.2%"],
     &["--mode", "exact", "--perf-events"],
 ];
 /// Room for stacks: of recursions there are more than anybody wants to read.
-const STACKS: &str = "4096";
+const STACKS: &str = "1024";
 /// One recording of so many is killed.
 const KILLED: u64 = 4;
 /// What else looks at the program meanwhile; the first one has traps of its own.
@@ -128,8 +131,11 @@ fn record(heaptap: &Path, who: &[&str], under_way: &dyn Fn() -> bool) -> Result<
             break;
         }
         let mut command = Command::new(heaptap);
-        command.arg("record").args(who).args(*way).args(["--probe", &probes(), "-d", "1"]);
-        command.args(["--max-stacks", STACKS, "-o"]).arg(&json).stdin(Stdio::null());
+        command.arg("record").args(who).args(*way);
+        if !way.contains(&"--probe") {
+            command.args(["--probe", &probes()]);
+        }
+        command.args(["-d", "1", "--max-stacks", STACKS, "-o"]).arg(&json).stdin(Stdio::null());
         let recording = Recording::of(&mut command)?;
         if (all.recordings + all.killed) % KILLED == KILLED - 1 {
             drop(recording);
