@@ -64,6 +64,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
             all.push(("boxes", release.minor(), variant));
             all.push(("slices", release.minor(), variant));
             all.push(("pools", release.minor(), variant));
+            all.push(("assists", release.minor(), variant));
         }
         all.push(("stress", release.minor(), Variant::Default));
         all.push(("unprofiled", release.minor(), Variant::Stripped));

@@ -55,6 +55,8 @@ counters! {
     GoroutineEndedUnknown, "goroutines_ended_older", false, "goroutines that ended and had been created before the recording, or found no room";
     NothingBuilt, "nothing_built", false, "calls that make or build a slice or string and neither copied nor asked for anything";
     NilPut, "nil_puts", false, "calls of sync.Pool's Put with nil, which it ignores";
+    AssistNone, "no_assists", false, "calls to assist the collector within another one, whose time is that one's, or on a thread's own stack, where nobody assists";
+    AssistUnknown, "assists_unknown", false, "assists of the collector that ended and had begun before the recording, or found no room (--max-goroutines)";
     Gone, "lost_exec_gap", true, "events after an exec, before the new program was known";
     StacksFull, "lost_stacks_full", true, "events dropped because the table of stacks is full (--max-stacks)";
     StackUnread, "lost_stack_unread", true, "events whose stack pointer could not be read";

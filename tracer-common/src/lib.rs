@@ -5,6 +5,7 @@
 //! and no aya map; with the `user` feature it adds the marker that lets aya read the records.
 #![no_std]
 
+pub mod assist;
 pub mod boxed;
 pub mod collection;
 pub mod counter;

@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 
 mod alloc;
+mod assist;
 mod atomic;
 mod boxed;
 mod count;

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
+    assist::Assist,
     collection::Collector,
     counter::COUNTERS as COUNTER_SLOTS,
     iteration::{Goroutine, GoroutineKey},
@@ -48,6 +49,10 @@ pub static NO_GOROUTINE: Array<Goroutine> = Array::with_max_entries(1, 0);
 /// Iterations that are over, for the loader; sized when it is used.
 #[map]
 pub static ITERATIONS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Assists of the collector that are under way, for the assist probe; sized when it is used.
+#[map]
+pub static ASSISTS: LruHashMap<GoroutineKey, Assist> = LruHashMap::with_max_entries(1, 0);
 
 /// Profiler labels, by the hash of their texts; sized when it is used.
 #[map]

@@ -185,6 +185,7 @@ each_release! {
     frames: matches_callers_frames;
     nothing_but_segments: needs_no_sections;
     slices_and_boxes: slices_and_boxes_are_seen;
+    assists: every_return_of_an_assist_is_found;
 }
 
 /// Without section headers and without build information the same functions are found, and the
@@ -236,6 +237,20 @@ fn slices_and_boxes_are_seen(release: &str) {
         assert!((6..=7).contains(&boxes.len()), "Go {release}, {}: {boxes:?}", path.display());
         assert!(boxes.iter().all(|(site, _)| site.emulated == (minor >= 21)));
     }
+}
+
+/// The functions have what their source has: five ways out (since Go 1.24 one more, by a deferred call), and two.
+fn every_return_of_an_assist_is_found(release: &str) {
+    let minor: u32 = release.split('.').nth(1).unwrap().parse().unwrap();
+    let (variant, flags) = VARIANTS[1];
+    let binary = GoBinary::open(File::open(build(release, variant, flags)).unwrap()).unwrap();
+    let found = sites::assist_sites(&binary).unwrap();
+    let ends = if minor >= 24 { 6 } else { 5 };
+    assert_eq!((found.ends.len(), found.marked.len()), (ends, 2), "Go {release}");
+    for end in found.ends.iter().chain(&found.marked) {
+        assert_eq!((&end.bytes[..], end.emulated), (&[0xc3][..], false), "Go {release}: {end:?}");
+    }
+    assert!([found.begin, found.mark].iter().all(|site| site.emulated == (minor >= 21)));
 }
 
 /// A file that ends early is refused, wherever it ends, and never brings the reader down.

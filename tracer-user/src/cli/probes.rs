@@ -9,12 +9,12 @@ use clap::ValueEnum;
 use crate::output::maps::Limits;
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, BOX_OBJECTS, BOX_SPACE, BOX_VALUES, BRK_CALLS, BRK_SPACE,
-    GOROUTINES_CREATED, GOROUTINES_ENDED, GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE,
-    MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS, MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE,
-    MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS, MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, POOL_GETS,
-    POOL_MISSES, POOL_PUTS, RELEASED_SPACE, RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED,
-    SLICE_SPACE, SPAN_CALLS, SPAN_KERNEL_TIME, SPAN_TIME, STACK_COPIED, STACK_GROWTHS,
-    STACK_SHRINKS, ValueType,
+    GC_ASSIST_MARKING, GC_ASSIST_TIME, GC_ASSISTS, GOROUTINES_CREATED, GOROUTINES_ENDED,
+    GOROUTINES_LIVE, MADVISE_CALLS, MADVISE_SPACE, MAP_ELEMENTS, MAP_ITERATIONS, MAP_STEPS,
+    MAP_TIME, MAPPED_SPACE, MMAP_CALLS, MMAP_SPACE, MREMAP_CALLS, MREMAP_SPACE, MUNMAP_CALLS,
+    MUNMAP_SPACE, PAGES_SPACE, PAGES_TAKEN, POOL_GETS, POOL_MISSES, POOL_PUTS, RELEASED_SPACE,
+    RESIDENT_GROWTH, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, SPAN_CALLS, SPAN_KERNEL_TIME,
+    SPAN_TIME, STACK_COPIED, STACK_GROWTHS, STACK_SHRINKS, ValueType,
 };
 
 /// What is recorded: a set of probes.
@@ -45,6 +45,8 @@ pub enum Probe {
     OsAlloc,
     /// What every sync.Pool gives, has not, and gets back
     Pool,
+    /// Goroutines that have to mark for the collector before they may allocate, and how long that takes
+    Assist,
 }
 
 impl Probe {
@@ -76,6 +78,7 @@ impl Probe {
             Probe::Stack => &[Value::Growths, Value::Shrinks, Value::Copied],
             Probe::Box => &[Value::Boxed, Value::BoxedObjects, Value::BoxedBytes],
             Probe::Slice => &[Value::SliceCalls, Value::SliceCopied, Value::SliceBytes],
+            Probe::Assist => &[Value::Assists, Value::AssistTime, Value::AssistMarking],
             Probe::OsAlloc => &[Value::SlowSpans, Value::SlowTime, Value::SlowKernelTime],
             Probe::Pool => &[Value::Gets, Value::Misses, Value::Puts],
         }
@@ -94,6 +97,7 @@ impl Probe {
             Probe::Slice => Value::SliceCopied,
             Probe::OsAlloc => Value::SlowTime,
             Probe::Pool => Value::Gets,
+            Probe::Assist => Value::AssistTime,
         }
     }
 
@@ -110,6 +114,7 @@ impl Probe {
             Probe::Slice => Some("every slice and string that the runtime made or grew counted"),
             Probe::OsAlloc => Some("every span from the page heap timed"),
             Probe::Pool => Some("every Get and Put of a sync.Pool counted"),
+            Probe::Assist => Some("every assist of the collector timed"),
         }
     }
 
@@ -242,6 +247,12 @@ pub enum Value {
     Misses,
     /// Calls of sync.Pool's Put
     Puts,
+    /// Times that goroutines had to assist the collector (probe assist)
+    Assists,
+    /// Time that this took, waiting for the collector included (probe assist)
+    AssistTime,
+    /// What of that they marked (probe assist)
+    AssistMarking,
 }
 
 impl Value {
@@ -286,6 +297,9 @@ impl Value {
             Value::Gets => POOL_GETS,
             Value::Misses => POOL_MISSES,
             Value::Puts => POOL_PUTS,
+            Value::Assists => GC_ASSISTS,
+            Value::AssistTime => GC_ASSIST_TIME,
+            Value::AssistMarking => GC_ASSIST_MARKING,
         }
     }
 }

@@ -175,7 +175,8 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     max_objects: u32,
 
-    /// Goroutines with iterations over maps under way that the kernel has room for (about 1.6 KiB each)
+    /// Goroutines with iterations over maps under way (about 1.6 KiB each), or that assist the collector, that
+    /// the kernel has room for
     #[arg(long, value_name = "N", default_value_t = 8192, help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_goroutines: u32,
@@ -441,6 +442,7 @@ mod tests {
         let slices = probe("slice,box,map");
         assert_eq!(slices.value, Value::Steps);
         assert_eq!(probe("slice").value, Value::SliceCopied);
+        assert_eq!(probe("assist").value, Value::AssistTime);
         let both = probe("map,alloc");
         assert_eq!(both.probes, Probes::of(&[Probe::Map, Probe::Alloc]));
         assert_eq!((both.value, both.budget), (Value::Bytes, None));
@@ -452,6 +454,7 @@ mod tests {
             ("map", &["--by", "type"], "needs --probe alloc, box or slice"),
             ("box", &["--value", "copied"], "--value"),
             ("slice", &["--budget", "1%"], "--budget none"),
+            ("assist", &["--budget", "1%"], "--budget none"),
             ("maps", &[], "possible values: alloc, map, map-count"),
         ] {
             let refused = refusal(&[&["--all", "--probe", names], flags].concat());

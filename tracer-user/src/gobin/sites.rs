@@ -10,14 +10,17 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Function, GoBinary, GoVersion, layout::SIZE_CLASSES};
 use crate::address::{FileOffset, VAddr};
 
+mod assist;
 mod boxed;
 mod goroutine;
 mod map;
 mod page_heap;
 mod pool;
+mod returns;
 mod slice;
 mod stack;
 
+pub use assist::{AssistSites, assist_sites};
 pub use boxed::box_sites;
 pub use goroutine::{GoroutineSites, goroutine_sites};
 pub use map::{MapSites, map_sites};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
-    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GOROUTINES_CREATED, INUSE_SPACE,
-    MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED, SLICE_SPACE, STACK_COPIED,
-    STACK_GROWTHS, Source, ValueType,
+    AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GC_ASSIST_MARKING, GC_ASSISTS,
+    GOROUTINES_CREATED, INUSE_SPACE, MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED,
+    SLICE_SPACE, STACK_COPIED, STACK_GROWTHS, Source, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -27,6 +27,7 @@ pub fn unit(value_type: ValueType) -> &'static str {
     match value_type.unit {
         "bytes" if value_type == SLICE_COPIED => "bytes copied",
         "bytes" if value_type == SLICE_SPACE => "bytes asked for",
+        "nanoseconds" if value_type == GC_ASSIST_MARKING => "nanoseconds marking",
         "count" => value_type.kind.rsplit('_').next().unwrap_or_default(),
         unit => unit,
     }
@@ -64,6 +65,7 @@ pub fn event(profile: &Profile) -> &'static str {
         Some(&GOROUTINES_CREATED) => "goroutine",
         Some(&STACK_GROWTHS) => "move of a stack",
         Some(&BOX_VALUES) => "value put into an interface",
+        Some(&GC_ASSISTS) => "assist of the collector",
         Some(&SLICE_CALLS) => "slice or string made",
         Some(first) if first.family() == "map" => "iteration over a map",
         Some(first) if first.family() == "pool" => "Get or Put of a sync.Pool",
@@ -93,6 +95,9 @@ pub fn amount(value_type: ValueType, count: u64) -> String {
         "bytes" if value_type == SLICE_COPIED => format!("{} copied", bytes(count)),
         "bytes" if value_type == SLICE_SPACE => format!("{} asked for", bytes(count)),
         "bytes" => bytes(count),
+        "nanoseconds" if value_type == GC_ASSIST_MARKING => {
+            format!("{} marking", nanoseconds(count))
+        }
         "nanoseconds" => nanoseconds(count),
         // What is no noun has no plural: `12 live`.
         "count" => match unit(value_type).strip_suffix('s') {
@@ -182,7 +187,7 @@ pub fn totals(profile: &Profile) -> String {
 /// Whether values say by themselves what they are of, one after the other.
 fn own_words(types: &[ValueType]) -> bool {
     types.first().is_some_and(|first| {
-        matches!(first.family(), "map" | "goroutines" | "stack" | "box" | "slice" | "pool")
+        matches!(first.family(), "map" | "goroutines" | "stack" | "box" | "slice" | "pool" | "gc")
     })
 }
 

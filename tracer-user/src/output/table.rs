@@ -214,7 +214,7 @@ impl Table<'_> {
             "goroutines" => format!("goroutines {unit}"),
             "stack" => unit.replace("bytes", "bytes copied"),
             "box" if several => format!("{unit} boxed"),
-            "map" => unit.replace("nanoseconds", "time"),
+            "map" | "gc" => unit.replace("nanoseconds", "time"),
             _ => unit.replace("nanoseconds", "time waited"),
         };
         let line = match self.options.top {

@@ -64,10 +64,18 @@ pub fn of(program: Program) -> Option<&'static [(Value, Sum)]> {
         Program::PoolGet => Some(&[(Value::Gets, Sum::Hits)]),
         Program::PoolMiss => Some(&[(Value::Misses, Sum::Hits)]),
         Program::PoolPut => Some(&[(Value::Puts, Sum::Hits)]),
+        Program::AssistEnd => Some(&[
+            (Value::Assists, Sum::Hits),
+            (Value::AssistTime, Sum::Bytes),
+            (Value::AssistMarking, Sum::Objects),
+        ]),
         // They add to what the start began, and keep no stacks.
         Program::MapNext
         | Program::MapEnd
         | Program::GoroutineEnd
+        | Program::AssistBegin
+        | Program::AssistMark
+        | Program::AssistMarked
         | Program::Gc
         | Program::Empty => Some(&[]),
         // What they keep is told by its happening.

@@ -62,6 +62,14 @@ pub enum Program {
     PoolMiss,
     /// At P of `sync.(*Pool).Put`.
     PoolPut,
+    /// A goroutine begins to assist the collector, at P of `runtime.gcAssistAlloc`.
+    AssistBegin,
+    /// It ends that: where that returns.
+    AssistEnd,
+    /// It marks, at P of `runtime.gcAssistAlloc1`.
+    AssistMark,
+    /// It does so no more: where that returns.
+    AssistMarked,
     /// The end of a collection, at P of `runtime.mProf_Flush`.
     Gc,
     /// A span is asked for, at P of `runtime.(*mheap).alloc`.
@@ -93,7 +101,16 @@ impl Program {
         Program::PoolGet,
         Program::PoolMiss,
         Program::PoolPut,
+        Program::AssistBegin,
+        Program::AssistEnd,
+        Program::AssistMark,
+        Program::AssistMarked,
     ];
+
+    /// Whether it sits at returns, which are emulated on no release.
+    pub fn is_at_returns(self) -> bool {
+        matches!(self, Program::OsSpanEnd | Program::AssistEnd | Program::AssistMarked)
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -113,6 +130,10 @@ impl Program {
             Program::PoolGet => "pool_get",
             Program::PoolMiss => "pool_miss",
             Program::PoolPut => "pool_put",
+            Program::AssistBegin => "assist_begin",
+            Program::AssistEnd => "assist_end",
+            Program::AssistMark => "assist_mark",
+            Program::AssistMarked => "assist_marked",
             Program::Gc => "gc",
             Program::OsSpanBegin => "os_span_begin",
             Program::OsSpanEnd => "os_span_end",

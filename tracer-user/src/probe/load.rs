@@ -28,6 +28,8 @@ pub struct Options {
     /// Goroutines that were made and have not ended (probe goroutine); each takes about 0.1 KiB of
     /// kernel memory. 0 where none is followed.
     pub max_living: u32,
+    /// Goroutines that can assist the collector at once. 0 where none is timed.
+    pub max_assists: u32,
     /// Processes whose collections can be caught. 0 where none are.
     pub max_collectors: u32,
     /// Where the kernel has what the probe `os` reads; nothing where it is not wanted.
@@ -62,6 +64,7 @@ impl Default for Options {
             max_objects: 0,
             max_goroutines: 0,
             max_living: 0,
+            max_assists: 0,
             max_collectors: 0,
             os: None,
             max_processes: 1_024,
@@ -131,6 +134,7 @@ impl Kernel {
             .map_max_entries("LABELS", if_used(options.by_labels, options.max_stacks))
             .map_max_entries("GOROUTINES", options.max_goroutines.max(1))
             .map_max_entries("ITERATIONS", ring)
+            .map_max_entries("ASSISTS", options.max_assists.max(1))
             .map_max_entries("COLLECTORS", options.max_collectors.max(1))
             .map_max_entries("COLLECTIONS", collections)
             .map_max_entries("RESIDENT", if_used(with_os, options.max_processes))

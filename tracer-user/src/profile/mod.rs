@@ -198,6 +198,11 @@ pub const POOL_MISSES: ValueType = ValueType { kind: "pool_misses", unit: "count
 pub const POOL_PUTS: ValueType = ValueType { kind: "pool_puts", unit: "count" };
 /// The label that says which pool a sample is of.
 pub const POOL: &str = "sync_pool";
+/// Assists of the collector, how long they took, and what of that they marked.
+pub const GC_ASSISTS: ValueType = ValueType { kind: "gc_assists", unit: "count" };
+pub const GC_ASSIST_TIME: ValueType = ValueType { kind: "gc_assist_time", unit: "nanoseconds" };
+pub const GC_ASSIST_MARKING: ValueType =
+    ValueType { kind: "gc_assist_marking", unit: "nanoseconds" };
 pub const GOROUTINE: ValueType = ValueType { kind: "goroutine", unit: "count" };
 /// Goroutines that were made, and what became of them.
 pub const GOROUTINES_CREATED: ValueType = ValueType { kind: "goroutines_created", unit: "count" };

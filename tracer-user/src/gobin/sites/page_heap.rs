@@ -3,10 +3,7 @@
 //! In: a binary's functions and code. Out: sites of the probe os-alloc: P of `runtime.(*mheap).alloc`
 //! (mheap.go), and the instructions by which it returns.
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
-
-use super::{Site, SiteError, site_at, whole_functions};
-use crate::address::VAddr;
+use super::{Site, SiteError, returns::return_sites, whole_functions};
 use crate::gobin::GoBinary;
 
 const ALLOC: &str = "runtime.(*mheap).alloc";
@@ -23,49 +20,5 @@ pub struct PageHeapSites {
 /// Sites of the probe os-alloc.
 pub fn page_heap_sites(binary: &GoBinary) -> Result<PageHeapSites, SiteError> {
     let [begin] = whole_functions(binary, [ALLOC])?;
-    let function =
-        binary.find_function(ALLOC).ok_or_else(|| SiteError::NoFunction(ALLOC.into()))?;
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
-    let undecodable =
-        |why| SiteError::Decode { function: ALLOC.to_owned(), entry: function.entry, why };
-    let site = |(at, length): (usize, usize)| {
-        let vaddr = VAddr(function.entry.0 + at as u64);
-        let bytes = code.get(at..at + length).unwrap_or_default();
-        site_at(binary, ALLOC, vaddr, bytes, false)
-            .ok_or_else(|| undecodable("it is not in the file"))
-    };
-    let ends = returns(&code).map_err(undecodable)?;
-    Ok(PageHeapSites { begin, ends: ends.into_iter().map(site).collect::<Result<_, _>>()? })
-}
-
-/// Offsets and lengths of the returns of a function that no jump leaves (facts 7.3).
-fn returns(code: &[u8]) -> Result<Vec<(usize, usize)>, &'static str> {
-    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
-    let mut found = Vec::new();
-    while decoder.can_decode() {
-        let at = decoder.position();
-        let instruction = decoder.decode();
-        match instruction.mnemonic() {
-            Mnemonic::INVALID => return Err("its code has no such instruction"),
-            Mnemonic::Ret => found.push((at, instruction.len())),
-            _ => {}
-        }
-    }
-    if found.is_empty() { Err("it does not return") } else { Ok(found) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_return_is_found() {
-        // test %eax,%eax; je +2; pop %rbp; ret; xor %eax,%eax; pop %rbp; ret; int3
-        let code = [0x85, 0xc0, 0x74, 2, 0x5d, 0xc3, 0x31, 0xc0, 0x5d, 0xc3, 0xcc];
-        assert_eq!(returns(&code), Ok(vec![(5, 1), (9, 1)]));
-        // movabs $0xc3…,%rax is none.
-        assert!(returns(&[0x48, 0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3]).is_err());
-        assert!(returns(&[0x06]).is_err() && returns(&[]).is_err());
-    }
+    Ok(PageHeapSites { begin, ends: return_sites(binary, ALLOC)? })
 }

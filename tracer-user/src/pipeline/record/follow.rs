@@ -144,7 +144,7 @@ pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
     let incomplete =
         tapped.incomplete.iter().map(|why| format!("NOT COMPLETE: {}: {why}", tapped.path));
     // A return is never emulated, on no release.
-    let mut sites = tapped.sites.iter().filter(|planned| planned.program != Program::OsSpanEnd);
+    let mut sites = tapped.sites.iter().filter(|planned| !planned.program.is_at_returns());
     let slow = sites.find(|planned| !planned.site.emulated).map(|slow| {
         format!(
             "{}: the kernel single-steps {} of this Go version; each event costs the program about \

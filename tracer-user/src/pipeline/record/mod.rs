@@ -66,6 +66,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let options = probe::Options {
         max_stacks: config.max_stacks,
         max_goroutines: if follows_steps { config.max_goroutines } else { 0 },
+        max_assists: if config.probes.has(Probe::Assist) { config.max_goroutines } else { 0 },
         max_living: if config.probes.has(Probe::Goroutine) { config.max_objects } else { 0 },
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         max_collectors: 0,

@@ -49,6 +49,9 @@ fn programs_of(probe: Probe, source: Source) -> &'static [Program] {
         (Probe::Box, _) => &[Program::Box],
         (Probe::Slice, _) => &[Program::Slice],
         (Probe::Pool, _) => &[Program::PoolGet, Program::PoolMiss, Program::PoolPut],
+        (Probe::Assist, _) => {
+            &[Program::AssistBegin, Program::AssistEnd, Program::AssistMark, Program::AssistMarked]
+        }
     }
 }
 
@@ -113,6 +116,7 @@ impl Plan {
                 Probe::Slice => plan.slices(go, exe),
                 Probe::OsAlloc => plan.page_heap(go, exe),
                 Probe::Pool => plan.pools(go, exe),
+                Probe::Assist => plan.assists(go, exe),
             };
             if let Err(failure) = planned {
                 if failure.exit == Exit::Failure {
@@ -200,6 +204,15 @@ impl Plan {
         let found = sites::page_heap_sites(go).map_err(|err| refused(exe, &err))?;
         self.add(found.begin, Program::OsSpanBegin);
         found.ends.into_iter().for_each(|end| self.add(end, Program::OsSpanEnd));
+        Ok(())
+    }
+
+    fn assists(&mut self, go: &GoBinary, exe: &ExeFile) -> Result<(), Failure> {
+        let found = sites::assist_sites(go).map_err(|err| refused(exe, &err))?;
+        self.add(found.begin, Program::AssistBegin);
+        found.ends.into_iter().for_each(|end| self.add(end, Program::AssistEnd));
+        self.add(found.mark, Program::AssistMark);
+        found.marked.into_iter().for_each(|end| self.add(end, Program::AssistMarked));
         Ok(())
     }
 
