@@ -58,8 +58,8 @@ const WAYS: [&[&str]; 7] = [
 ];
 /// Room for stacks: of recursions there are more than anybody wants to read.
 const STACKS: &str = "1024";
-/// One recording of so many is killed.
-const KILLED: u64 = 4;
+/// One recording of so many is killed, the second one first.
+const KILLED: u64 = 3;
 /// What else looks at the program meanwhile; the first one has traps of its own.
 const LOOKS: [&[&str]; 5] = [
     &["gc", "--mode", "trap", "-d", "2"],
@@ -137,7 +137,7 @@ fn record(heaptap: &Path, who: &[&str], under_way: &dyn Fn() -> bool) -> Result<
         }
         command.args(["-d", "1", "--max-stacks", STACKS, "-o"]).arg(&json).stdin(Stdio::null());
         let recording = Recording::of(&mut command)?;
-        if (all.recordings + all.killed) % KILLED == KILLED - 1 {
+        if (all.recordings + all.killed) % KILLED == 1 {
             drop(recording);
             all.killed += 1;
             continue;

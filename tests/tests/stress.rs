@@ -14,7 +14,10 @@ fn survives(go: &str) -> Result<()> {
     require_root()?;
     let done = stress::run(go, LENGTH, &heaptap::program()?)?;
     let (recorded, lost) = (done.recorded(), done.lost());
-    println!("Go {go}: {recorded} events in {} recordings; lost: {lost}", done.recordings);
+    println!(
+        "Go {go}: {recorded} events in {} recordings, {} killed; lost: {lost}",
+        done.recordings, done.killed
+    );
     println!("{:?}\n{:?}", done.report, done.counters);
     ensure!(done.left_out.is_empty(), "{:?}", done.left_out);
     ensure!(done.recordings >= 2 && recorded > 10_000, "{done:?}");
