@@ -20,6 +20,7 @@ pub mod running;
 pub mod storm;
 pub mod stress;
 pub mod terminal;
+pub mod told;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

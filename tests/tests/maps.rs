@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root, told};
 use serde::Deserialize;
 use std::process::{Command, Stdio};
 use xtask::each_release;
@@ -41,23 +41,10 @@ fn start(go: &str, variant: Variant) -> Result<Running> {
 
 /// Records while the fixture does what is said; `probe` may be followed by flags.
 fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<(Recorded, Ended)> {
-    require_root()?;
-    let mut program = start(go, variant)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "-p", &program.pid().to_string(), "--probe"]);
-    command.args(probe.split(' '));
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    for line in lines {
-        let answer = program.ask(line)?;
-        ensure!(answer == "done", "the fixture answered {answer:?}");
-    }
-    let ended = recording.stop()?;
-    ended.expect(0)?;
-    let report = program.ask("quit")?;
-    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
-    Ok((Recorded { profile: Profile::read(&json)?, paths }, ended))
+    let mut words = vec!["record", "--probe"];
+    words.extend(probe.split(' '));
+    let told = told::record("maps", go, variant, &words, lines)?;
+    Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))
 }
 
 impl Recorded {
@@ -231,27 +218,14 @@ fn the_command_tells_what_is_worth_a_look() -> Result<()> {
 /// What a program has iterated is told when it has ended, and of programs that start meanwhile.
 #[test]
 fn programs_that_come_and_go_are_told() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("maps", "1.25", Variant::Stripped)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let first = Running::start(Command::new(&fixture.program))?;
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "--probe", "map", "--exe"]).arg(&fixture.program);
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    let second = Running::start(Command::new(&fixture.program))?;
+    let told =
+        told::record_two::<Vec<Path>>("maps", "1.25", &["record", "--probe", "map"], &["go 5"])?;
     let mut truth = BTreeMap::new();
-    for mut program in [first, second] {
-        program.ask("go 5")?;
-        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
-        program.wait()?;
-        for path in report {
-            let sums: &mut (u64, u64) = truth.entry(path.name).or_default();
-            *sums = (sums.0 + path.iterations, sums.1 + path.steps);
-        }
+    for path in told.report.into_iter().flatten() {
+        let sums: &mut (u64, u64) = truth.entry(path.name).or_default();
+        *sums = (sums.0 + path.iterations, sums.1 + path.steps);
     }
-    recording.stop()?.expect(0)?;
-    let recorded = Recorded { profile: Profile::read(&json)?, paths: Vec::new() };
+    let recorded = Recorded { profile: told.profile, paths: Vec::new() };
     ensure!(recorded.profile.meta.lost_events == 0, "{:?}", recorded.profile.losses());
     for (name, (iterations, steps)) in truth {
         let (depths, nanos) = (BTreeMap::new(), 0);

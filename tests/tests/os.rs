@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root, told};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -304,30 +304,16 @@ fn what_is_given_back_is_told() -> Result<()> {
 /// at their end is left.
 #[test]
 fn programs_that_come_and_go_are_told() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("os", "1.24", Variant::Stripped)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let first = Running::start(Command::new(&fixture.program))?;
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "--probe", "os", "--exe"]).arg(&fixture.program);
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    let second = Running::start(Command::new(&fixture.program))?;
+    let words = ["record", "--probe", "os"];
+    let told = told::record_two::<Vec<Path>>("os", "1.24", &words, &["go 3", "touch 2"])?;
     let mut paths: Vec<Path> = Vec::new();
-    for mut program in [first, second] {
-        program.ask("go 3")?;
-        program.ask("touch 2")?;
-        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
-        program.wait()?;
-        for path in report {
-            match paths.iter_mut().find(|known| known.name == path.name) {
-                Some(known) => known.add(&path),
-                None => paths.push(path),
-            }
+    for path in told.report.into_iter().flatten() {
+        match paths.iter_mut().find(|known| known.name == path.name) {
+            Some(known) => known.add(&path),
+            None => paths.push(path),
         }
     }
-    recording.stop()?.expect(0)?;
-    let recorded = Recorded { profile: Profile::read(&json)?, paths, change: 0 };
+    let recorded = Recorded { profile: told.profile, paths, change: 0 };
     recorded.calls_equal()?;
     let grown = recorded.sum("resident_growth", "main.touches")?;
     ensure!((4 << 20..5 << 20).contains(&grown), "{grown} resident");

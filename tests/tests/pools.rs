@@ -1,14 +1,12 @@
 //! `--probe pool`: what pools give and get back, against a program that counts its own.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use heaptap_tests::holding::is_counted;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, heaptap, require_root};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, heaptap, require_root, told};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -35,19 +33,8 @@ fn start(go: &str, variant: Variant) -> Result<Running> {
 
 /// Records while the fixture takes every path so often.
 fn record(go: &str, variant: Variant, rounds: u32, words: &[&str]) -> Result<(Recorded, Ended)> {
-    require_root()?;
-    let mut program = start(go, variant)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let mut command = Command::new(heaptap::program()?);
-    command.args(words).args(["-p", &program.pid().to_string(), "-o"]).arg(&json);
-    let recording = Recording::of(command.stdin(Stdio::null()))?;
-    let answer = program.ask(&format!("go {rounds}"))?;
-    ensure!(answer == "done", "the fixture answered {answer:?}");
-    let ended = recording.stop()?;
-    ended.expect(0)?;
-    let paths = serde_json::from_str(&program.ask("quit")?)?;
-    Ok((Recorded { profile: Profile::read(&json)?, paths }, ended))
+    let told = told::record("pools", go, variant, words, &[&format!("go {rounds}")])?;
+    Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))
 }
 
 const RECORD: [&str; 3] = ["record", "--probe", "pool"];
@@ -214,31 +201,14 @@ fn the_command_tells_which_pools_are_no_good() -> Result<()> {
 /// What ended programs gave and got back is told, and of programs that start meanwhile.
 #[test]
 fn programs_that_come_and_go_are_told() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("pools", "1.25", Variant::Stripped)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let first = Running::start(Command::new(&fixture.program))?;
-    let mut command = Command::new(heaptap::program()?);
-    command.args(RECORD).arg("--exe").arg(&fixture.program).arg("-o").arg(&json);
-    let recording = Recording::of(command.stdin(Stdio::null()))?;
-    let second = Running::start(Command::new(&fixture.program))?;
-    while !is_counted(recording.pid(), second.pid())? {
-        thread::yield_now();
-    }
+    let told = told::record_two::<Vec<Path>>("pools", "1.25", &RECORD, &["go 5"])?;
     let mut truth: BTreeMap<String, Sums> = BTreeMap::new();
-    for mut program in [first, second] {
-        program.ask("go 5")?;
-        let paths: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
-        program.wait()?;
-        for path in paths {
-            let sums = truth.entry(path.name).or_default();
-            let more = [path.gets, path.misses, path.puts];
-            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-        }
+    for path in told.report.into_iter().flatten() {
+        let sums = truth.entry(path.name).or_default();
+        let more = [path.gets, path.misses, path.puts];
+        sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
     }
-    recording.stop()?.expect(0)?;
     let paths =
         truth.into_iter().map(|(name, [gets, misses, puts])| Path { name, gets, misses, puts });
-    Recorded { profile: Profile::read(&json)?, paths: paths.collect() }.equals()
+    Recorded { profile: told.profile, paths: paths.collect() }.equals()
 }

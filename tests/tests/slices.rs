@@ -1,11 +1,9 @@
 //! `--probe slice`: slices made, grown and copied and strings built, against a program that counts its own.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use heaptap_tests::{Ended, Variant, told};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -35,20 +33,8 @@ fn record_of(
     variant: Variant,
     flags: &[&str],
 ) -> Result<(Recorded, Ended)> {
-    require_root()?;
-    let fixture = Fixture::build(fixture, go, variant)?;
-    let mut program = Running::start(Command::new(fixture.program))?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "-p", &program.pid().to_string(), "-o"]);
-    let recording = Recording::of(command.arg(&json).args(flags).stdin(Stdio::null()))?;
-    program.ask("go 3")?;
-    let ended = recording.stop()?;
-    ended.expect(0)?;
-    let report = program.ask("quit")?;
-    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
-    Ok((Recorded { profile: Profile::read(&json)?, paths }, ended))
+    let told = told::record(fixture, go, variant, &[&["record"], flags].concat(), &["go 3"])?;
+    Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))
 }
 
 impl Recorded {

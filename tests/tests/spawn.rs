@@ -1,10 +1,8 @@
 //! `--probe goroutine`: goroutines from creation to end, against a program that counts its own.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root};
+use heaptap_tests::{Ended, Variant, told};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -28,24 +26,10 @@ const OLDER: u64 = 7;
 
 /// Records while the fixture does what is said; `probe` may be followed by flags.
 fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<Recorded> {
-    require_root()?;
-    let fixture = Fixture::build("spawn", go, variant)?;
-    let mut program = Running::start(Command::new(&fixture.program))?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "-p", &program.pid().to_string(), "--probe"]);
-    command.args(probe.split(' '));
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    for line in lines {
-        let answer = program.ask(line)?;
-        ensure!(answer == "done", "the fixture answered {answer:?}");
-    }
-    let ended = recording.stop()?;
-    ended.expect(0)?;
-    let report = program.ask("quit")?;
-    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
-    Ok(Recorded { profile: Profile::read(&json)?, paths, ended })
+    let mut words = vec!["record", "--probe"];
+    words.extend(probe.split(' '));
+    let told = told::record("spawn", go, variant, &words, lines)?;
+    Ok(Recorded { profile: told.profile, paths: told.report, ended: told.ended })
 }
 
 impl Recorded {
@@ -136,36 +120,20 @@ fn goroutines_without_room_are_counted() -> Result<()> {
 /// is told as that.
 #[test]
 fn programs_that_come_and_go_are_told() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("spawn", "1.25", Variant::Stripped)?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let first = Running::start(Command::new(&fixture.program))?;
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "--probe", "goroutine", "--exe"]).arg(&fixture.program);
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    let second = Running::start(Command::new(&fixture.program))?;
+    let words = ["record", "--probe", "goroutine"];
+    let told = told::record_two::<Vec<Path>>("spawn", "1.25", &words, &["go 10"])?;
     let mut paths: Vec<Path> = Vec::new();
-    for mut program in [first, second] {
-        program.ask("go 10")?;
-        let report: Vec<Path> = serde_json::from_str(&program.ask("quit")?)?;
-        program.wait()?;
-        for path in report {
-            match paths
-                .iter_mut()
-                .find(|of| (&of.creator, &of.start) == (&path.creator, &path.start))
-            {
-                Some(sum) => {
-                    sum.created += path.created;
-                    sum.ended += path.ended;
-                }
-                None => paths.push(path),
+    for path in told.report.into_iter().flatten() {
+        let same = |of: &&mut Path| (&of.creator, &of.start) == (&path.creator, &path.start);
+        match paths.iter_mut().find(same) {
+            Some(sum) => {
+                sum.created += path.created;
+                sum.ended += path.ended;
             }
+            None => paths.push(path),
         }
     }
-    let ended = recording.stop()?;
-    ended.expect(0)?;
-    let recorded = Recorded { profile: Profile::read(&json)?, paths, ended };
+    let recorded = Recorded { profile: told.profile, paths, ended: told.ended };
     ensure!(recorded.profile.processes.len() == 2, "{:?}", recorded.profile.processes);
     recorded.equals()
 }

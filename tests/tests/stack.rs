@@ -1,11 +1,10 @@
 //! `--probe stack`: moves of goroutines' stacks, against a program that watches its own.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Fixture, Recording, Running, Variant, require_root};
+use heaptap_tests::{Variant, told};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -29,20 +28,9 @@ struct Move {
 type Moves = BTreeMap<(String, u64, u64), (u64, u64)>;
 
 fn record(go: &str, variant: Variant) -> Result<(Profile, Vec<Path>)> {
-    require_root()?;
-    let fixture = Fixture::build("stacks", go, variant)?;
-    let mut program = Running::start(Command::new(&fixture.program))?;
-    let dir = tempfile::tempdir()?;
-    let json = dir.path().join("out.json");
-    let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "-p", &program.pid().to_string(), "--probe", "stack"]);
-    let recording = Recording::of(command.arg("-o").arg(&json).stdin(Stdio::null()))?;
-    let answer = program.ask("go 10")?;
-    ensure!(answer == "done", "the fixture answered {answer:?}");
-    recording.stop()?.expect(0)?;
-    let report = program.ask("quit")?;
-    let paths = serde_json::from_str(&report).context("the fixture's report is not as told")?;
-    Ok((Profile::read(&json)?, paths))
+    let words = ["record", "--probe", "stack"];
+    let told = told::record("stacks", go, variant, &words, &["go 10"])?;
+    Ok((told.profile, told.report))
 }
 
 /// Moves of the profile, by the innermost function of the program's own.
