@@ -132,7 +132,12 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
         .map(|(index, alloc)| AttachSite {
             offset: alloc.site.offset,
             expected: &alloc.site.bytes,
-            cookie: Cookie { binary: 1, site: index as u16, min_size: alloc.min_size },
+            cookie: Cookie {
+                binary: 1,
+                site: index as u16,
+                at_check: alloc.site.at_check,
+                min_size: alloc.min_size,
+            },
         })
         .collect();
     let at = Attachment { program: Program::Empty, file: &file, scope, sites: &sites };

@@ -90,7 +90,8 @@ fn the_first_window_ends_when_what_may_be_spent_is_spent() -> Result<()> {
     // Of 8,000,000 objects.
     ensure!(run.profile.counter("recorded") < 20_000);
     // Whether any trap still comes before the probes are off is left to chance; each that does is told.
-    let ways = ["recorded", "over_budget", "zero_size", "forwarded", "lost_scratch_busy"];
+    let ways =
+        ["recorded", "over_budget", "zero_size", "forwarded", "restarted", "lost_scratch_busy"];
     let told: u64 = ways.iter().map(|way| run.profile.counter(way)).sum();
     ensure!(told == cost.traps, "{told} of {} traps are told", cost.traps);
     Ok(())

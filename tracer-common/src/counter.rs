@@ -41,6 +41,7 @@ counters! {
     NotSelected, "not_selected", false, "hits in processes that were not selected";
     WrongBinary, "wrong_binary", false, "hits of probes that are attached for others: for another binary, or a second time for the same one";
     ZeroSize, "zero_size", false, "allocations of size 0, which the runtime does not allocate";
+    Restarted, "restarted", false, "calls whose stack check failed: the function starts again, and is counted then";
     Forwarded, "forwarded", false, "calls between mallocgc and a size-specialised function, counted at the other";
     Truncated, "truncated_stacks", false, "events whose stack is deeper than 128 frames; the outermost are missing";
     Freed, "freed", false, "sampled objects that were freed during the recording";

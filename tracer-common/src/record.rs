@@ -27,7 +27,8 @@ pub const PROC_STALE: u32 = 2;
 
 /// What the kernel hands a program with each hit: which binary and which site it attached.
 ///
-/// Layout, high to low: binary id (32 bits), site index (16 bits), smallest size counted at this
+/// Layout, high to low: binary id (32 bits), whether the site is at a stack check's jump (1 bit), site
+/// index (15 bits), smallest size counted at this
 /// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
 /// [`Cookie::NESTED`]; or, in span mode, which site it is; or, at a map's start,
 /// [`crate::iteration::MAP_CLASSIC`]; or, of the probes box and slice, what the site's arguments are:
@@ -35,11 +36,16 @@ pub const PROC_STALE: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
+    /// At most [`Cookie::MAX_SITE`].
     pub site: u16,
+    /// The site is the jump of a function's stack check: a hit whose check fails comes back.
+    pub at_check: bool,
     pub min_size: u16,
 }
 
 impl Cookie {
+    /// Highest index of a site.
+    pub const MAX_SITE: u16 = AT_CHECK - 1;
     /// Instead of a size: a call from [`ProcEntry::mallocgc`] is counted there, all others here.
     pub const NESTED: u16 = u16::MAX;
     /// Span mode: P of `runtime.(*mcache).refill`, `releaseAll` and `allocLarge`.
@@ -48,13 +54,24 @@ impl Cookie {
     pub const SPAN_LARGE: u16 = 2;
 
     pub const fn pack(self) -> u64 {
-        (self.binary as u64) << 32 | (self.site as u64) << 16 | self.min_size as u64
+        let at_check = if self.at_check { AT_CHECK } else { 0 };
+        let site = self.site & Self::MAX_SITE | at_check;
+        (self.binary as u64) << 32 | (site as u64) << 16 | self.min_size as u64
     }
 
     pub const fn unpack(raw: u64) -> Self {
-        Self { binary: (raw >> 32) as u32, site: (raw >> 16) as u16, min_size: raw as u16 }
+        let site = (raw >> 16) as u16;
+        Self {
+            binary: (raw >> 32) as u32,
+            site: site & Self::MAX_SITE,
+            at_check: site & AT_CHECK != 0,
+            min_size: raw as u16,
+        }
     }
 }
+
+/// The bit beside the site index.
+const AT_CHECK: u16 = 1 << 15;
 
 /// A process that is traced; the process table's value, keyed by tgid.
 #[repr(C)]
@@ -362,7 +379,9 @@ mod tests {
 
     #[test]
     fn cookie_survives_the_trip() {
-        let cookie = Cookie { binary: 0xdead_beef, site: 0xfffe, min_size: 80 };
-        assert_eq!(Cookie::unpack(cookie.pack()), cookie);
+        for at_check in [false, true] {
+            let cookie = Cookie { binary: 0xdead_beef, site: 0x7ffe, at_check, min_size: 80 };
+            assert_eq!(Cookie::unpack(cookie.pack()), cookie);
+        }
     }
 }

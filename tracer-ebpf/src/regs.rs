@@ -23,6 +23,17 @@ pub struct Regs {
     pub g: u64,
 }
 
+/// Whether the unsigned jump of a stack check (`jbe`) is about to be taken: carry or zero is set.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn check_fails(ctx: &ProbeContext) -> bool {
+    const CARRY: u64 = 1;
+    const ZERO: u64 = 1 << 6;
+    // SAFETY: the kernel hands the program a valid pt_regs; the verifier checks each access.
+    let regs = unsafe { &*ctx.regs };
+    regs.eflags & (CARRY | ZERO) != 0
+}
+
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
 pub fn read(ctx: &ProbeContext) -> Regs {

@@ -18,7 +18,7 @@ use crate::{
     gate::{self, Passed},
     labels,
     maps::{PROCESSES, STACKS},
-    regs::Regs,
+    regs::{self, Regs},
     scratch::Owned,
 };
 
@@ -58,6 +58,10 @@ pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     if process.binary != cookie.binary {
         count(Counter::WrongBinary);
+        return None;
+    }
+    if cookie.at_check && regs::check_fails(ctx) {
+        count(Counter::Restarted);
         return None;
     }
     Some(Hit { cookie, image: process.image, process, _passed: passed })

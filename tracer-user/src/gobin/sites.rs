@@ -3,7 +3,8 @@
 //! In: a binary's functions and code. Out: sites at P, the instruction after a function's stack
 //! check, with the bytes that must be there; and, for allocation, whether the set of entry
 //! functions is what the release should have. A function whose stack check fails starts again from
-//! its first byte, so a probe there would count twice; at P it does not.
+//! its first byte, so a probe there would count twice; at P it does not. Where the kernel does not
+//! emulate what stands at P (Go up to 1.20) the site is the jump before it, which it does emulate.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
@@ -42,6 +43,9 @@ pub struct Site {
     pub bytes: Vec<u8>,
     /// Whether the kernel emulates the instruction; otherwise a hit costs about ten times as much.
     pub emulated: bool,
+    /// It is the jump of the function's stack check, right before P: a hit whose check fails comes
+    /// back and must be left out.
+    pub at_check: bool,
 }
 
 /// An entry to the allocator.
@@ -230,7 +234,8 @@ fn whole_functions<const N: usize>(
     sites?.try_into().map_err(|_| SiteError::NoFunction(names.join(", ")))
 }
 
-/// P of a function: the instruction after its stack check, or its first one when it has none.
+/// P of a function: the instruction after its stack check, or its first one when it has none; or the
+/// check's jump, where that is the cheaper one.
 fn site_at_p(binary: &GoBinary, function: &Function) -> Result<Site, SiteError> {
     let (entry, name) = (function.entry, function.name);
     let undecodable = |why| SiteError::Decode { function: name.to_string(), entry, why };
@@ -239,8 +244,9 @@ fn site_at_p(binary: &GoBinary, function: &Function) -> Result<Site, SiteError> 
     let p = find_p(&code).map_err(undecodable)?;
     let vaddr = VAddr(entry.0 + p.offset as u64);
     let bytes = &code[p.offset..p.offset + p.length];
-    site_at(binary, name, vaddr, bytes, p.emulated)
-        .ok_or_else(|| undecodable("it is not in the file"))
+    let site = site_at(binary, name, vaddr, bytes, p.emulated);
+    let site = site.ok_or_else(|| undecodable("it is not in the file"))?;
+    Ok(Site { at_check: p.at_check, ..site })
 }
 
 /// A site at an instruction of a function; nothing when the file does not have it.
@@ -252,25 +258,28 @@ fn site_at(
     emulated: bool,
 ) -> Option<Site> {
     let offset = binary.file_offset(vaddr)?;
-    Some(Site { function: function.to_string(), vaddr, offset, bytes: bytes.to_vec(), emulated })
+    let (function, bytes) = (function.to_string(), bytes.to_vec());
+    Some(Site { function, vaddr, offset, bytes, emulated, at_check: false })
 }
 
-/// P within a function's code.
-#[derive(Debug, PartialEq, Eq)]
+/// P within a function's code, or the jump before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct P {
     offset: usize,
     length: usize,
     emulated: bool,
+    at_check: bool,
 }
 
 /// Finds P (facts 2.1): the first `jbe` after a comparison with `0x10(%r14)` or `0x18(%r14)` (the
 /// goroutine's stack guards) ends the check. Without one the function has no check and can't
-/// restart, so that P is its first instruction.
+/// restart, so that P is its first instruction. When P is not emulated the jump is, whose flags say
+/// whether the check fails; registers and stack pointer are the same at both.
 fn find_p(code: &[u8]) -> Result<P, &'static str> {
     let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
     let mut first: Option<P> = None;
     let mut guard_read = false;
-    let mut check_over = false;
+    let mut jump: Option<P> = None;
     for _ in 0..=CHECK_INSTRUCTIONS {
         if !decoder.can_decode() {
             break;
@@ -280,15 +289,17 @@ fn find_p(code: &[u8]) -> Result<P, &'static str> {
         if instruction.is_invalid() {
             return Err("invalid instruction");
         }
-        let here = P { offset, length: instruction.len(), emulated: is_emulated(&instruction) };
-        if check_over {
-            return Ok(here);
+        let emulated = is_emulated(&instruction);
+        let here = P { offset, length: instruction.len(), emulated, at_check: false };
+        if let Some(jump) = jump {
+            return Ok(if emulated { here } else { jump });
         }
         first.get_or_insert(here);
         guard_read |= reads_stack_guard(&instruction);
-        check_over = guard_read && matches!(instruction.mnemonic(), Mnemonic::Jbe);
+        let is_jump = guard_read && instruction.mnemonic() == Mnemonic::Jbe;
+        jump = is_jump.then_some(P { at_check: true, ..here });
     }
-    if check_over {
+    if jump.is_some() {
         return Err("its code ends after the stack check");
     }
     first.ok_or("it is empty")
@@ -301,10 +312,10 @@ fn reads_stack_guard(instruction: &Instruction) -> bool {
         && matches!(instruction.memory_displacement64(), 0x10 | 0x18)
 }
 
-/// `push %rbp` is emulated (arch/x86/kernel/uprobes.c: push_setup_xol_ops); what else stands at P
-/// is single-stepped.
+/// `push %rbp` and conditional jumps are emulated (arch/x86/kernel/uprobes.c: push_setup_xol_ops,
+/// branch_setup_xol_ops); what else stands at P is single-stepped.
 fn is_emulated(instruction: &Instruction) -> bool {
-    matches!(instruction.code(), Code::Push_r64)
+    matches!(instruction.code(), Code::Push_r64 | Code::Jbe_rel8_64 | Code::Jbe_rel32_64)
 }
 
 /// A size-specialised allocation function: its family and size class.
@@ -411,7 +422,7 @@ mod tests {
     fn p_follows_a_small_check() {
         // cmp 0x10(%r14),%rsp ; jbe +0x20 ; push %rbp
         let code = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, PUSH_RBP];
-        assert_eq!(p(&code), P { offset: 6, length: 1, emulated: true });
+        assert_eq!(p(&code), P { offset: 6, length: 1, emulated: true, at_check: false });
     }
 
     #[test]
@@ -454,10 +465,13 @@ mod tests {
     }
 
     #[test]
-    fn what_go_1_19_has_at_p_is_not_emulated() {
+    fn what_is_not_emulated_is_trapped_at_the_jump_before_it() {
         // cmp ; jbe ; sub $0x78,%rsp
         let code = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, 0x48, 0x83, 0xec, 0x78];
-        assert_eq!(p(&code), P { offset: 6, length: 4, emulated: false });
+        assert_eq!(p(&code), P { offset: 4, length: 2, emulated: true, at_check: true });
+        // Without a check: sub $0x18,%rsp.
+        let code = [0x48, 0x83, 0xec, 0x18];
+        assert_eq!(p(&code), P { offset: 0, length: 4, emulated: false, at_check: false });
     }
 
     #[test]

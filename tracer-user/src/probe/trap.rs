@@ -15,9 +15,9 @@ use crate::address::FileOffset;
 /// A function made to be trapped, by what stands at its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trapped {
-    /// `push %rbp`: what stands at P since Go 1.20 or 1.21 (facts 2.1).
+    /// `push %rbp`: what stands at P since Go 1.21; jumps cost the same.
     Emulated,
-    /// `sub $8,%rsp`: what stands at P in older releases.
+    /// `sub $8,%rsp`: for what is single-stepped, as returns are.
     SingleStepped,
 }
 
@@ -122,7 +122,7 @@ pub fn cost(
     offset: FileOffset,
 ) -> Result<Duration, Error> {
     let without = median(function);
-    let cookie = Cookie { binary: 0, site: 0, min_size: 0 };
+    let cookie = Cookie { binary: 0, site: 0, at_check: false, min_size: 0 };
     let sites = &[AttachSite { offset, expected: function.instruction(), cookie }];
     let at = Attachment { program: Program::Empty, file, scope: Scope::File, sites };
     kernel.attach(OWN, &at)?;

@@ -177,8 +177,10 @@ impl Tapped {
         (0..)
             .zip(&self.sites)
             .map(|(index, planned)| {
-                let cookie = Cookie { binary: number, site: index, min_size: planned.min_size };
-                let (offset, expected) = (planned.site.offset, &planned.site.bytes[..]);
+                let site = &planned.site;
+                let (at_check, min_size) = (site.at_check, planned.min_size);
+                let cookie = Cookie { binary: number, site: index, at_check, min_size };
+                let (offset, expected) = (site.offset, &site.bytes[..]);
                 (planned.program, AttachSite { offset, expected, cookie })
             })
             .collect()
