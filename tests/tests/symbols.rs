@@ -49,6 +49,8 @@ fn expected(symbol: Symbol, go: &str, table: &HashMap<String, u64>) -> Result<Op
             at("gcController").map(|at| at + u64::from(layout.gc_controller.gc_percent))
         }
         Symbol::FingStatus if go == "1.19" => at("fingRunning"),
+        // Up to Go 1.21 two counters lie before it.
+        Symbol::SweepState => at("sweep").map(|at| at + if minor <= 21 { 28 } else { 20 }),
         symbol => at(symbol.name()),
     };
     Ok(address.map(VAddr))

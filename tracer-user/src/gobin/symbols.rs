@@ -58,11 +58,14 @@ pub enum Symbol {
     /// u32: bit 1 says that the finalizer goroutine runs the program's code; up to Go 1.20 a bool that
     /// says so, `fingRunning`.
     FingStatus,
+    /// u32: sweepers at work; the highest bit says that nothing is left to sweep since the last
+    /// collection (`activeSweep`, mgcsweep.go).
+    SweepState,
 }
 
 impl Symbol {
     /// All of them, in order.
-    pub const ALL: [Symbol; 21] = [
+    pub const ALL: [Symbol; 22] = [
         Symbol::MBuckets,
         Symbol::BBuckets,
         Symbol::XBuckets,
@@ -84,6 +87,7 @@ impl Symbol {
         Symbol::MutexProfileRate,
         Symbol::Ticks,
         Symbol::FingStatus,
+        Symbol::SweepState,
     ];
 
     /// Its name in Go, without the package.
@@ -110,6 +114,7 @@ impl Symbol {
             Symbol::MutexProfileRate => "mutexprofilerate",
             Symbol::Ticks => "ticks",
             Symbol::FingStatus => "fingStatus",
+            Symbol::SweepState => "sweep.active.state",
         }
     }
 }
@@ -218,6 +223,8 @@ const FUNCTIONS: [&str; 16] = [
 /// Kinds of the runtime's buckets (mprof.go: memProfile, blockProfile, mutexProfile).
 const MEM_PROFILE: u64 = 1;
 const MUTEX_PROFILE: u64 = 3;
+/// Nothing is left to sweep, and nobody sweeps (mgcsweep.go: sweepDrainedMask).
+pub const SWEEP_DRAINED: u64 = 1 << 31;
 
 struct Code {
     name: &'static str,
@@ -316,6 +323,7 @@ impl Finder<'_> {
                 let bytes = if layout.minor < 21 { 1 } else { 4 };
                 self.tell(symbol, SYSTEM, |s| all_equal(loads(s, bytes)))
             }
+            Symbol::SweepState => self.tell(symbol, COMMIT, |s| compared_with(s, SWEEP_DRAINED)),
         }
     }
 
@@ -451,6 +459,15 @@ fn both_rates(steps: &[Step]) -> Result<(VAddr, VAddr), &'static str> {
     }
 }
 
+/// The only variable of 4 bytes that is read and compared with `number` at once.
+fn compared_with(steps: &[Step], number: u64) -> Told {
+    let at = steps.windows(2).filter_map(|pair| match pair {
+        [Step::Load(at, 4), Step::Compare(other)] if *other == number => Some(*at),
+        _ => None,
+    });
+    all_equal(at)
+}
+
 /// The list that a new bucket of a kind is put into: the address taken right after the kind was
 /// compared. In the default case, after that of mutexes, comes the list of the block profile.
 fn bucket_list(steps: &[Step], kind: u64, skip: usize) -> Told {
@@ -511,6 +528,10 @@ mod tests {
         assert!(twice(addresses(&thrice)).is_err());
         assert_eq!(twice(addresses(&thrice[1..])), Ok(A));
         assert!(both_rates(&[Step::Test(A, 8)]).is_err());
+        let swept = [Step::Load(B, 4), Step::Load(A, 4), Step::Compare(SWEEP_DRAINED)];
+        assert_eq!(compared_with(&swept, SWEEP_DRAINED), Ok(A));
+        assert!(compared_with(&swept[..2], SWEEP_DRAINED).is_err());
+        assert!(compared_with(&swept, 7).is_err());
     }
 
     #[test]

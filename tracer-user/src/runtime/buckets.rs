@@ -5,7 +5,11 @@
 //! are never freed, moved or changed but in their counts, and new ones are put in front of the list,
 //! so that walking it needs no lock. Names nothing and scales nothing.
 
+mod as_of;
+
 use std::ops::Range;
+
+pub use as_of::{AsOf, Change, Known};
 
 use super::live::{Error, Live, Record};
 use super::memory::Memory;
@@ -127,6 +131,7 @@ pub struct ContentionBucket {
 
 /// A bucket as it lies in memory.
 struct Raw<'a> {
+    at: u64,
     /// Zero to the type's tests; the object's size in heap profiles.
     size: u64,
     pcs: &'a [u8],
@@ -135,11 +140,11 @@ struct Raw<'a> {
     stamp: Option<u32>,
 }
 
-/// Counts of one cycle.
+/// Objects that were sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    allocs: u64,
-    frees: u64,
+pub struct Counts {
+    pub allocs: u64,
+    pub frees: u64,
 }
 
 impl Counts {
@@ -415,7 +420,7 @@ impl<M: Memory> Live<M> {
                 Some((bytes, stamp)) => {
                     let (pcs, record) =
                         bytes[header_size..].split_at(whole - header_size - record_size);
-                    held += each(Raw { size, pcs, record: Record(record), stamp });
+                    held += each(Raw { at, size, pcs, record: Record(record), stamp });
                 }
                 None => refused += 1,
             }

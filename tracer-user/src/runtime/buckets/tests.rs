@@ -11,10 +11,12 @@ use crate::runtime::memory::fake::FakeMemory;
 const HEAD: u64 = 0x1000;
 const RATE: u64 = 0x1008;
 const CYCLE: u64 = 0x1010;
+const SWEEP: u64 = 0x1018;
+const BEGUN: u64 = 0x1020;
 const TICKS: u64 = 0x1100;
 const FIRST: u64 = 0x40_0000;
 
-const SYMBOLS: [(Symbol, u64); 8] = [
+const SYMBOLS: [(Symbol, u64); 10] = [
     (Symbol::MBuckets, HEAD),
     (Symbol::BBuckets, HEAD),
     (Symbol::XBuckets, HEAD),
@@ -23,15 +25,17 @@ const SYMBOLS: [(Symbol, u64); 8] = [
     (Symbol::MutexProfileRate, RATE),
     (Symbol::MProfCycle, CYCLE),
     (Symbol::Ticks, TICKS),
+    (Symbol::SweepState, SWEEP),
+    (Symbol::WorkCycles, BEGUN),
 ];
 
-type Change = dyn FnMut(&FakeMemory, usize);
+type Mutation = dyn FnMut(&FakeMemory, usize);
 
 /// Memory that changes while it is read.
 struct Moving {
     memory: FakeMemory,
     /// Called before each read with the number of reads before it.
-    change: RefCell<Box<Change>>,
+    change: RefCell<Box<Mutation>>,
     reads: Cell<usize>,
 }
 
@@ -315,4 +319,146 @@ fn contention_goes_on_meanwhile() {
     });
     let records = live.contention_records(Contention::Block, Limits::default()).unwrap();
     assert_eq!((records.buckets[0].count, records.buckets[0].cycles), (20.0, 200));
+}
+
+const DRAINED: u32 = 1 << 31;
+
+fn put_state(memory: &FakeMemory, cycle: u32, begun: u32, sweep: u32) {
+    memory.put(CYCLE, &(cycle << 1).to_le_bytes());
+    memory.put(BEGUN, &begun.to_le_bytes());
+    memory.put(SWEEP, &sweep.to_le_bytes());
+}
+
+/// As of which collection, and counts by age of the bucket.
+fn as_of<M: Memory>(live: &Live<M>, known: &mut Known) -> Option<(u32, Vec<(u64, u64)>)> {
+    let read = live.heap_as_of(known, Limits::default()).unwrap()?;
+    let newest = live.newest_heap().unwrap();
+    assert_eq!(newest, (Some(read.collection), read.rate));
+    Some((read.collection, read.counts.iter().map(|c| (c.allocs, c.frees)).collect()))
+}
+
+/// Cycle 4: what is due lies in place 1, what this collection frees in 2, what is allocated in 0.
+#[test]
+fn each_collection_has_its_own_counts_whatever_was_moved() {
+    for layout in &LAYOUTS {
+        let mut made = Made::new(layout);
+        let at = made.heap(&[0x10], 64, [(50, 5), (1000, 0), (20, 2), (300, 7)]);
+        let record = made.record(at, 1);
+        let live = made.live();
+        let read = |cycle, begun, sweep, numbers: Option<Numbers>| {
+            put_state(&live.memory, cycle, begun, sweep);
+            if let Some(numbers) = numbers {
+                put_numbers(&live.memory, layout, record, 64, numbers);
+            }
+            as_of(&live, &mut Known::default())
+        };
+        // Sweeping goes on: collection 3 alone is final. So it is when what was due was moved.
+        let third = Some((3, vec![(70, 7)]));
+        assert_eq!(read(4, 4, 2, None), third);
+        assert_eq!(read(4, 4, 0, Some([(70, 7), (1000, 0), (0, 0), (300, 7)])), third);
+        // It is over.
+        let fourth = Some((4, vec![(370, 14)]));
+        assert_eq!(read(4, 4, DRAINED, None), fourth);
+        // runtime.GC has moved what pprof would have shown after the next one.
+        assert_eq!(read(4, 4, DRAINED, Some([(370, 14), (1000, 0), (0, 0), (0, 0)])), fourth);
+        // The next one marks.
+        assert_eq!(read(4, 5, DRAINED, None), fourth);
+        // It ends: sweeping has begun, and the cycle not.
+        assert_eq!(read(4, 5, 0, None), None);
+        assert_eq!(live.newest_heap().unwrap(), (None, 512 << 10));
+        // It has ended: 1,000 more.
+        assert_eq!(read(5, 5, 1, None), fourth);
+        assert_eq!(read(5, 5, DRAINED, None), Some((5, vec![(1370, 14)])));
+        // Drained, and somebody still sweeps.
+        assert_eq!(read(5, 5, DRAINED | 1, None), fourth);
+    }
+}
+
+#[test]
+fn before_the_first_collection_nothing_was_allocated() {
+    let mut made = Made::new(&LAYOUTS[0]);
+    made.heap(&[0x10], 64, [(0, 0), (0, 0), (0, 0), (9, 0)]);
+    let live = made.live();
+    put_state(&live.memory, 0, 0, DRAINED);
+    assert_eq!(as_of(&live, &mut Known::default()), Some((0, vec![(0, 0)])));
+    // The first one's sweep.
+    put_state(&live.memory, 1, 1, 3);
+    assert_eq!(as_of(&live, &mut Known::default()), Some((0, vec![(0, 0)])));
+    put_state(&live.memory, 1, 1, DRAINED);
+    assert_eq!(as_of(&live, &mut Known::default()), Some((1, vec![(9, 0)])));
+}
+
+#[test]
+fn changes_are_those_of_the_same_bucket() {
+    let mut made = Made::new(&LAYOUTS[7]);
+    put_state(&made.memory, 3, 3, DRAINED);
+    let old = made.heap(&[0x10, 0x20], 64, [(5, 1), (0, 0), (0, 0), (0, 0)]);
+    let record = made.record(old, 2);
+    let live = made.live();
+    let mut known = Known::default();
+    let first = live.heap_as_of(&mut known, Limits::default()).unwrap().unwrap();
+    assert_eq!((first.collection, first.rate, first.refused), (3, 512 << 10, 0));
+    let mut made = Made { layout: live.layout(), memory: live.memory, end: old + 256 };
+    made.heap(&[0x30], 16, [(7, 2), (0, 0), (0, 0), (0, 0)]);
+    made.heap(&[0x40], 32, [(0, 0), (0, 0), (0, 0), (0, 0)]);
+    put_numbers(&made.memory, made.layout, record, 64, [(6, 4), (0, 0), (0, 0), (0, 0)]);
+    put_state(&made.memory, 5, 5, DRAINED);
+    let live = made.live();
+    let second = live.heap_as_of(&mut known, Limits::default()).unwrap().unwrap();
+    let changes: Vec<Change> = second.since(&first).collect();
+    let old = Change { bucket: 0, before: 4, allocs: 1, frees: 3 };
+    assert_eq!(changes, [old, Change { bucket: 1, before: 0, allocs: 7, frees: 2 }]);
+    let stack = |index| known.bucket(index).map(|(stack, size)| (stack.to_vec(), size));
+    assert_eq!(stack(0), Some((vec![RuntimeAddr(0x10), RuntimeAddr(0x20)], 64)));
+    assert_eq!(stack(1), Some((vec![RuntimeAddr(0x30)], 16)));
+    assert_eq!(stack(3), None);
+    // Another list is another program's.
+    live.memory.put_u64(HEAD, FIRST + 256);
+    live.memory.put_u64(FIRST + 256 + u64::from(live.layout().bucket.allnext), 0);
+    let error = live.heap_as_of(&mut known, Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("is not the one that it was"), "{error}");
+}
+
+#[test]
+fn what_is_no_collections_profile_is_refused() {
+    let made = Made::new(&LAYOUTS[0]);
+    let live = made.live();
+    // Each collection counts twice.
+    put_state(&live.memory, 6, 3, DRAINED);
+    let error = live.heap_as_of(&mut Known::default(), Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("gcstoptheworld"), "{error}");
+    assert!(live.newest_heap().is_err());
+    // The number starts again.
+    put_state(&live.memory, 1, 3 * (2 << 24) + 1, DRAINED);
+    assert_eq!(live.newest_heap().unwrap().0, Some(3 * (2 << 24) + 1));
+}
+
+/// A collection ends between two looks: neither is believed.
+#[test]
+fn a_profile_that_moves_on_is_read_again() {
+    let mut made = Made::new(&LAYOUTS[3]);
+    let at = made.heap(&[0x10], 64, [(1, 0), (2, 0), (4, 0), (8, 0)]);
+    let record = made.record(at, 1);
+    let layout = made.layout;
+    put_state(&made.memory, 4, 4, DRAINED);
+    let mut ended = false;
+    let live = made.moving(move |memory, reads| {
+        if reads == 10 && !ended {
+            ended = true;
+            put_numbers(memory, layout, record, 64, [(5, 0), (2, 0), (0, 0), (8, 1)]);
+            put_state(memory, 5, 5, 1);
+        }
+    });
+    let found = live.heap_as_of(&mut Known::default(), Limits::default()).unwrap().unwrap();
+    assert!(live.memory.reads.get() > 10);
+    // 5 and 8, which collection 4 has by now swept one of.
+    assert_eq!((found.collection, &found.counts[..]), (4, &[Counts { allocs: 13, frees: 1 }][..]));
+    // In a program whose cycle changes with every read nothing is told.
+    let mut made = Made::new(layout);
+    made.heap(&[0x10], 64, [(1, 0), (2, 0), (4, 0), (8, 0)]);
+    let live = made.moving(|memory, reads| {
+        let cycle = (reads / 9) as u32;
+        put_state(memory, cycle, cycle, DRAINED);
+    });
+    assert_eq!(live.heap_as_of(&mut Known::default(), Limits::default()).unwrap(), None);
 }
