@@ -21,6 +21,7 @@ pub mod storm;
 pub mod stress;
 pub mod terminal;
 pub mod told;
+pub mod watching;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -2,71 +2,17 @@
 //! `debug.ReadGCStats` and runtime/metrics of the same run.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use heaptap_tests::holding::is_counted;
 use heaptap_tests::lines::Lines;
+use heaptap_tests::watching::Watching;
 use heaptap_tests::{Fixture, Running, Variant, heaptap};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tempfile::TempDir;
 use xtask::each_release;
-
-/// A `heaptap gc` that prints lines and will write a document; killed when dropped.
-struct Watching {
-    child: Child,
-    rows: Lines,
-    said: Lines,
-    dir: TempDir,
-}
-
-impl Watching {
-    fn in_mode(pid: u32, mode: &str) -> Result<Watching> {
-        let dir = tempfile::tempdir()?;
-        let mut command = Command::new(heaptap::program()?);
-        command.args(["gc", "-p", &pid.to_string(), "--mode", mode, "-o", "-"]);
-        command.arg("-o").arg(dir.path().join("gc.json"));
-        command.arg("-o").arg(dir.path().join("gc.svg"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let rows = Lines::of(child.stdout.take().context("no stdout")?);
-        let said = Lines::of(child.stderr.take().context("no stderr")?);
-        let watching = Watching { child, rows, said, dir };
-        let line = watching.said.next()?.context("heaptap ended before it watched")?;
-        ensure!(line.starts_with("heaptap: recording collections of 1 process"), "{line}");
-        let head = watching.rows.next()?.context("no head")?;
-        ensure!(head.trim_start().starts_with("GC "), "{head}");
-        Ok(watching)
-    }
-
-    /// Waits for the line of the next collection, which must be this one.
-    fn sees(&self, number: u64) -> Result<String> {
-        let row = self.rows.next()?.context("heaptap ended")?;
-        let found = row.split_whitespace().next();
-        ensure!(found == Some(&*number.to_string()), "GC {number} should come, and comes {row}");
-        Ok(row)
-    }
-
-    /// Ends it as Ctrl-C does: the document, the picture, and the lines that were not read yet.
-    fn stop(mut self) -> Result<(Value, String, String)> {
-        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGINT)?;
-        let rows = self.rows.rest()?;
-        let said = self.said.rest()?;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "{status}: {said}");
-        let document = serde_json::from_str(&fs::read_to_string(self.dir.path().join("gc.json"))?)?;
-        Ok((document, fs::read_to_string(self.dir.path().join("gc.svg"))?, rows))
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        // It may have ended already; its process id is ours until it is waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The fixture, with what its runtime prints.
 struct Program {
@@ -375,7 +321,7 @@ fn a_trap_comes_when_a_collection_was_missed() -> Result<()> {
     let mut rounds = 0;
     for _ in 0..300 {
         // When lines of a round are there that began after this, the trap is attached.
-        let pids = (session.watching.child.id(), session.program.running.pid());
+        let pids = (session.watching.id(), session.program.running.pid());
         rounds += u32::from(is_counted(pids.0, pids.1).unwrap_or(false));
         let rows = session.ask("fast 20")?;
         if rounds < 3 {
@@ -449,7 +395,7 @@ fn who_can_not_be_watched_is_refused() -> Result<()> {
     heaptap::run(["gc", "-p", &own])?.refused(4, "no Go program")?;
     heaptap::run(["gc", "-p", "4194304"])?.refused(4, "there is no process 4194304")?;
     heaptap::run(["gc"])?.refused(2, "say which processes")?;
-    heaptap::run(["gc", "--all", "-o", "a.folded"])?.refused(2, "collections have no stacks")
+    heaptap::run(["gc", "--all", "-o", "a.folded"])?.refused(2, "collections make no profile")
 }
 
 /// Reading takes CAP_SYS_PTRACE; a trap takes more. Without it looking goes on, and it is said why.

@@ -11,7 +11,8 @@ use crate::{
     gobin::GoBinary,
     host,
     profile::{
-        Binary, BinaryId, Frame, FrameKind, Location, LocationId, Name, Process, Profile, Workload,
+        Binary, BinaryId, Frame, FrameKind, Interner, Location, LocationId, Name, Process, Profile,
+        Workload,
     },
     runtime::unwind::Frames,
     symbolize::{
@@ -128,8 +129,8 @@ impl Namer {
                 let (shown, next) = self.rules.shown(*callee, frames);
                 (shown.map(|frame| self.frame(profile, frame)).collect(), next)
             }
-            Some(Err(unknown)) => (vec![unknown_frame(profile, *unknown)], 0),
-            None => (vec![unknown_frame(profile, Unknown::OutsideGo)], 0),
+            Some(Err(unknown)) => (vec![unknown_frame(&mut profile.names, *unknown)], 0),
+            None => (vec![unknown_frame(&mut profile.names, Unknown::OutsideGo)], 0),
         };
         let location = add_location(profile, Some(self.binary), at, frames);
         self.locations.insert(key, (location, next));
@@ -144,7 +145,7 @@ impl Namer {
         }
         let frames = match self.symbolizer.symbolize_one(at) {
             Ok(frames) => frames.iter().map(|frame| self.frame(profile, frame)).collect(),
-            Err(unknown) => vec![unknown_frame(profile, unknown)],
+            Err(unknown) => vec![unknown_frame(&mut profile.names, unknown)],
         };
         let location = add_location(profile, Some(self.binary), at, frames);
         self.places.insert(at, location);
@@ -161,8 +162,8 @@ impl Namer {
         let frame = match self.symbolizer.symbolize_one(at_function).as_deref() {
             // At its first instruction nothing is inlined into it.
             Ok([.., frame]) => self.frame(profile, frame),
-            Ok([]) => unknown_frame(profile, Unknown::OutsideGo),
-            Err(unknown) => unknown_frame(profile, *unknown),
+            Ok([]) => unknown_frame(&mut profile.names, Unknown::OutsideGo),
+            Err(unknown) => unknown_frame(&mut profile.names, *unknown),
         };
         let name = format!("go {}", profile.names.text(frame.function));
         let frame = Frame { function: profile.names.intern(&name), ..frame };
@@ -172,14 +173,14 @@ impl Namer {
     }
 
     fn frame(&self, profile: &mut Profile, frame: &SymFrame<'_>) -> Frame {
-        named(profile, &self.symbolizer, frame)
+        named(&mut profile.names, &self.symbolizer, frame)
     }
 }
 
-fn named(profile: &mut Profile, symbolizer: &Symbolizer, frame: &SymFrame<'_>) -> Frame {
+fn named(names: &mut Interner, symbolizer: &Symbolizer, frame: &SymFrame<'_>) -> Frame {
     Frame {
-        function: profile.names.intern(&frame.function),
-        file: profile.names.intern(&frame.file),
+        function: names.intern(&frame.function),
+        file: names.intern(&frame.file),
         line: frame.line,
         start_line: frame.start_line,
         kind: symbolizer.kind(frame),
@@ -193,12 +194,17 @@ pub fn location(
     binary: BinaryId,
     place: &Place<'_>,
 ) -> LocationId {
-    let frames = match &place.frames {
-        Ok(frames) => frames.iter().map(|frame| named(profile, symbolizer, frame)).collect(),
-        Err(unknown) => vec![unknown_frame(profile, *unknown)],
-    };
+    let frames = frames(&mut profile.names, symbolizer, place);
     profile.locations.push(Location { binary: Some(binary), address: place.at, frames });
     LocationId(profile.locations.len() as u32 - 1)
+}
+
+/// The frames of such a place, innermost first.
+pub fn frames(names: &mut Interner, symbolizer: &Symbolizer, place: &Place<'_>) -> Vec<Frame> {
+    match &place.frames {
+        Ok(frames) => frames.iter().map(|frame| named(names, symbolizer, frame)).collect(),
+        Err(unknown) => vec![unknown_frame(names, *unknown)],
+    }
 }
 
 /// Names C frames; each file is read once, however many images have it mapped.
@@ -217,7 +223,7 @@ impl Natives {
         call: RuntimeAddr,
     ) -> Option<LocationId> {
         let Some(library) = library else {
-            let frame = unknown_frame(profile, Unknown::NotInFile);
+            let frame = unknown_frame(&mut profile.names, Unknown::NotInFile);
             return add_location(profile, None, VAddr(nowhere(call).0), vec![frame]);
         };
         let mapping = &library.mapping;
@@ -256,16 +262,17 @@ impl Natives {
             }),
             Err(unknown) => Err(*unknown),
         };
-        let frames = frames.unwrap_or_else(|unknown| vec![unknown_frame(profile, unknown)]);
+        let frames =
+            frames.unwrap_or_else(|unknown| vec![unknown_frame(&mut profile.names, unknown)]);
         let location = add_location(profile, Some(*binary), at, frames);
         self.locations.insert((*binary, at), location);
         location
     }
 }
 
-fn unknown_frame(profile: &mut Profile, unknown: Unknown) -> Frame {
+fn unknown_frame(names: &mut Interner, unknown: Unknown) -> Frame {
     Frame {
-        function: profile.names.intern(&unknown.to_string()),
+        function: names.intern(&unknown.to_string()),
         file: Name::default(),
         line: 0,
         start_line: 0,

@@ -89,20 +89,21 @@ pub fn sampled_half_width(hits: u64, chance: f64) -> f64 {
     (Z * Z / 2.0 + Z * (spread + Z * Z / 4.0).sqrt()) / chance
 }
 
+/// A generator good enough for a test: xorshift64*.
+#[cfg(test)]
+pub fn random(state: &mut u64) -> f64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hits(hits: u64, weight: u64) -> Weights {
         Weights { hits, objects: hits * weight, squares: hits * weight * weight }
-    }
-
-    /// A generator good enough for a test: xorshift64*.
-    fn random(state: &mut u64) -> f64 {
-        *state ^= *state >> 12;
-        *state ^= *state << 25;
-        *state ^= *state >> 27;
-        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     #[test]

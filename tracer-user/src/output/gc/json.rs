@@ -4,9 +4,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Process, Report};
+use super::growth::live_change;
+use super::{Amounts, Growth, Process, Report, Span};
 use crate::output::identity::Identity;
 use crate::output::json::unix_ns;
+use crate::profile::Frame;
 use crate::runtime::cycles::{Cycle, GoalBy, Trigger};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -51,6 +53,53 @@ struct One<'a> {
     overwritten: u64,
     cycles: Vec<JsonCycle>,
     samples: Vec<Sample>,
+    growth: Option<JsonGrowth<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonGrowth<'a> {
+    source: &'static str,
+    rate: Option<u64>,
+    unknown: u64,
+    notes: &'a [String],
+    total: Option<JsonSpan>,
+    spans: Vec<JsonSpan>,
+    stacks: Vec<Vec<JsonFrame<'a>>>,
+}
+
+#[derive(Serialize)]
+struct JsonFrame<'a> {
+    function: &'a str,
+    file: &'a str,
+    line: u32,
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonSpan {
+    first: u32,
+    last: u32,
+    live_change: Option<i64>,
+    #[serde(flatten)]
+    sum: JsonAmounts,
+    by_stack: Option<Vec<JsonBy>>,
+}
+
+#[derive(Serialize)]
+struct JsonBy {
+    stack: u32,
+    #[serde(flatten)]
+    amounts: JsonAmounts,
+}
+
+#[derive(Serialize)]
+struct JsonAmounts {
+    allocated_objects: u64,
+    allocated_bytes: u64,
+    allocated_error: u64,
+    grew_objects: i64,
+    grew_bytes: i64,
+    grew_error: u64,
 }
 
 #[derive(Serialize)]
@@ -146,6 +195,61 @@ impl<'a> One<'a> {
                     collecting: sample.collecting,
                 })
                 .collect(),
+            growth: process.growth.as_ref().map(|growth| JsonGrowth::new(process, growth)),
+        }
+    }
+}
+
+impl<'a> JsonGrowth<'a> {
+    fn new(process: &Process, growth: &'a Growth) -> Self {
+        let frame = |frame: &Frame| JsonFrame {
+            function: growth.names.text(frame.function),
+            file: growth.names.text(frame.file),
+            line: frame.line,
+            kind: frame.kind.word(),
+        };
+        let span = |span: &Span| JsonSpan {
+            first: span.first,
+            last: span.last,
+            live_change: live_change(process, span),
+            sum: JsonAmounts::new(&span.sum),
+            by_stack: (!span.is_cut).then(|| span.by.iter().map(JsonBy::new).collect()),
+        };
+        Self {
+            source: "heap_profile",
+            rate: growth.rate,
+            unknown: growth.unknown,
+            notes: &growth.notes,
+            total: growth.total.as_ref().map(span),
+            spans: growth.spans.iter().map(span).collect(),
+            stacks: (growth.stacks.iter()).map(|stack| stack.iter().map(frame).collect()).collect(),
+        }
+    }
+}
+
+impl JsonBy {
+    fn new((stack, amounts): &(u32, Amounts)) -> Self {
+        Self { stack: *stack, amounts: JsonAmounts::new(amounts) }
+    }
+}
+
+impl JsonAmounts {
+    fn new(amounts: &Amounts) -> Self {
+        let Amounts {
+            allocated_objects,
+            allocated_bytes,
+            allocated_error,
+            grew_objects,
+            grew_bytes,
+            grew_error,
+        } = *amounts;
+        Self {
+            allocated_objects,
+            allocated_bytes,
+            allocated_error,
+            grew_objects,
+            grew_bytes,
+            grew_error,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Process, Report, Unseen};
-use crate::profile::Workload;
+use super::{Amounts, Growth, Process, Report, Span, Unseen};
+use crate::profile::{Frame, FrameKind, Workload};
 use crate::runtime::cycles::{Cycle, Detail, GoalBy, Sample, Trigger};
 
 const MIB: u64 = 1 << 20;
@@ -71,6 +71,7 @@ pub fn report() -> Report {
         dropped: 0,
         overwritten: 0,
         samples: vec![sample(0, 6), sample(1, 9), sample(3, 8), sample(5, 10), sample(8, 9)],
+        growth: Some(growth()),
     };
     Report {
         started: SystemTime::UNIX_EPOCH + Duration::from_nanos(START),
@@ -79,5 +80,42 @@ pub fn report() -> Report {
         processes: vec![process],
         unseen: vec![Unseen { pid: 7, comm: "old".into(), reason: "process 7: too old".into() }],
         notes: vec!["a note".into()],
+        top: 3,
     }
+}
+
+/// Of two collections together, and of the one before.
+fn growth() -> Growth {
+    let mut growth = Growth { rate: Some(512 << 10), unknown: 0, ..Growth::default() };
+    let mut frame = |function: &str, line| Frame {
+        function: growth.names.intern(function),
+        file: growth.names.intern("/src/shop/orders.go"),
+        line,
+        start_line: line - 5,
+        kind: FrameKind::Program,
+    };
+    let outer = frame("main.main", 90);
+    growth.stacks = vec![
+        vec![frame("main.(*cache).put", 31), outer],
+        vec![frame("main.parse", 57), frame("main.serve", 70), outer],
+    ];
+    let by = |allocated: u64, grew: i64| Amounts {
+        allocated_objects: allocated << 10,
+        allocated_bytes: allocated << 20,
+        allocated_error: allocated << 18,
+        grew_objects: grew << 10,
+        grew_bytes: grew << 20,
+        grew_error: grew.unsigned_abs() << 18,
+    };
+    let span = |first, last, cache: u64| Span {
+        first,
+        last,
+        sum: by(cache + 30, cache as i64 - 1),
+        by: vec![(0, by(cache, cache as i64)), (1, by(30, -1))],
+        is_cut: false,
+    };
+    growth.spans = vec![span(7, 7, 4), span(8, 9, 2)];
+    growth.total = Some(Span { is_cut: false, ..span(7, 9, 6) });
+    growth.notes = vec!["a note on growth".into()];
+    growth
 }

@@ -3,6 +3,7 @@
 //! In: a [`Report`]: what was seen of each process. Out: bytes. Reads no process and treats every
 //! name as hostile.
 
+mod growth;
 mod json;
 #[cfg(test)]
 pub(crate) mod made;
@@ -13,6 +14,7 @@ mod text;
 
 use std::time::{Duration, SystemTime};
 
+pub use growth::{Amounts, Growth, Span};
 pub use json::{SCHEMA, write as write_json};
 pub use svg::write as write_svg;
 pub use text::{head, row, write_summary};
@@ -32,6 +34,8 @@ pub struct Report {
     pub unseen: Vec<Unseen>,
     /// What else is to be said.
     pub notes: Vec<String>,
+    /// Stacks that are shown of a collection.
+    pub top: usize,
 }
 
 /// A process that could not be read.
@@ -69,6 +73,8 @@ pub struct Process {
     pub overwritten: u64,
     /// The heap from time to time, with nanoseconds since 1970.
     pub samples: Vec<(u64, Sample)>,
+    /// By which stacks it grew; nothing: nobody wants to know.
+    pub growth: Option<Growth>,
 }
 
 impl Process {

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::growth::{Growth, end, signed};
 use super::plot::{Scale, powers, round_steps, thinned};
 use super::text::{facts, remarks};
 use super::{Process, Report};
@@ -24,6 +25,8 @@ const COLUMNS: usize = 150;
 const MOST_PROCESSES: usize = 12;
 /// Above this many collections they are drawn by pixels, without figures.
 const MOST_BANDS: usize = 1000;
+/// Stacks of a collection that are shown.
+const SHOWN: usize = 3;
 /// A limit this many times higher than all else is told and not drawn.
 const FAR: f64 = 4.0;
 
@@ -32,7 +35,8 @@ const STYLE: &str = "text{font:12px monospace;fill:#333}.t{font-size:17px}.s{fil
     stroke:#2f6fae}.goal{fill:none;stroke:#d9822b;stroke-width:1.6}.limit{stroke:#c0392b;\
     stroke-width:1.6;stroke-dasharray:7 4}.mapped{fill:none;stroke:#888;stroke-dasharray:2 3}\
     .gc{fill:#7a5195;fill-opacity:.30}.gc:hover{fill-opacity:.6}.part{stroke:#999;stroke-dasharray:3 3}\
-    .pause{fill:#7a5195}.forced{fill:#d62728}";
+    .pause{fill:#7a5195}.forced{fill:#d62728}.grew{stroke:#2a7f46;stroke-dasharray:1 3}\
+    .a{fill:#2a7f46;font-weight:bold}";
 
 /// Writes the picture.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -91,12 +95,16 @@ fn panel(body: &mut String, process: &Process, mut y: f64) -> f64 {
             text(body, LEFT + 95.0, y, "s", line);
         }
     }
-    let picture = Picture::new(process, y + 30.0);
+    let picture = Picture::new(process, y + 40.0);
     picture.legend(body, y + 18.0);
     picture.heap(body);
     picture.pauses(body);
     picture.times(body);
-    picture.bottom + 24.0
+    let mut y = picture.bottom + 24.0;
+    if let Some(growth) = &process.growth {
+        y = picture.growth(body, growth, y);
+    }
+    y
 }
 
 struct Picture<'a> {
@@ -362,6 +370,43 @@ impl<'a> Picture<'a> {
         line(body, "grid", (LEFT, self.bottom), (RIGHT, self.bottom));
     }
 
+    /// Collections after which most more was alive: a letter above each, and below the picture from which
+    /// stacks. Where it ends.
+    fn growth(&self, body: &mut String, growth: &Growth, mut y: f64) -> f64 {
+        let mut largest = growth.largest();
+        largest.sort_by_key(|span| span.first);
+        if !largest.is_empty() {
+            y += LINE;
+            text(body, LEFT, y, "", "largest growth, by what allocated it");
+        }
+        let mut free = LEFT;
+        for (letter, span) in ('A'..).zip(largest) {
+            let mut title = format!("{letter}  {}", span.title());
+            if let Some(end) = end(self.process, span) {
+                let since = end.saturating_sub(self.process.first_unix_ns);
+                title.push_str(&format!(" at {:.3} s", since as f64 / 1e9));
+                let (x, top) = (self.x(end), self.heap.end);
+                line(body, "grew", (x, top), (x, self.heap.start));
+                // Beside another one rather than upon it.
+                text(body, x.max(free), top - 4.0, "a m", &letter.to_string());
+                free = x.max(free) + 10.0;
+            }
+            y += LINE;
+            text(body, LEFT, y, "s", &title);
+            text(body, LEFT + 290.0, y, "s e", &signed(span.sum.grew_bytes));
+            let mut by = growth.grew_most(span, SHOWN).peekable();
+            if by.peek().is_none() {
+                text(body, LEFT + 305.0, y, "s", "no stack stands out");
+            }
+            for (at, (stack, amounts)) in by.enumerate() {
+                y += if at > 0 { LINE } else { 0.0 };
+                text(body, LEFT + 375.0, y, "s e", &signed(amounts.grew_bytes));
+                text(body, LEFT + 385.0, y, "s", &keep_start(&growth.line(*stack), 104));
+            }
+        }
+        y
+    }
+
     fn times(&self, body: &mut String) {
         let length = (self.time.to - self.time.from) / 1e9;
         for step in round_steps(length, 10, false) {
@@ -407,6 +452,16 @@ fn tooltip(process: &Process, cycle: &Cycle) -> String {
             }
         }
         None => text.push_str("; not seen in full"),
+    }
+    let growth = process.growth.as_ref();
+    let at = growth.and_then(|g| g.spans.binary_search_by_key(&cycle.number, |s| s.last).ok());
+    if let (Some(growth), Some(at)) = (growth, at) {
+        let span = &growth.spans[at];
+        let since = span.title();
+        let _ = write!(text, "\n{since}: {} more alive", signed(span.sum.grew_bytes));
+        for (stack, by) in growth.grew_most(span, SHOWN) {
+            let _ = write!(text, "\n{} {}", signed(by.grew_bytes), growth.line(*stack));
+        }
     }
     text
 }

@@ -1,7 +1,7 @@
 //! The timeline and its summary, against what they are to look like.
 
 use super::super::json::Document;
-use super::super::{SCHEMA, head, made, row, write_json, write_summary};
+use super::super::{Growth, SCHEMA, head, made, row, write_json, write_summary};
 use super::*;
 use crate::output::golden::check;
 use crate::pipeline::assert_described;
@@ -45,6 +45,8 @@ fn no_markup_comes_through() {
     let mut report = made::report();
     report.processes[0].comm = "<script>alert(1)</script>\x1b[31m\u{202e}".into();
     report.unseen[0].reason = "<b>&\"".into();
+    let growth = report.processes[0].growth.as_mut().unwrap();
+    growth.stacks[0][0].function = growth.names.intern("main.<script>\x1b\u{202e}");
     let svg = svg(&report);
     assert!(!svg.contains("<script") && !svg.contains("<b>"), "{svg}");
     assert!(!svg.contains(['\u{202e}', '\x1b']));
@@ -58,6 +60,35 @@ fn what_is_not_known_is_not_drawn() {
     assert_eq!(whole.matches("class=\"part\"").count(), 1, "a mark of the third");
     assert_eq!(whole.matches("class=\"live\"").count(), 2, "a gap in between");
     assert!(whole.contains("not seen in full"));
+}
+
+#[test]
+fn growth_is_told_with_its_stacks_and_what_is_not_known_of_it() {
+    let mut report = made::report();
+    let text = |report: &Report| {
+        let mut out = Vec::new();
+        write_summary(report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let drawn = svg(&report);
+    assert_eq!(drawn.matches("class=\"grew\"").count(), 2, "{drawn}");
+    assert!(drawn.contains("+4.0 MiB main.(*cache).put (shop/orders.go:31)"), "a tooltip: {drawn}");
+    // One span is the whole.
+    let growth = report.processes[0].growth.as_mut().unwrap();
+    growth.spans.truncate(1);
+    growth.spans[0].is_cut = true;
+    growth.total = Some(growth.spans[0].clone());
+    let one = text(&report);
+    assert!(one.contains("GC 7 at 1.000 s: its stacks were not kept"), "{one}");
+    assert_eq!(one.matches("  GC 7").count(), 1, "{one}");
+    report.top = 0;
+    assert!(!text(&report).contains("GREW BY"));
+    report.processes[0].growth =
+        Some(Growth { notes: vec!["not known".into()], ..Growth::default() });
+    let nothing = text(&report);
+    assert!(nothing.contains("growth       not known\n") && !nothing.contains("GREW"), "{nothing}");
+    report.processes[0].growth = None;
+    assert!(!text(&report).contains("\ngrowth "));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
+use super::growth;
 use super::summary::{Summary, findings};
 use super::{Process, Report};
-use crate::output::text::{bytes, duration, grouped, nanoseconds, printable, share, wrap};
+use crate::output::text::{
+    bytes, duration, grouped, keep_start, nanoseconds, printable, share, wrap,
+};
 use crate::runtime::cycles::{Cycle, GoalBy, Trigger};
 
 /// Heads and widths of the columns behind the pid.
@@ -23,6 +26,8 @@ const COLUMNS: [(&str, usize); 11] = [
 ];
 /// Lines of remarks.
 const WIDTH: usize = 100;
+/// Lines with stacks.
+const LONGEST: usize = 160;
 
 /// The line above all rows; with pids where there are several processes.
 pub fn head(pids: bool) -> String {
@@ -87,6 +92,12 @@ pub fn write_summary(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 writeln!(out, "{:<12} {line}", "")?;
             }
         }
+        let growth = process.growth.as_ref();
+        for line in
+            growth.map(|growth| growth::lines(process, growth, report.top)).unwrap_or_default()
+        {
+            writeln!(out, "{}", keep_start(&line, LONGEST))?;
+        }
     }
     for line in remarks(report) {
         for line in wrap(&line, WIDTH) {
@@ -114,6 +125,7 @@ pub(super) fn facts(process: &Process) -> Vec<(&'static str, String)> {
     if count == 0 {
         return facts;
     }
+    let growth = process.growth.as_ref().map(|growth| growth.source(process));
     let kinds = [
         (sum.heap, "by growth of the heap"),
         (sum.periodic, "after two minutes without one"),
@@ -149,6 +161,7 @@ pub(super) fn facts(process: &Process) -> Vec<(&'static str, String)> {
     if let Some(text) = missing(process, &sum) {
         facts.push(("not in full", text));
     }
+    facts.extend(growth.map(|text| ("growth", text)));
     facts
 }
 

@@ -11,10 +11,11 @@ use std::io::{self, Write};
 
 pub use findings::{Limits, findings};
 
+use super::caller::place;
 use super::describe::counted;
 use super::lines::{self, Paint};
 use super::table::Style;
-use super::text::{grouped, keep_start, printable, share, short_path};
+use super::text::{grouped, keep_start, printable, share};
 use crate::profile::{
     Frame, FrameKind, LabelValue, Name, POOL, POOL_GETS, POOL_MISSES, POOL_PUTS, ProcessId,
     Profile, Sample,
@@ -91,16 +92,7 @@ fn caller(profile: &Profile, sample: &Sample) -> String {
     };
     let mut frames = profile.frames(sample).filter(|frame| !of_pool(frame));
     let Some(inner) = frames.next() else { return "[no stack]".to_owned() };
-    let place = |frame: &Frame| {
-        let name = printable(profile.names.text(frame.function));
-        match frame.line {
-            0 => name.into_owned(),
-            line => {
-                let file = printable(short_path(profile.names.text(frame.file)));
-                format!("{name} ({file}:{line})")
-            }
-        }
-    };
+    let place = |frame: &Frame| place(&profile.names, frame);
     let own = match inner.kind {
         FrameKind::Program => None,
         _ => frames.find(|frame| frame.kind == FrameKind::Program),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::growth::Growing;
 use super::merge::Merge;
 use super::traps::Image;
 use crate::output::gc::Process;
@@ -22,6 +23,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(50);
 /// With a trap, which misses nothing: for the course of the heap, and before the ring is full.
 const WITH_TRAP: Duration = Duration::from_millis(20);
+/// Until sweeping is over after a collection, and the heap profile can be read.
+const UNTIL_SWEPT: Duration = Duration::from_millis(3);
 /// Before anything is known of how it collects.
 const AT_FIRST: Duration = Duration::from_millis(5);
 /// Looks in a break between collections.
@@ -54,6 +57,10 @@ pub struct Followed {
     /// It was tried, and will not be again.
     pub can_not_be_trapped: bool,
     merge: Merge,
+    /// By which stacks its heap grows, where that is wanted.
+    pub growing: Option<Growing>,
+    /// Number of the last collection that ended.
+    ended: Option<u32>,
 }
 
 impl Followed {
@@ -70,6 +77,8 @@ impl Followed {
             has_missed: false,
             can_not_be_trapped: false,
             merge: Merge::default(),
+            growing: None,
+            ended: None,
         }
     }
 
@@ -116,13 +125,20 @@ impl Followed {
     /// trap.
     pub fn look(&mut self, last: bool) -> Option<String> {
         self.new = 0..0;
+        if let (true, Some(growing), Some(ended)) = (last, &mut self.growing, self.ended) {
+            growing.look_last(&self.process.live, ended);
+        }
         let looked = self.watcher.look(&self.process.live);
         let now = unix_ns(SystemTime::now());
         self.report.looks += 1;
         match looked {
             Ok(look) => {
                 self.failures = 0;
+                self.ended = look.ended.or(self.ended);
                 self.take(look, now, last);
+                if let (false, Some(growing), Some(ended)) = (last, &mut self.growing, self.ended) {
+                    growing.look(&self.process.live, ended);
+                }
                 self.next = Instant::now() + self.pace();
                 None
             }
@@ -203,10 +219,23 @@ impl Followed {
 
     /// How long to wait for the next look.
     fn pace(&self) -> Duration {
-        match self.trap {
+        let pace = match self.trap {
             Some(_) => WITH_TRAP,
             None => pace(&self.report.cycles, self.report.watched()),
+        };
+        let is_behind =
+            |growing: &Growing| self.ended.is_some_and(|ended| growing.is_behind(ended));
+        match self.growing.as_ref().is_some_and(is_behind) {
+            true => pace.min(UNTIL_SWEPT),
+            false => pace,
         }
+    }
+
+    /// What is told of it.
+    pub fn tell(mut self) -> Process {
+        self.report.growth =
+            self.growing.take().map(|growing| growing.tell(&self.process.live, &self.report));
+        self.report
     }
 }
 

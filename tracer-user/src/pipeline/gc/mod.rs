@@ -1,11 +1,12 @@
 //! `heaptap gc`: each collection of running Go programs, as their runtimes have written it down.
 //!
 //! In: the configuration. Out: a line for each collection when it has ended, and at the end what they
-//! have in common, a picture or a document. Each process is looked at often enough to find the record of
+//! have in common and by which stacks heaps grew, a picture or a document. Each process is looked at often enough to find the record of
 //! a collection before the next one begins; one that collects too fast for that gets a trap at the end of
 //! each collection.
 
 mod followed;
+mod growth;
 mod merge;
 mod traps;
 
@@ -16,6 +17,7 @@ use tokio::time::sleep_until;
 
 use super::opened::LiveProcess;
 use super::roster::Roster;
+use super::sampler::{self, Lent};
 use super::top::footprint;
 use super::{counted, naming, outputs, print_more, watch};
 use crate::cli::gc::{Config, Mode};
@@ -23,6 +25,7 @@ use crate::exit::Failure;
 use crate::output::gc::{self, Report, Unseen};
 use crate::output::{Format, Sink, text};
 use followed::Followed;
+use growth::Growing;
 use traps::Traps;
 
 /// How often it is looked who is there.
@@ -54,6 +57,8 @@ struct Watching<'a> {
     followed: Vec<Followed>,
     unseen: Vec<Unseen>,
     traps: Traps,
+    /// Samplers that were turned on.
+    lent: Vec<Lent>,
     notes: Vec<String>,
     /// Lines carry pids.
     pids: bool,
@@ -76,6 +81,7 @@ impl<'a> Watching<'a> {
             followed: Vec::new(),
             unseen: Vec::new(),
             traps: Traps::default(),
+            lent: Vec::new(),
             notes: Vec::new(),
             pids,
             has_head: false,
@@ -137,12 +143,32 @@ impl<'a> Watching<'a> {
             dropped: 0,
             overwritten: 0,
             samples: Vec::new(),
+            growth: None,
+        }
+    }
+
+    /// Begins to follow what the heaps of those grow by that are new. Signals are waited for by now.
+    fn follow_growth(&mut self) {
+        if self.config.top == 0 {
+            return;
+        }
+        for followed in self.followed.iter_mut().filter(|followed| followed.growing.is_none()) {
+            let process = followed.process();
+            let lent = self.config.enable_sampler.map(|every| sampler::enable(process, every));
+            let lent = lent.transpose().unwrap_or_else(|failure| {
+                self.notes.push(failure.to_string());
+                None
+            });
+            let turned_on = lent.as_ref().is_some_and(Option::is_some);
+            self.lent.extend(lent.flatten());
+            followed.growing = Some(Growing::new(turned_on, self.config.max_memory));
         }
     }
 
     /// Looks again and again.
     async fn go_on(&mut self) -> Result<(), Failure> {
         let mut signals = watch::Signals::new()?;
+        self.follow_growth();
         let end = watch::deadline(self.config.duration);
         let mut round = Instant::now() + ROUND;
         loop {
@@ -154,6 +180,7 @@ impl<'a> Watching<'a> {
             }
             if now >= round {
                 self.find(false)?;
+                self.follow_growth();
                 round = Instant::now() + ROUND;
             }
             let named = self.roster.is_named();
@@ -243,15 +270,18 @@ impl<'a> Watching<'a> {
                 break;
             }
         }
+        // Before anything is written; what fails is said after it.
+        let restored = self.lent.drain(..).map(Lent::restore).fold(Ok(()), Result::and);
         let own = footprint::cpu_time();
         let own_cpu = own.zip(self.own).map(|(now, before)| now.saturating_sub(before));
         let report = Report {
             started: self.started,
             duration: self.clock.elapsed(),
             own_cpu,
-            processes: self.followed.into_iter().map(|followed| followed.report).collect(),
+            processes: self.followed.into_iter().map(Followed::tell).collect(),
             unseen: self.unseen,
             notes: self.notes,
+            top: self.config.top,
         };
         let collections: u64 = report.processes.iter().map(gc::Process::count).sum();
         let summary = || {
@@ -264,6 +294,7 @@ impl<'a> Watching<'a> {
             Format::Table | Format::Pprof | Format::Folded => {
                 writeln!(out).and_then(|()| gc::write_summary(&report, out))
             }
-        })
+        })?;
+        restored
     }
 }

@@ -23,6 +23,8 @@ const MOST_BYTES: u64 = 1 << 57;
 pub struct Look {
     /// Nothing: the collector was between two states, or what was read can't be.
     pub sample: Option<Sample>,
+    /// Number of the last collection that ended; nothing as above.
+    pub ended: Option<u32>,
     /// Those that ended since the last look, in order.
     pub cycles: Vec<Cycle>,
     /// Collections of which not even the pauses are there any more.
@@ -85,13 +87,14 @@ impl Watcher {
             live.memory.check()?;
             return Ok(Look::default());
         };
-        let mut look = Look { sample: Some(raw.sample), ..Look::default() };
+        let mut look =
+            Look { sample: Some(raw.sample), ended: Some(raw.counted.ended), ..Look::default() };
         if let Some(last) = self.last {
             let new = raw.counted.ended.wrapping_sub(last.ended);
             // Counters that go back are of another program; check tells.
             if new > 0 && new < u32::MAX / 2 && !self.tell(live, &raw, last, &mut look)? {
                 live.memory.check()?;
-                return Ok(Look { sample: look.sample, ..Look::default() });
+                return Ok(Look { sample: look.sample, ended: look.ended, ..Look::default() });
             }
         }
         live.memory.check()?;
