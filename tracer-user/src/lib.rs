@@ -14,6 +14,7 @@ pub mod output;
 pub mod pipeline;
 pub mod probe;
 pub mod profile;
+pub mod recording;
 pub mod runtime;
 pub mod symbolize;
 pub mod tui;

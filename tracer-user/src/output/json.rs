@@ -286,8 +286,8 @@ pub(crate) fn unix_ns(time: SystemTime) -> u64 {
 
 impl<'a> Counter<'a> {
     pub(super) fn new(counter: &'a CounterValue) -> Self {
-        let CounterValue { name, help, is_loss, count } = *counter;
-        Self { name, count, is_loss, help }
+        let CounterValue { name, help, is_loss, count } = counter;
+        Self { name, count: *count, is_loss: *is_loss, help }
     }
 }
 

@@ -19,7 +19,7 @@ pub mod os;
 pub mod pools;
 pub mod pprof;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod sink;
 pub mod stacks;
 mod svg;

@@ -68,14 +68,14 @@ pub fn fleet() -> Profile {
     build.stack(blue, &job, 5_000, 3 << 20).error(400.0, 200_000.0);
     build.stack(green, &job, 4_000, 2 << 20).error(350.5, 150_000.0);
     build.counter(CounterValue {
-        name: "recorded",
-        help: "events counted under a stack",
+        name: "recorded".into(),
+        help: "events counted under a stack".into(),
         is_loss: false,
         count: 321,
     });
     build.counter(CounterValue {
-        name: "lost_stacks_full",
-        help: "events dropped because the table of stacks is full (--max-stacks)",
+        name: "lost_stacks_full".into(),
+        help: "events dropped because the table of stacks is full (--max-stacks)".into(),
         is_loss: true,
         count: 1_200,
     });

@@ -433,7 +433,12 @@ impl Counts {
         ];
         let nonzero = all.into_iter().filter(|(.., count)| *count > 0);
         nonzero
-            .map(|(name, help, is_loss, count)| CounterValue { name, help, is_loss, count })
+            .map(|(name, help, is_loss, count)| CounterValue {
+                name: name.into(),
+                help: help.into(),
+                is_loss,
+                count,
+            })
             .collect()
     }
 }

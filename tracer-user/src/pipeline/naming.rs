@@ -39,6 +39,7 @@ pub fn process(process: &host::Process, go: &GoBinary, binary: BinaryId) -> Proc
     let container = process.container.as_ref().ok().and_then(Option::as_ref);
     Process {
         pid: process.id.pid,
+        start_ticks: process.id.start,
         comm: process.comm.to_string_lossy().into_owned(),
         container: container.map(|container| container.id.clone()),
         workload: workload(process),

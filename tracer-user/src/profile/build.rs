@@ -51,6 +51,7 @@ impl Build {
         });
         self.profile.processes.push(Process {
             pid,
+            start_ticks: 0,
             comm: comm.to_owned(),
             container: None,
             workload: Workload::default(),

@@ -44,6 +44,11 @@ impl Interner {
         &self.texts[name.0 as usize]
     }
 
+    /// The text of a name of this interner, to be kept.
+    pub fn shared(&self, name: Name) -> &Arc<str> {
+        &self.texts[name.0 as usize]
+    }
+
     /// How many distinct strings there are.
     pub fn len(&self) -> usize {
         self.texts.len()

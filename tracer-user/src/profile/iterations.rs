@@ -127,6 +127,70 @@ impl Iterations {
     }
 }
 
+impl Iterations {
+    /// All that it says, as numbers that [`Self::from_numbers`] understands.
+    pub fn numbers(&self) -> Vec<u64> {
+        let mut to = vec![self.count, self.complete, self.steps, self.time, self.cost];
+        let mut pairs = |pairs: &mut dyn ExactSizeIterator<Item = (u64, u64)>| {
+            to.push(pairs.len() as u64);
+            pairs.for_each(|(key, value)| to.extend([key, value]));
+        };
+        for histogram in [&self.by_steps, &self.by_time] {
+            pairs(&mut histogram.0.iter().map(|(class, n)| (u64::from(*class), *n)));
+        }
+        pairs(&mut self.by_depth.iter().map(|(depth, n)| (u64::from(*depth), *n)));
+        pairs(&mut self.steps_at.steps.iter().map(|(at, n)| (*at, *n)));
+        to.push(self.steps_at.power.into());
+        to.push(u64::from(self.most_steps.is_some()));
+        for worst in self.most_steps.iter().chain(&self.worst) {
+            to.extend([worst.goroutine, worst.steps, worst.time]);
+        }
+        to
+    }
+
+    /// What such numbers say; nothing where none can have said that.
+    pub fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        // Counts that can be added up.
+        const MOST: u64 = 1 << 48;
+        let mut rest = numbers.iter().copied();
+        let mut number = || rest.next();
+        let mut of = Self {
+            count: number()?,
+            complete: number()?,
+            steps: number()?,
+            time: number()?,
+            cost: number()?,
+            ..Self::default()
+        };
+        for histogram in [&mut of.by_steps, &mut of.by_time] {
+            for _ in 0..number()? {
+                let class = u32::try_from(number()?).ok().filter(|of| *of <= class(u64::MAX))?;
+                histogram.0.insert(class, number().filter(|n| *n <= MOST)?);
+            }
+        }
+        for _ in 0..number()? {
+            let depth = u32::try_from(number()?).ok()?;
+            of.by_depth.insert(depth, number().filter(|n| *n <= MOST)?);
+        }
+        for _ in 0..number()? {
+            let at = number().filter(|at| *at <= u64::MAX >> 32)?;
+            of.steps_at.steps.insert(at, number().filter(|n| *n <= MOST)?);
+        }
+        // A year is 25.
+        of.steps_at.power = u32::try_from(number()?).ok().filter(|power| *power < 30)?;
+        let has_most = number()? == 1;
+        let mut all = Vec::new();
+        while let Some(goroutine) = number() {
+            all.push(Worst { goroutine, steps: number()?, time: number()? });
+        }
+        let mut all = all.into_iter();
+        of.most_steps = if has_most { Some(all.next()?) } else { None };
+        of.worst = all.take(WORST).collect();
+        let is_short = of.steps_at.steps.len() <= INTERVALS;
+        is_short.then_some(of)
+    }
+}
+
 /// How many values there are in classes, eight for each power of two: the class's ends differ by an
 /// eighth at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -292,6 +356,22 @@ mod tests {
         assert_eq!(histogram.quantile(0.99), Some((960, 1023)));
         histogram.add_one(0);
         assert_eq!(histogram.by_powers(), [(0, 1), (4, 99), (512, 2)]);
+    }
+
+    #[test]
+    fn numbers_say_all_of_it() {
+        let mut of = Iterations::default();
+        assert_eq!(Iterations::from_numbers(&of.numbers()), Some(of.clone()));
+        for at in 0..20 {
+            of.add_one(&ended(at, at * 100, at * 7_000_000_000));
+            of.add_depth(at as u32 % 3, 1);
+        }
+        let numbers = of.numbers();
+        assert_eq!(Iterations::from_numbers(&numbers), Some(of));
+        let cut = |to: usize| Iterations::from_numbers(&numbers[..to]);
+        let worst = numbers.len() - 3 * WORST;
+        assert!((0..worst).all(|to| cut(to).is_none()));
+        assert_eq!(Iterations::from_numbers(&[u64::MAX; 40]), None);
     }
 
     #[test]

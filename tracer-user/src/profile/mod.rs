@@ -15,9 +15,13 @@ mod intern;
 pub mod iterations;
 pub mod ledger;
 mod made;
+mod only;
 mod rank;
 pub mod scale;
+mod since;
+mod values;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
@@ -235,10 +239,10 @@ pub struct Period {
 }
 
 /// A counter of the kernel programs with its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterValue {
-    pub name: &'static str,
-    pub help: &'static str,
+    pub name: Cow<'static, str>,
+    pub help: Cow<'static, str>,
     pub is_loss: bool,
     pub count: u64,
 }
@@ -247,6 +251,8 @@ pub struct CounterValue {
 #[derive(Clone, Debug)]
 pub struct Process {
     pub pid: u32,
+    /// Clock ticks from boot to its start: with `pid` it is told from all others of this boot.
+    pub start_ticks: u64,
     /// As the kernel has it: up to 15 bytes, any bytes. Outputs must escape it.
     pub comm: String,
     /// Container id, full length.
@@ -350,7 +356,7 @@ pub struct Binary {
 }
 
 /// A place in a binary and its frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// Nothing when the address lies in no known file.
     pub binary: Option<BinaryId>,

@@ -35,6 +35,8 @@ struct Encoder<'a> {
     names: HashMap<Name, i64>,
     functions: HashMap<(Name, Name, u32), u64>,
     locations: HashMap<LocationId, u64>,
+    /// Those that say the same are one.
+    places: HashMap<&'a Location, u64>,
     mappings: HashMap<BinaryId, u64>,
 }
 
@@ -47,6 +49,7 @@ impl<'a> Encoder<'a> {
             names: HashMap::new(),
             functions: HashMap::new(),
             locations: HashMap::new(),
+            places: HashMap::new(),
             mappings: HashMap::new(),
         };
         // Index 0 is the empty string by definition.
@@ -153,7 +156,12 @@ impl<'a> Encoder<'a> {
         if let Some(made) = self.locations.get(&id) {
             return *made;
         }
-        let Location { binary, address, frames } = &self.profile.locations[id.0 as usize];
+        let place = &self.profile.locations[id.0 as usize];
+        if let Some(made) = self.places.get(place).copied() {
+            self.locations.insert(id, made);
+            return made;
+        }
+        let Location { binary, address, frames } = place;
         let location = proto::Location {
             id: self.made.location.len() as u64 + 1,
             mapping_id: binary.and_then(|b| self.mappings.get(&b).copied()).unwrap_or(0),
@@ -161,6 +169,7 @@ impl<'a> Encoder<'a> {
             line: frames.iter().map(|frame| self.line(frame)).collect(),
         };
         self.locations.insert(id, location.id);
+        self.places.insert(place, location.id);
         let made = location.id;
         self.made.location.push(location);
         made

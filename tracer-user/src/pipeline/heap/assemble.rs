@@ -394,8 +394,8 @@ impl<'a> Assembler<'a> {
         }
         if facts.refused > 0 {
             meta.counters.push(CounterValue {
-                name: "records_refused",
-                help: "profile buckets whose contents can't be",
+                name: "records_refused".into(),
+                help: "profile buckets whose contents can't be".into(),
                 is_loss: true,
                 count: facts.refused,
             });

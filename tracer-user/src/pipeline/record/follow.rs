@@ -135,7 +135,12 @@ impl Follower {
             ("refused_processes", "Go processes that could not be recorded", refused),
         ]
         .into_iter()
-        .map(|(name, help, count)| CounterValue { name, help, is_loss: false, count })
+        .map(|(name, help, count)| CounterValue {
+            name: name.into(),
+            help: help.into(),
+            is_loss: false,
+            count,
+        })
     }
 }
 

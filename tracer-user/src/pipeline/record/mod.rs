@@ -243,8 +243,12 @@ impl Recording {
             ),
             (LOST_STRAYS, "events that came after their process's end", self.targets.held.strays),
         ];
-        let held =
-            held.map(|(name, help, count)| CounterValue { name, help, is_loss: true, count });
+        let held = held.map(|(name, help, count)| CounterValue {
+            name: name.into(),
+            help: help.into(),
+            is_loss: true,
+            count,
+        });
         let held = held.into_iter().chain(self.follower.counters());
         self.notes.extend(self.follower.notes());
         let in_windows = self.targets.in_windows();
@@ -269,8 +273,8 @@ impl Recording {
                 .into_iter()
                 .filter(|(_, count)| *count > 0)
                 .map(|(counter, count)| CounterValue {
-                    name: counter.name(),
-                    help: counter.help(),
+                    name: counter.name().into(),
+                    help: counter.help().into(),
                     is_loss: counter.is_loss(),
                     count,
                 })

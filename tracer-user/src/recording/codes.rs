@@ -1,0 +1,56 @@
+//! The numbers that stand for kinds in a recording. They are never given to anything else.
+//!
+//! In: kinds. Out: numbers; and back, where the number is known.
+
+use super::wire::Wrong;
+use crate::profile::{FrameKind, Source};
+
+/// The number of a source.
+pub fn of_source(source: Source) -> u8 {
+    match source {
+        Source::Exact => 0,
+        Source::Span => 1,
+        Source::Sample => 2,
+        Source::Records => 3,
+    }
+}
+
+/// The source of a number.
+pub fn source(code: u8) -> Result<Source, Wrong> {
+    let all = [Source::Exact, Source::Span, Source::Sample, Source::Records];
+    all.into_iter().find(|source| of_source(*source) == code).ok_or("no such source")
+}
+
+/// The number of a kind of frames.
+pub fn of_frame(kind: FrameKind) -> u8 {
+    match kind {
+        FrameKind::Runtime => 0,
+        FrameKind::Standard => 1,
+        FrameKind::Program => 2,
+        FrameKind::Native => 3,
+        FrameKind::Type => 4,
+        FrameKind::Marker => 5,
+        FrameKind::Group => 6,
+        FrameKind::Unknown => 7,
+    }
+}
+
+/// The kind of frames of a number.
+pub fn frame(code: u8) -> Result<FrameKind, Wrong> {
+    FrameKind::ALL.into_iter().find(|kind| of_frame(*kind) == code).ok_or("no such kind of frames")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_number_of_its_own() {
+        for kind in FrameKind::ALL {
+            assert_eq!(frame(of_frame(kind)), Ok(kind));
+        }
+        assert!(frame(8).is_err());
+        assert_eq!([0, 1, 2, 3].map(|code| source(code).map(of_source)), [0, 1, 2, 3].map(Ok));
+        assert!(source(4).is_err());
+    }
+}

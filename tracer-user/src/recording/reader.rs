@@ -1,0 +1,250 @@
+//! A recording's file, read.
+//!
+//! In: an opened file, and a moment. Out: the snapshot of that moment, or what the file holds. However large
+//! the file is, one segment's tables are in memory at a time. A file that was cut ends with its last whole record;
+//! a record that was damaged is left out with what builds on it, and counted.
+
+use std::collections::VecDeque;
+use std::io::{Read, Seek, SeekFrom};
+
+use super::block::{self, FILE_HEADER, Head, KEY, NEXT};
+use super::decode::Decoder;
+use super::{Error, LARGEST, Shot};
+use crate::profile::{Meta, Process};
+
+/// What a reader may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes, roughly.
+    pub memory: usize,
+    /// Processes that a survey tells.
+    pub processes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 512 << 20, processes: 10_000 }
+    }
+}
+
+/// Damaged segments that are passed over in search of one that is not.
+const PASSED: usize = 16;
+
+/// A recording that is open.
+#[derive(Debug)]
+pub struct Recording<R> {
+    source: R,
+    /// Bytes of the file.
+    end: u64,
+    limits: Limits,
+}
+
+/// The snapshot of a moment.
+#[derive(Debug)]
+pub struct Found {
+    pub shot: Shot,
+    /// Later ones up to that moment that are damaged.
+    pub damaged: u64,
+}
+
+/// What a recording holds.
+#[derive(Debug)]
+pub struct Survey {
+    /// When the first and the last snapshot end, in nanoseconds since 1970.
+    pub first: u64,
+    pub last: u64,
+    pub shots: u64,
+    /// Snapshots that can't be read.
+    pub damaged: u64,
+    /// Bytes at the end that are no whole record.
+    pub left_over: u64,
+    pub bytes: u64,
+    /// What the last snapshot measures.
+    pub meta: Meta,
+    pub processes: Vec<Seen>,
+    /// Processes that there was no room for in the list.
+    pub others: u64,
+}
+
+/// A process of a recording.
+#[derive(Debug)]
+pub struct Seen {
+    pub process: Process,
+    /// Path of its binary.
+    pub path: String,
+    /// When it was seen first and last.
+    pub first: u64,
+    pub last: u64,
+    pub shots: u64,
+}
+
+impl<R: Read + Seek> Recording<R> {
+    /// Checks that it is one.
+    ///
+    /// # Errors
+    /// It is none; it is a newer one; it can't be read.
+    pub fn open(mut source: R, limits: Limits) -> Result<Self, Error> {
+        let end = source.seek(SeekFrom::End(0)).map_err(Error::Read)?;
+        source.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
+        block::check_file_header(&mut source)?;
+        Ok(Self { source, end, limits })
+    }
+
+    /// When its first and its last snapshot end, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// There is none; the file can't be read.
+    pub fn span(&mut self) -> Result<(u64, u64), Error> {
+        let mut span = None;
+        let mut at = FILE_HEADER as u64;
+        while let Some(head) = self.head(at)? {
+            at = head.end();
+            if is_shot(&head) {
+                let (first, _) = span.unwrap_or((head.time, head.time));
+                span = Some((first, head.time));
+            }
+        }
+        span.ok_or(Error::Empty)
+    }
+
+    /// The last snapshot that is not after `time`, in nanoseconds since 1970; nothing when all are.
+    ///
+    /// # Errors
+    /// It makes no sense, needs too much memory or can't be read; there is no snapshot at all.
+    pub fn at(&mut self, time: u64) -> Result<Option<Found>, Error> {
+        let mut keys: VecDeque<(Head, u64)> = VecDeque::new();
+        let (mut at, mut shots) = (FILE_HEADER as u64, 0);
+        while let Some(head) = self.head(at)? {
+            at = head.end();
+            if !is_shot(&head) {
+                continue;
+            }
+            if head.time > time {
+                break;
+            }
+            if head.kind == KEY {
+                keys.truncate(PASSED - 1);
+                keys.push_front((head, shots));
+            }
+            shots += 1;
+        }
+        if shots == 0 {
+            // There is a later one, or nothing.
+            return if at > FILE_HEADER as u64 { Ok(None) } else { Err(Error::Empty) };
+        }
+        for (key, before) in keys {
+            if let Some((shot, read)) = self.segment(key, time)? {
+                return Ok(Some(Found { shot, damaged: shots - before - read }));
+            }
+        }
+        Err(Error::Malformed { at: FILE_HEADER as u64, what: "its snapshots are damaged" })
+    }
+
+    /// What there is.
+    ///
+    /// # Errors
+    /// As [`Self::at`].
+    pub fn survey(&mut self) -> Result<Survey, Error> {
+        let mut survey: Option<Survey> = None;
+        let mut damaged = 0;
+        let mut decoder: Option<Decoder> = None;
+        let mut at = FILE_HEADER as u64;
+        while let Some(head) = self.head(at)? {
+            at = head.end();
+            if !is_shot(&head) {
+                continue;
+            }
+            if head.kind == KEY {
+                decoder = Some(Decoder::new(self.limits.memory));
+            }
+            let contents = self.contents(&head)?;
+            let (Some(known), Some(contents)) = (&mut decoder, contents) else {
+                damaged += 1;
+                decoder = None;
+                continue;
+            };
+            known.apply(&contents, head.at)?;
+            let survey = survey.get_or_insert_with(|| Survey {
+                first: head.time,
+                last: head.time,
+                shots: 0,
+                damaged: 0,
+                left_over: 0,
+                bytes: self.end,
+                meta: known.meta().clone(),
+                processes: Vec::new(),
+                others: 0,
+            });
+            survey.add(known, head.time, self.limits.processes);
+        }
+        let Some(survey) = survey else { return Err(Error::Empty) };
+        Ok(Survey { damaged, left_over: self.end - at, ..survey })
+    }
+
+    /// The last snapshot of a segment that is not after `time` and not damaged, and how many were read.
+    fn segment(&mut self, key: Head, time: u64) -> Result<Option<(Shot, u64)>, Error> {
+        let mut decoder = Decoder::new(self.limits.memory);
+        let mut last = None;
+        let mut read = 0;
+        let mut next = Some(key);
+        while let Some(head) = next {
+            if is_shot(&head) {
+                let begins = head.kind == KEY && head.at != key.at;
+                if begins || head.time > time {
+                    break;
+                }
+                let Some(contents) = self.contents(&head)? else { break };
+                decoder.apply(&contents, head.at)?;
+                last = Some(head);
+                read += 1;
+            }
+            next = self.head(head.end())?;
+        }
+        let Some(last) = last else { return Ok(None) };
+        Ok(Some((decoder.shot(last.time, last.at)?, read)))
+    }
+
+    fn head(&mut self, at: u64) -> Result<Option<Head>, Error> {
+        match block::head(&mut self.source, at, self.end)? {
+            Some(head) if !is_shot(&head) && !head.is_optional() => Err(Error::Unknown { at }),
+            head => Ok(head),
+        }
+    }
+
+    fn contents(&mut self, head: &Head) -> Result<Option<Vec<u8>>, Error> {
+        block::contents(&mut self.source, head, LARGEST.min(self.limits.memory / 2))
+    }
+}
+
+fn is_shot(head: &Head) -> bool {
+    matches!(head.kind, KEY | NEXT)
+}
+
+impl Survey {
+    fn add(&mut self, decoder: &Decoder, time: u64, limit: usize) {
+        self.shots += 1;
+        self.last = time;
+        self.meta.clone_from(decoder.meta());
+        for (process, path) in decoder.processes() {
+            let is_same = |seen: &&mut Seen| {
+                let known = &seen.process;
+                (known.pid, known.start_ticks, &known.comm, seen.path.as_str())
+                    == (process.pid, process.start_ticks, &process.comm, path)
+            };
+            if let Some(seen) = self.processes.iter_mut().rev().find(is_same) {
+                seen.last = time;
+                seen.shots += 1;
+            } else if self.processes.len() < limit {
+                self.processes.push(Seen {
+                    process: process.clone(),
+                    path: path.to_owned(),
+                    first: time,
+                    last: time,
+                    shots: 1,
+                });
+            } else {
+                self.others += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A recording's file, written.
+//!
+//! In: profiles. Out: a file to which each is added as it comes, in one write, so that whatever ends heaptap,
+//! all before is there. Begins with the first one: until then a file of that name is left alone. Every so often a
+//! segment begins, which needs nothing before it; the oldest go when the file would be larger or older than it may.
+//! Then it is written anew without them and put in its place.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::NamedTempFile;
+
+use super::block::{self, FILE_HEADER, KEY, NEXT};
+use super::encode::Encoder;
+use super::{Error, LARGEST, Shown};
+use crate::profile::Profile;
+
+/// How much of a recording is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of the file; the newest segment is kept whatever it takes.
+    pub size: Option<u64>,
+    /// How old what it tells of may be; up to an eighth more is kept.
+    pub age: Option<Duration>,
+}
+
+/// Snapshots of a segment.
+const SHOTS: u32 = 120;
+/// A segment has at most this part of what is kept.
+const PART: u32 = 8;
+
+/// A recording that grows.
+pub struct Writer {
+    path: PathBuf,
+    file: Place,
+    bounds: Bounds,
+    encoder: Encoder,
+    segments: VecDeque<Segment>,
+    /// Bytes of the file.
+    end: u64,
+    /// That of the last record.
+    time: u64,
+}
+
+enum Place {
+    /// Nothing was written yet.
+    New(Option<NamedTempFile>),
+    There(File),
+}
+
+struct Segment {
+    at: u64,
+    time: u64,
+    shots: u32,
+}
+
+impl Writer {
+    /// A recording that will be at `path`; what `made` has is put there when it begins. `made` is in the same
+    /// directory.
+    pub fn new(path: PathBuf, made: NamedTempFile, bounds: Bounds) -> Self {
+        Self {
+            path,
+            file: Place::New(Some(made)),
+            bounds,
+            encoder: Encoder::default(),
+            segments: VecDeque::new(),
+            end: 0,
+            time: 0,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.end
+    }
+
+    /// Adds a snapshot.
+    ///
+    /// # Errors
+    /// It is too large; the file can't be written. What was written before is there.
+    pub fn write(&mut self, profile: &Profile, shown: Shown) -> Result<(), Error> {
+        // A clock may be set back.
+        self.time = self.time.max(end_of(profile));
+        let begins = !self.goes_on(profile);
+        if begins {
+            self.encoder = Encoder::default();
+        }
+        let contents = self.encoder.encode(profile, shown);
+        if contents.len() > LARGEST {
+            // What was said is not in the file.
+            self.encoder = Encoder::default();
+            return Err(Error::Unwritable);
+        }
+        let record = block::seal(if begins { KEY } else { NEXT }, self.time, &contents)?;
+        let written = self.add(&record, begins);
+        if written.is_err() {
+            self.encoder = Encoder::default();
+        }
+        written
+    }
+
+    /// Whether the segment does.
+    fn goes_on(&self, profile: &Profile) -> bool {
+        let Some(last) = self.segments.back() else { return false };
+        let (bytes, age) = (self.end - last.at, Duration::from_nanos(self.time - last.time));
+        self.encoder.fits(profile)
+            && last.shots < SHOTS
+            && self.bounds.size.is_none_or(|size| bytes < size / u64::from(PART))
+            && self.bounds.age.is_none_or(|most| age < most / PART)
+    }
+
+    fn add(&mut self, record: &[u8], begins: bool) -> Result<(), Error> {
+        self.make_room(record.len() as u64)?;
+        match &mut self.file {
+            Place::There(file) => append(file, self.end, record).map_err(Error::Write)?,
+            Place::New(made) => {
+                // A second one, after one that could not be written, would have no place to be in.
+                let gone = || Error::Write(io::ErrorKind::NotFound.into());
+                let made = made.take().ok_or_else(gone)?;
+                let header = block::file_header();
+                append(made.as_file(), 0, &[&header[..], record].concat()).map_err(Error::Write)?;
+                let file = made.persist(&self.path).map_err(|failed| Error::Write(failed.error))?;
+                self.file = Place::There(file);
+                self.end = FILE_HEADER as u64;
+            }
+        }
+        if begins {
+            self.segments.push_back(Segment { at: self.end, time: self.time, shots: 0 });
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.shots += 1;
+        }
+        self.end += record.len() as u64;
+        Ok(())
+    }
+
+    /// Lets the oldest segments go where it is time.
+    fn make_room(&mut self, more: u64) -> Result<(), Error> {
+        let Place::There(file) = &self.file else { return Ok(()) };
+        let starts = || self.segments.iter().skip(1);
+        // One of which nothing is young enough.
+        let oldest = self.bounds.age.map_or(0, |age| self.time.saturating_sub(nanos(age)));
+        let old = starts().take_while(|next| next.time < oldest).count();
+        let is_large = self.bounds.size.is_some_and(|size| self.end + more > size);
+        let large = match self.bounds.size.filter(|_| is_large) {
+            // More than is needed, so that it is not soon needed again.
+            Some(size) => {
+                let fits = |at: u64| self.end - at + more + FILE_HEADER as u64 <= size - size / 4;
+                starts().take_while(|next| !fits(next.at)).count() + 1
+            }
+            None => 0,
+        };
+        let gone = old.max(large).min(self.segments.len().saturating_sub(1));
+        let Some(first) = self.segments.get(gone).filter(|_| gone > 0).map(|first| first.at) else {
+            return Ok(());
+        };
+        let (kept, end) = without(file, first, self.end, &self.path).map_err(Error::Write)?;
+        (self.file, self.end) = (Place::There(kept), end);
+        self.segments.drain(..gone);
+        for segment in &mut self.segments {
+            segment.at -= first - FILE_HEADER as u64;
+        }
+        Ok(())
+    }
+}
+
+/// When what a profile tells of ended.
+fn end_of(profile: &Profile) -> u64 {
+    let started = profile.meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    nanos(started.saturating_add(profile.meta.duration))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Writes at the end; of what can't be written whole, nothing is left.
+fn append(file: &File, end: u64, bytes: &[u8]) -> io::Result<()> {
+    let written = file.write_all_at(bytes, end);
+    if written.is_err() {
+        // Best effort: a part of a record is passed over by readers, but not by records that follow.
+        let _ = file.set_len(end);
+    }
+    written
+}
+
+/// Puts a file into the place of `path` that has of `from` what is between `first` and `end`. Returns it and its length.
+fn without(mut from: &File, first: u64, end: u64, path: &Path) -> io::Result<(File, u64)> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut made = tempfile::Builder::new()
+        .prefix(".heaptap-")
+        .permissions(from.metadata()?.permissions())
+        .tempfile_in(parent.unwrap_or(Path::new(".")))?;
+    made.write_all(&block::file_header())?;
+    from.seek(SeekFrom::Start(first))?;
+    let copied = io::copy(&mut from.take(end - first), made.as_file_mut())?;
+    if copied != end - first {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let file = made.persist(path).map_err(|failed| failed.error)?;
+    Ok((file, copied + FILE_HEADER as u64))
+}
