@@ -6,6 +6,7 @@
 //! span several flags. This module touches no file, no process and no environment.
 
 pub mod documents;
+pub mod export;
 pub mod gc;
 pub mod goroutines;
 mod groups;
@@ -27,6 +28,7 @@ pub use clap_complete::Shell;
 
 pub use groups::{Color, Show};
 pub use refusal::Refusal;
+pub use value::Moment;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,7 @@ pub enum Command {
     Goroutines(goroutines::Config),
     Gc(gc::Config),
     Top(top::Config),
+    Export(export::Config),
     Doctor(DoctorConfig),
     Completions(Shell),
     Man(ManConfig),
@@ -94,6 +97,7 @@ where
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
+        Subcommands::Export(flags) => flags.lower().map(Command::Export),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
         Subcommands::Completions(flags) => Ok(Command::Completions(flags.shell)),
         Subcommands::Man(flags) => flags.lower().map(Command::Man),
@@ -150,6 +154,9 @@ enum Subcommands {
     /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
     #[command(after_help = TOP_EPILOGUE)]
     Top(top::Flags),
+    /// Make flame graphs, pprof profiles, tables and the like of a recording (.htap), or say what it holds
+    #[command(after_help = EXPORT_EPILOGUE)]
+    Export(export::Flags),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -382,6 +389,22 @@ Examples:
     exit_codes!()
 );
 
+const EXPORT_EPILOGUE: &str = concat!(
+    "A recording is made by heaptap record, heap, block or mutex with -o FILE.htap. Reading one needs no
+privilege, none of the programs and no particular machine.
+
+Examples:
+  heaptap export run.htap                          what it holds
+  heaptap export run.htap -o -                     its last snapshot, as a table
+  heaptap export run.htap -o last.svg -o last.pb.gz
+  heaptap export run.htap --at 90s -o then.svg     as it was 90 s after the first snapshot
+  heaptap export run.htap --from 60s --to 120s -o minute.svg
+  heaptap export run.htap --at 2026-11-21T18:30:00Z --process 4242 -o -
+
+",
+    exit_codes!()
+);
+
 const DOCTOR_EPILOGUE: &str = concat!(
     "Ends with 0 when recording can work here, 3 when a privilege is missing, 5 when this kernel
 can't.
@@ -478,6 +501,7 @@ mod tests {
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "gc", "--help"],
             &["heaptap", "top", "--help"],
+            &["heaptap", "export", "--help"],
             &["heaptap", "doctor", "--help"],
             &["heaptap", "completions", "--help"],
             &["heaptap", "man", "--help"],

@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use crate::exit::Exit;
 
 /// Those that have a help text of their own.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "ps",
     "record",
     "heap",
@@ -14,12 +14,13 @@ const COMMANDS: [&str; 11] = [
     "goroutines",
     "stats",
     "top",
+    "export",
     "doctor",
     "completions",
     "man",
 ];
 /// Those that look at no process.
-const OF_NO_PROCESS: [&str; 4] = ["ps", "doctor", "completions", "man"];
+const OF_NO_PROCESS: [&str; 5] = ["ps", "export", "doctor", "completions", "man"];
 
 /// The end of heaptap before it began.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,6 +34,71 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A moment of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// So long after its first snapshot.
+    After(Duration),
+    /// Nanoseconds since 1970.
+    Unix(u64),
+}
+
+/// Reads what [`duration`] reads, `0`, and times as RFC 3339 has them: `2026-11-21T18:30:00Z`,
+/// `2026-11-21 18:30:00.5+01:00`.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Moment::After(Duration::ZERO));
+    }
+    if !text.contains(['-', ':']) {
+        return duration(text).map(Moment::After);
+    }
+    rfc3339(text).map(Moment::Unix).ok_or_else(|| {
+        "expected a time since the beginning, such as 90s, or one such as 2026-11-21T18:30:00Z"
+            .to_owned()
+    })
+}
+
+/// Three parts of a text.
+fn three(text: &str, separator: char) -> Option<[&str; 3]> {
+    let parts: Vec<&str> = text.split(separator).collect();
+    parts.try_into().ok()
+}
+
+fn rfc3339(text: &str) -> Option<u64> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let rest = rest.strip_prefix(['T', 't', ' ', '_'])?;
+    let zone_at = rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len());
+    let (time, zone) = rest.split_at(zone_at);
+    let digits = |text: &str, len: usize, most: u64| {
+        let is_number = text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|number| is_number && *number <= most)
+    };
+    let [year, month, day] = three(date, '-')?;
+    let (year, month, day) = (digits(year, 4, 2500)?, digits(month, 2, 12)?, digits(day, 2, 31)?);
+    if year < 1970 || month == 0 || day == 0 {
+        return None;
+    }
+    let (time, part) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour, minute, second] = three(time, ':')?;
+    let (hour, minute) = (digits(hour, 2, 23)?, digits(minute, 2, 59)?);
+    let second = digits(second, 2, 60)?;
+    let nanos =
+        digits(part, part.len().clamp(1, 9), 999_999_999)? * 10u64.pow(9 - part.len() as u32);
+    // The other way of `output::text::utc`: years begin in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let seconds = i64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()?;
+    let east = match zone.trim_start() {
+        "Z" | "z" | "UTC" => 0,
+        offset => {
+            let sign = if offset.starts_with('+') { 1 } else { -1 };
+            let (hours, minutes) = offset.strip_prefix(['+', '-'])?.split_once(':')?;
+            sign * (digits(hours, 2, 23)? * 3_600 + digits(minutes, 2, 59)? * 60) as i64
+        }
+    };
+    u64::try_from(seconds - east).ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
 /// A share of CPU time; nothing: no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Budget(pub Option<f64>);
@@ -106,6 +171,42 @@ mod tests {
             "١",
         ] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_as_people_and_logs_write_them() {
+        assert_eq!(moment("90s"), Ok(Moment::After(Duration::from_secs(90))));
+        assert_eq!(moment("0"), Ok(Moment::After(Duration::ZERO)));
+        for (text, nanos) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-01-02T03:04:05Z", 1_767_323_045_000_000_000),
+            ("2026-01-02 03:04:05 UTC", 1_767_323_045_000_000_000),
+            ("2026-01-02T04:34:05.25+01:30", 1_767_323_045_250_000_000),
+            ("2026-01-01t22:04:05-05:00", 1_767_323_045_000_000_000),
+            ("2000-02-29T00:00:00Z", 951_782_400_000_000_000),
+            ("2024-03-01T00:00:00z", 1_709_251_200_000_000_000),
+        ] {
+            assert_eq!(moment(text), Ok(Moment::Unix(nanos)), "{text}");
+        }
+        for text in [
+            "",
+            "-1",
+            "18:30",
+            "2026-11-21",
+            "2026-11-21T18:30Z",
+            "2026-11-21T18:30:00",
+            "2026-13-01T00:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "2026-11-21T18:30:00.Z",
+            "2026-11-21T18:30:00.1234567890Z",
+            "2026-11-21T18:30:00+1:00",
+            "2026-11-21T18:30:00ZZ",
+            "2026-1١-21T18:30:00Z",
+        ] {
+            assert!(moment(text).is_err(), "{text}");
         }
     }
 

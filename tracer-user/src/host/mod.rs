@@ -30,7 +30,7 @@ pub use memory::{CgroupMemory, MemoryReader, MemoryUse, memory_use};
 pub use names::Names;
 pub use priority::Priority;
 pub use process::{Identity, Process, pids, process, processes};
-pub use select::{Filter, Kind, Selected, Selection, Selector, select};
+pub use select::{Filter, Kind, Selected, Selection, Selector, matches, select};
 pub use system::{
     Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, same_clock, system,
 };

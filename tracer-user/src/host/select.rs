@@ -208,7 +208,7 @@ impl Selector {
 
 /// Whether all of `name` matches a shell pattern: `*`, `?`, `[a-z]`, `[!a-z]`, `\x`. A `[` without
 /// its `]` stands for itself. Takes at most pattern × name steps.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     // Where to go on when what follows the last `*` does not match here.
     let mut retry: Option<(usize, usize)> = None;

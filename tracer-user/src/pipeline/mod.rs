@@ -7,6 +7,7 @@ mod assemble;
 mod doctor;
 mod documents;
 mod estimates;
+mod export;
 mod gc;
 mod goroutines;
 mod happenings;
@@ -46,7 +47,11 @@ use crate::exit::{Exit, Failure};
 pub fn run(command: Command) -> Result<(), Failure> {
     let looks_only = matches!(
         command,
-        Command::Ps(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_)
+        Command::Ps(_)
+            | Command::Export(_)
+            | Command::Doctor(_)
+            | Command::Completions(_)
+            | Command::Man(_)
     );
     if !looks_only {
         sampler::look_after();
@@ -58,6 +63,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Gc(config) => gc::run(&config),
         Command::Top(config) => top::run(&config),
+        Command::Export(config) => export::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Completions(shell) => print(&cli::documents::completions(shell)),
         Command::Man(config) => documents::man(&config),

@@ -1,0 +1,250 @@
+//! `heaptap export`: from a recording to everything that the live commands write.
+//!
+//! In: a file, and which of its snapshots. Out: files, or a table on standard output; or what the file holds. Needs
+//! no privilege and looks at no process.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use super::outputs;
+use crate::cli::Moment;
+use crate::cli::export::{Config, When};
+use crate::exit::{Exit, Failure};
+use crate::host;
+use crate::output::text::{bytes, duration, grouped, printable, utc};
+use crate::profile::{Process, Profile};
+use crate::recording::{Error, Found, Limits, Recording, Shot, Survey};
+
+/// Processes that a listing and a refusal name.
+const NAMED: usize = 40;
+
+/// Reads and writes.
+///
+/// # Errors
+/// The file is no recording, or can't be read; it has nothing of that time, or no such process; an output can't be
+/// written.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let mut file = Open::new(config)?;
+    if config.show.outputs.is_empty() {
+        return super::print(&file.listing()?);
+    }
+    let sinks = outputs::open(&config.show.outputs)?;
+    let Shot { mut profile, shown, .. } = file.shot()?;
+    if !config.processes.is_empty() {
+        only(&mut profile, &config.processes)?;
+    }
+    let mut options = outputs::options(&config.show);
+    options.table.by_type = shown.by_type;
+    options.label_roots = shown.label_roots;
+    options.value = config.value.as_ref().map(|word| value(&profile, word)).transpose()?;
+    outputs::write(&config.show, &options, &profile, sinks)
+}
+
+/// A recording that is open, and its name.
+struct Open<'a> {
+    config: &'a Config,
+    name: String,
+    recording: Recording<File>,
+}
+
+impl<'a> Open<'a> {
+    fn new(config: &'a Config) -> Result<Self, Failure> {
+        let name = printable(&config.file.to_string_lossy()).into_owned();
+        let failed = |err: Error| Failure::new(exit(&err), format!("{name} {err}"));
+        let file = File::open(&config.file).map_err(|err| failed(Error::Read(err)))?;
+        let limits = Limits { memory: config.max_memory, ..Limits::default() };
+        let recording = Recording::open(file, limits).map_err(failed)?;
+        Ok(Self { config, name, recording })
+    }
+
+    fn failed(&self, err: &Error) -> Failure {
+        Failure::new(exit(err), format!("{} {err}", self.name))
+    }
+
+    /// What the recording holds, for people.
+    fn listing(&mut self) -> Result<String, Failure> {
+        match self.recording.survey() {
+            Ok(survey) => Ok(listing(&self.name, &survey)),
+            Err(err) => Err(self.failed(&err)),
+        }
+    }
+
+    /// The snapshot that is asked for, or the difference of two.
+    fn shot(&mut self) -> Result<Shot, Failure> {
+        match self.config.when {
+            When::At(moment) => self.at(moment),
+            When::Between(from, to) => {
+                let first = Moment::After(Duration::ZERO);
+                let earlier = self.at(Some(from.unwrap_or(first)))?;
+                let mut later = self.at(to)?;
+                if later.time <= earlier.time {
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        format!(
+                            "{}: there are no two snapshots between these times (heaptap export {0} \
+                             lists them)",
+                            self.name
+                        ),
+                    ));
+                }
+                later.profile.since(&earlier.profile);
+                Ok(later)
+            }
+        }
+    }
+
+    /// The last one until a moment.
+    fn at(&mut self, moment: Option<Moment>) -> Result<Shot, Failure> {
+        let (first, last) = self.recording.span().map_err(|err| self.failed(&err))?;
+        let time = match moment {
+            None => u64::MAX,
+            Some(Moment::Unix(time)) => time,
+            Some(Moment::After(length)) => {
+                first.saturating_add(length.as_nanos().min(u64::MAX.into()) as u64)
+            }
+        };
+        let found = self.recording.at(time).map_err(|err| self.failed(&err))?;
+        // What comes after the end is not known.
+        let Some(Found { shot, damaged }) = found.filter(|_| moment.is_none() || time <= last)
+        else {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{}: has nothing of that time; it tells of {} from {} to {}",
+                    self.name,
+                    duration(Duration::from_nanos(last - first)),
+                    moment_text(first),
+                    moment_text(last)
+                ),
+            ));
+        };
+        if damaged > 0 {
+            let (snapshots, name) = (super::counted(damaged as usize, "snapshot"), &self.name);
+            let time = moment_text(shot.time);
+            eprintln!("heaptap: {name}: {snapshots} damaged; this is as of {time}");
+        }
+        Ok(shot)
+    }
+}
+
+fn exit(err: &Error) -> Exit {
+    match err {
+        Error::Newer { .. } | Error::Unknown { .. } => Exit::Unsupported,
+        _ => Exit::Failure,
+    }
+}
+
+fn moment_text(nanos: u64) -> String {
+    utc(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
+}
+
+/// Leaves the processes that are asked for.
+fn only(profile: &mut Profile, wanted: &[String]) -> Result<(), Failure> {
+    let is = |process: &Process, word: &str| match word.parse::<u32>() {
+        Ok(pid) => process.pid == pid,
+        Err(_) => host::matches(word.as_bytes(), process.comm.as_bytes()),
+    };
+    let missing = wanted.iter().find(|word| !profile.processes.iter().any(|p| is(p, word)));
+    if let Some(missing) = missing {
+        let mut who: Vec<String> = (profile.processes.iter().take(NAMED))
+            .map(|process| format!("{} ({})", process.comm, process.who()))
+            .collect();
+        who.extend((profile.processes.len() > NAMED).then(|| "and more".to_owned()));
+        let there = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
+        let text = format!("--process {missing}: is not there at that time; there are: {there}");
+        return Err(Failure::new(Exit::Target, printable(&text).into_owned()));
+    }
+    profile.keep_processes(|process| wanted.iter().any(|word| is(process, word)));
+    Ok(())
+}
+
+/// Which value a word of pprof's means.
+fn value(profile: &Profile, word: &str) -> Result<usize, Failure> {
+    let types = &profile.meta.value_types;
+    types.iter().position(|of| of.kind == word).ok_or_else(|| {
+        let known: Vec<&str> = types.iter().map(|of| of.kind).collect();
+        let text = format!("--type {word}: the recording has {}", known.join(", "));
+        Failure::new(Exit::Usage, printable(&text).into_owned())
+    })
+}
+
+/// What a recording holds.
+fn listing(name: &str, survey: &Survey) -> String {
+    let Survey { first, last, shots, damaged, left_over, meta, processes, others, .. } = survey;
+    let plural = if *shots == 1 { "" } else { "s" };
+    let mut lines =
+        vec![format!("{name}: {} snapshot{plural}, {}", grouped(*shots), bytes(survey.bytes))];
+    lines.push(match shots {
+        1 => format!("of {}", moment_text(*first)),
+        _ => format!(
+            "from {} to {}, {}",
+            moment_text(*first),
+            moment_text(*last),
+            duration(Duration::from_nanos(last - first))
+        ),
+    });
+    let how =
+        meta.method.as_deref().map_or(String::new(), |method| format!(" ({})", printable(method)));
+    lines.push(format!("source {}{how}", meta.source.word()));
+    let types: Vec<&str> = meta.value_types.iter().map(|of| of.kind).collect();
+    lines.push(format!("values {}", types.join(", ")));
+    lines.push(String::new());
+    lines.push(format!(
+        "{:>8}  {:<15}  {:>9}  {:<21}  {}",
+        "PID", "COMMAND", "SNAPSHOTS", "SEEN AFTER", "BINARY"
+    ));
+    for seen in processes.iter().take(NAMED) {
+        let after = |time: u64| duration(Duration::from_nanos(time - first));
+        lines.push(format!(
+            "{:>8}  {:<15}  {:>9}  {:<21}  {}",
+            seen.process.pid,
+            printable(&seen.process.comm),
+            seen.shots,
+            format!("{} to {}", after(seen.first), after(seen.last)),
+            printable(&seen.path)
+        ));
+    }
+    let more = processes.len().saturating_sub(NAMED) as u64;
+    if more > 0 || *others > 0 {
+        let or = if *others > 0 { " or more" } else { "" };
+        lines.push(format!("{}{or} further processes", grouped(more)));
+    }
+    if *damaged > 0 {
+        lines.push(format!("damaged: {} more snapshots can't be read", grouped(*damaged)));
+    }
+    if *left_over > 0 {
+        let left_over = grouped(*left_over);
+        lines.push(format!(
+            "its last {left_over} bytes are no whole record: it was cut or damaged there"
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn processes_are_told_by_number_and_by_name() {
+        let left = |words: &[&str]| {
+            let mut profile = sample::fleet();
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            only(&mut profile, &words)?;
+            Ok::<_, Failure>(profile.processes.iter().map(|p| p.pid).collect::<Vec<_>>())
+        };
+        assert_eq!(left(&["77"]).unwrap(), [77]);
+        assert_eq!(left(&["work*", "41"]).unwrap(), [41, 77, 78]);
+        let failure = left(&["web", "7"]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Target);
+        assert!(failure.message.ends_with("there are: web (41), worker (77), worker (78)"));
+    }
+
+    #[test]
+    fn values_have_the_words_of_pprof() {
+        assert_eq!(value(&sample::heap(), "alloc_objects").unwrap(), 0);
+        let failure = value(&sample::block(), "inuse_space").unwrap_err();
+        assert_eq!(failure.message, "--type inuse_space: the recording has contentions, delay");
+    }
+}
