@@ -118,5 +118,34 @@ fn doctor_finds_that_recording_works() -> Result<()> {
     ensure!(doctor["verdict"] == "works", "{doctor}");
     let trap = doctor["trap_ns"]["emulated"].as_f64();
     ensure!(trap.is_some_and(|ns| (10.0..100_000.0).contains(&ns)), "a trap costs {trap:?} ns");
+    let os = &doctor["os"];
+    ensure!(os["os"] == true && os["os_alloc"] == true, "{doctor}");
+    let tracepoints = os["tracepoints"].as_array().context("not tried")?;
+    ensure!(tracepoints.len() == 5 && tracepoints.iter().all(|t| t["attached"] == true), "{os}");
+    Ok(())
+}
+
+/// Where the kernel does not tell of its types, as one that was built without them.
+#[test]
+fn doctor_says_what_the_probe_os_lacks() -> Result<()> {
+    require_root()?;
+    let mut command = std::process::Command::new("unshare");
+    let hide = "mount --bind /dev/null /sys/kernel/btf/vmlinux && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", hide, "sh"]).arg(heaptap::program()?);
+    let ended = heaptap::run_command({
+        command.args(["doctor", "--json"]);
+        command
+    })?;
+    ended.expect(0)?;
+    let doctor: Value = serde_json::from_str(&ended.stdout)?;
+    let os = &doctor["os"];
+    ensure!(doctor["verdict"] == "works" && os["os"] == false && os["os_alloc"] == false, "{os}");
+    ensure!(os["tracepoints"].is_null(), "{os}");
+    let checks = doctor["checks"].as_array().context("no checks")?;
+    for name in ["probe os", "probe os-alloc"] {
+        let check = checks.iter().find(|check| check["name"] == name).context("no line")?;
+        let says = check["text"].as_str().is_some_and(|text| text.contains("type information"));
+        ensure!(check["state"] == "limited" && says, "{check}");
+    }
     Ok(())
 }

@@ -52,6 +52,11 @@ impl Error {
         self.refusal().is_some_and(|err| err.raw_os_error() == Some(libc::EMFILE))
     }
 
+    /// What the kernel said, in its words.
+    pub fn reason(&self) -> Option<String> {
+        self.refusal().map(io::Error::to_string)
+    }
+
     /// What the kernel said.
     fn refusal(&self) -> Option<&io::Error> {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);

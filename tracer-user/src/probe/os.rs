@@ -10,6 +10,7 @@ mod offsets;
 use std::collections::HashMap;
 
 use aya::{
+    Ebpf,
     maps::{MapData, RingBuf},
     programs::{RawTracePoint, raw_trace_point::RawTracePointLink},
 };
@@ -80,17 +81,20 @@ impl Os {
 impl Kernel {
     /// Attaches to the tracepoints, which every process of the host passes from now on.
     pub fn watch_os(&mut self) -> Result<(), Error> {
-        let Some(os) = &mut self.os else { return Ok(()) };
         let times_slow = self.options.os.is_some_and(|offsets| offsets.trap.is_some());
-        for (program, tracepoint) in PROGRAMS.into_iter().chain(times_slow.then_some(OF_SLOW)) {
-            let refused = |source| Error::Program { program, source };
-            let found = self.ebpf.program_mut(program).ok_or(Error::Missing(program))?;
-            let raw: &mut RawTracePoint = found.try_into().map_err(refused)?;
-            raw.load().map_err(refused)?;
-            let link = raw.attach(tracepoint).map_err(refused)?;
-            os.links.push(raw.take_link(link).map_err(refused)?);
+        let Some(os) = &mut self.os else { return Ok(()) };
+        for at in PROGRAMS.into_iter().chain(times_slow.then_some(OF_SLOW)) {
+            os.links.push(attached(&mut self.ebpf, at)?);
         }
         Ok(())
+    }
+
+    /// Tries each tracepoint, whether the one before was refused or not; whether it is for slow allocations
+    /// alone. Nothing stays attached.
+    pub fn try_os(&mut self) -> Vec<(&'static str, bool, Result<(), Error>)> {
+        let all = PROGRAMS.into_iter().map(|at| (at, false)).chain([(OF_SLOW, true)]);
+        let ebpf = &mut self.ebpf;
+        all.map(|(at, of_slow)| (at.1, of_slow, attached(ebpf, at).map(drop))).collect()
     }
 
     /// Takes the programs off. When this returns none is running any more.
@@ -103,6 +107,19 @@ impl Kernel {
             }
         }
     }
+}
+
+/// A program at its tracepoint.
+fn attached(
+    ebpf: &mut Ebpf,
+    (program, tracepoint): (&'static str, &str),
+) -> Result<RawTracePointLink, Error> {
+    let refused = |source| Error::Program { program, source };
+    let found = ebpf.program_mut(program).ok_or(Error::Missing(program))?;
+    let raw: &mut RawTracePoint = found.try_into().map_err(refused)?;
+    raw.load().map_err(refused)?;
+    let link = raw.attach(tracepoint).map_err(refused)?;
+    raw.take_link(link).map_err(refused)
 }
 
 /// A change's bytes; nothing when they are not one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::findings::{Findings, GoProcesses, Problem};
+use super::findings::{Findings, GoProcesses, Problem, Tracepoint};
 use crate::exit::Exit;
 use crate::host::{Capability, System, Tracefs};
 use crate::output::text::grouped;
@@ -87,6 +87,7 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     checks.extend(findings.features.iter().map(|(tried, result)| feature(system, *tried, result)));
     checks.push(own_programs(system, &findings.own_programs));
     checks.extend(settings(system));
+    checks.extend(os_probes(system, &findings.os));
     checks.push(trap_cost(&findings.emulated, &findings.single_stepped));
     checks.push(go_processes(system, &findings.go));
     checks.extend(samplers(&findings.samplers));
@@ -240,12 +241,63 @@ fn own_programs(system: &System, result: &Result<(), Problem>) -> Check {
     }
 }
 
+/// Names of the lines about probes that a kernel may not be made for.
+pub(super) const OS: &str = "probe os";
+pub(super) const OS_ALLOC: &str = "probe os-alloc";
+
+/// Whether the probes `os` and `os-alloc` can be used; recording does without them.
+fn os_probes(system: &System, tried: &Result<Vec<Tracepoint>, Problem>) -> [Check; 2] {
+    let names = [OS, OS_ALLOC];
+    let refused = |text: &str, by_privilege: bool| match by_privilege {
+        true if !text.starts_with("not tried") => format!("{text}; {}", advice(system)),
+        _ => text.to_owned(),
+    };
+    let tracepoints = match tried {
+        Ok(tracepoints) => tracepoints,
+        Err(problem) => {
+            let text = refused(&problem.text, problem.is_permission);
+            return names.map(|name| Check::limited(name, text.clone()));
+        }
+    };
+    let of = |of_slow| tracepoints.iter().filter(move |tracepoint| tracepoint.of_slow == of_slow);
+    let check = |name, of_slow| {
+        let failed: Vec<String> = of(of_slow)
+            .filter_map(|of| Some((of.name, of.tried.as_ref().err()?)))
+            .map(|(at, problem)| {
+                let text = refused(&problem.text, problem.is_permission);
+                format!("its program can't be attached at the tracepoint {at} ({text})")
+            })
+            .collect();
+        let attached: Vec<&str> = of(of_slow).map(|tracepoint| tracepoint.name).collect();
+        match &failed[..] {
+            [] => Ok(attached.join(", ")),
+            failed => Err(Check::limited(name, failed.join("; "))),
+        }
+    };
+    let os = match check(OS, false) {
+        Ok(at) => Check::ok(
+            OS,
+            format!("the kernel tells where its counts lie, and took the programs at {at}"),
+        ),
+        Err(limited) => limited,
+    };
+    let os_alloc = match check(OS_ALLOC, true) {
+        Ok(_) if os.state != State::Ok => Check::limited(OS_ALLOC, "it needs what probe os needs"),
+        Ok(at) => Check::ok(OS_ALLOC, format!("the same, and at {at}")),
+        Err(limited) => limited,
+    };
+    [os, os_alloc]
+}
+
 /// What files tell, and what it means for heaptap.
 fn settings(system: &System) -> Vec<Check> {
     let mut checks = vec![
         Check::ok(
             "BTF",
-            if system.btf { "there; not needed" } else { "not there; heaptap works without" },
+            match system.btf {
+                true => "there; the probe os alone needs it",
+                false => "not there; heaptap works without, but for the probe os",
+            },
         ),
         match &system.tracefs {
             Tracefs::Mounted(path) => {
@@ -423,6 +475,42 @@ mod tests {
         findings.system.btf = false;
         findings.system.capabilities = Capabilities(1 << 38 | 1 << 39);
         assert_eq!(verdict(&findings), Verdict::Works);
+    }
+
+    #[test]
+    fn what_the_probe_os_lacks_is_named_and_recording_works() {
+        let mut findings = all_well();
+        let line = text(&findings, "probe os");
+        assert!(line.ends_with("took the programs at sys_enter, rss_stat"), "{line}");
+        assert_eq!(text(&findings, "probe os-alloc"), "the same, and at page_fault_user");
+        let refusal = Problem { text: "no such tracepoint".into(), is_permission: false };
+        let all = findings.os.clone().unwrap();
+        let fails = |name| {
+            let tried = |t: Tracepoint| match t.name == name {
+                true => Tracepoint { tried: Err(refusal.clone()), ..t },
+                false => t,
+            };
+            Ok(all.clone().into_iter().map(tried).collect())
+        };
+        findings.os = fails("page_fault_user");
+        let line = text(&findings, "probe os-alloc");
+        assert!(line.contains("tracepoint page_fault_user (no such tracepoint)"), "{line}");
+        assert!(text(&findings, "probe os").contains("took the programs"));
+        findings.os = fails("rss_stat");
+        let line = text(&findings, "probe os");
+        assert!(line.contains("tracepoint rss_stat (no such tracepoint)"), "{line}");
+        assert_eq!(text(&findings, "probe os-alloc"), "it needs what probe os needs");
+        let text_of = "it has no exact count (mm_struct.rss_stat, since Linux 6.2)";
+        findings.os = Err(Problem { text: text_of.into(), is_permission: false });
+        assert_eq!(text(&findings, "probe os"), text_of);
+        assert_eq!(text(&findings, "probe os-alloc"), text_of);
+        let states =
+            checks(&findings).into_iter().filter(|check| check.name.starts_with("probe os"));
+        assert!(states.map(|check| check.state).eq([State::Limited; 2]));
+        assert_eq!(verdict(&findings), Verdict::Works);
+        findings.os = Err(Problem { text: "denied".into(), is_permission: true });
+        findings.system.capabilities = Capabilities(0);
+        assert!(text(&findings, "probe os").starts_with("denied; run as root or with CAP_BPF"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::address::FileOffset;
 use crate::host::{self, System};
 use crate::pipeline::{programs, sampler};
 use crate::probe::features::{self, Feature, Refused};
+use crate::probe::os::{Offsets, Unsuited};
 use crate::probe::trap::{self, Trapped};
 use crate::probe::{AttachSite, Attachment, GroupId, Kernel, Options, Program, Scope};
 
@@ -23,6 +24,8 @@ pub(super) struct Findings {
     pub own_programs: Result<(), Problem>,
     pub emulated: Result<Duration, Problem>,
     pub single_stepped: Result<Duration, Problem>,
+    /// The tracepoints of the probes `os` and `os-alloc`; why none was tried.
+    pub os: Result<Vec<Tracepoint>, Problem>,
     /// Processes that run Go programs; those that could not be looked at for lack of a privilege,
     /// and for other reasons.
     pub go: Result<GoProcesses, Problem>,
@@ -37,6 +40,15 @@ pub(super) struct GoProcesses {
     pub not_readable: usize,
 }
 
+/// A tracepoint that a program of heaptap's was attached to and taken off again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tracepoint {
+    pub name: &'static str,
+    /// For `os-alloc` alone.
+    pub of_slow: bool,
+    pub tried: Result<(), Problem>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub text: String,
@@ -47,8 +59,17 @@ impl From<crate::probe::Error> for Problem {
     fn from(error: crate::probe::Error) -> Self {
         let text = error.to_string();
         // Where else to look: this is the place.
-        let text = text.split("; `heaptap doctor`").next().unwrap_or_default().to_owned();
+        let mut text = text.split(" (`heaptap doctor`").next().unwrap_or_default().to_owned();
+        if let Some(reason) = error.reason() {
+            text = format!("{text}: {reason}");
+        }
         Self { is_permission: error.is_permission(), text }
+    }
+}
+
+impl From<Unsuited> for Problem {
+    fn from(unsuited: Unsuited) -> Self {
+        Self { is_permission: unsuited.is_permission(), text: unsuited.to_string() }
     }
 }
 
@@ -80,13 +101,17 @@ impl Findings {
             tried.as_ref().err().filter(|_| feature.is_required()).map(Refused::is_permission)
         };
         let refused: Vec<bool> = features.iter().filter_map(refused).collect();
-        let kernel = if refused.is_empty() {
-            own_kernel()
-        } else {
-            // It would fail for the reasons that are told already.
+        // They would fail for the reasons that are told already.
+        let tried_in_vain = (!refused.is_empty()).then(|| {
             let text = "not tried, because something above is missing".to_owned();
-            Err(Problem { text, is_permission: refused.into_iter().all(|permission| permission) })
-        };
+            Problem { text, is_permission: refused.into_iter().all(|permission| permission) }
+        });
+        let may_try = || tried_in_vain.clone().map_or(Ok(()), Err);
+        let kernel = may_try().and_then(|()| own_kernel());
+        let os = Offsets::of_kernel().map_err(Problem::from).and_then(|offsets| {
+            may_try()?;
+            tracepoints(offsets)
+        });
         let (own_programs, emulated, single_stepped) = match kernel {
             Ok(mut kernel) => (
                 emulated_at.clone().and_then(|offset| attach_own(&mut kernel, offset)),
@@ -106,10 +131,25 @@ impl Findings {
             own_programs,
             emulated,
             single_stepped,
+            os,
             go,
             samplers,
         }
     }
+}
+
+/// Tries the tracepoints of the probe `os`; no process is selected.
+fn tracepoints(offsets: Offsets) -> Result<Vec<Tracepoint>, Problem> {
+    let offsets = Offsets { trap: Some(0), ..offsets };
+    let smallest =
+        Options { max_stacks: 1, max_processes: 1, os: Some(offsets), ..Options::default() };
+    let tried = Kernel::load(&smallest)?.try_os();
+    let tracepoint = |(name, of_slow, tried): (_, _, Result<(), crate::probe::Error>)| Tracepoint {
+        name,
+        of_slow,
+        tried: tried.map_err(Problem::from),
+    };
+    Ok(tried.into_iter().map(tracepoint).collect())
 }
 
 /// Where a function of heaptap's own lies in its file.
@@ -198,6 +238,9 @@ pub(super) mod sample {
             own_programs: Ok(()),
             emulated: Ok(Duration::from_nanos(870)),
             single_stepped: Ok(Duration::from_nanos(9400)),
+            os: Ok(["sys_enter", "rss_stat", "page_fault_user"]
+                .map(|name| Tracepoint { name, of_slow: name == "page_fault_user", tried: Ok(()) })
+                .to_vec()),
             go: Ok(GoProcesses { seen: 3, not_permitted: 0, not_readable: 0 }),
             samplers: Vec::new(),
         }
@@ -214,7 +257,8 @@ pub(super) mod sample {
             features,
             own_programs: Err(problem.clone()),
             emulated: Err(problem.clone()),
-            single_stepped: Err(problem),
+            single_stepped: Err(problem.clone()),
+            os: Err(problem),
             ..findings
         }
     }

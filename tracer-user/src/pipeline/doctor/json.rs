@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::checks::{Check, State, Verdict};
-use super::findings::{Findings, GoProcesses, Problem};
+use super::checks::{Check, OS, OS_ALLOC, State, Verdict};
+use super::findings::{Findings, GoProcesses, Problem, Tracepoint};
 use crate::host::{Capability, Tracefs};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -21,6 +21,7 @@ pub(super) struct Document<'a> {
     capabilities: JsonCapabilities,
     host: JsonHost<'a>,
     trap_ns: JsonTrap,
+    os: JsonOs,
     go_processes: Option<GoProcesses>,
     checks: Vec<JsonCheck<'a>>,
 }
@@ -50,6 +51,19 @@ struct JsonHost<'a> {
 struct JsonTrap {
     emulated: Option<u64>,
     single_stepped: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct JsonOs {
+    os: bool,
+    os_alloc: bool,
+    tracepoints: Option<Vec<JsonTracepoint>>,
+}
+
+#[derive(Serialize)]
+struct JsonTracepoint {
+    name: &'static str,
+    attached: bool,
 }
 
 #[derive(Serialize)]
@@ -97,6 +111,20 @@ impl<'a> Document<'a> {
                 emulated: nanos(&findings.emulated),
                 single_stepped: nanos(&findings.single_stepped),
             },
+            os: {
+                let can_be_used = |name| {
+                    let check = checks.iter().find(|check| check.name == name);
+                    check.is_some_and(|check| check.state == State::Ok)
+                };
+                let tracepoint =
+                    |of: &Tracepoint| JsonTracepoint { name: of.name, attached: of.tried.is_ok() };
+                let tried = findings.os.as_ref().ok();
+                JsonOs {
+                    os: can_be_used(OS),
+                    os_alloc: can_be_used(OS_ALLOC),
+                    tracepoints: tried.map(|all| all.iter().map(tracepoint).collect()),
+                }
+            },
             go_processes: findings.go.as_ref().ok().copied(),
             checks: checks
                 .iter()
@@ -122,6 +150,10 @@ mod tests {
         crate::pipeline::assert_described(&document, description, SCHEMA);
         assert_eq!(document["verdict"], "works");
         assert_eq!(document["trap_ns"]["emulated"], 870);
+        assert_eq!(
+            (&document["os"]["os"], &document["os"]["os_alloc"]),
+            (&true.into(), &true.into())
+        );
         assert_eq!(document["exit_code"], 0);
     }
 }

@@ -56,6 +56,13 @@ pub enum Unsuited {
     Missing(&'static str),
 }
 
+impl Unsuited {
+    /// Whether a privilege would help.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Unsuited::NoTypes(err) if err.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+}
+
 impl Offsets {
     /// Of the running kernel.
     ///
