@@ -192,6 +192,29 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<Format>, Refusal> {
     paths.iter().enumerate().map(format).collect()
 }
 
+/// What every recording has, whatever it is of.
+#[derive(Debug, Args)]
+pub(super) struct Recording {
+    /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
+    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
+    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
+    pub(super) duration: Option<Duration>,
+
+    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
+    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(super) max_stacks: u32,
+
+    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do): labels in .pb.gz and .json,
+    /// outermost frames elsewhere
+    #[arg(long, help_heading = "What to show")]
+    pub(super) labels: bool,
+
+    /// Tell what heaptap itself took: memory, CPU time, the kernel's tables
+    #[arg(long, help_heading = "Diagnosis")]
+    pub(super) stats: bool,
+}
+
 /// Reading again and again.
 #[derive(Debug, Args)]
 pub(super) struct Again {

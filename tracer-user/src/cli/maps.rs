@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Processes};
+use super::Refusal;
+use super::groups::{Outputs, Processes, Recording};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::record::Config;
-use super::{Refusal, value};
 use crate::output::Format;
 use crate::output::maps::Limits;
 
@@ -38,19 +38,12 @@ pub(super) struct Flags {
     #[command(flatten)]
     processes: Processes,
 
-    /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
-    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
-    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    duration: Option<Duration>,
+    #[command(flatten)]
+    recording: Recording,
 
     /// How closely to look
     #[arg(long, value_enum, default_value_t = Mode::Exact, help_heading = "How to record")]
     mode: Mode,
-
-    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
-    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    max_stacks: u32,
 
     /// Goroutines with iterations under way that the kernel has room for (about 1.6 KiB each)
     #[arg(long, value_name = "N", default_value_t = 8192, help_heading = "How to record")]
@@ -78,17 +71,9 @@ pub(super) struct Flags {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     steps_over: u64,
 
-    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do)
-    #[arg(long, help_heading = "What to show")]
-    labels: bool,
-
     /// Keep the runtime's own functions at the inner end of stacks
     #[arg(long, help_heading = "What to show")]
     runtime_frames: bool,
-
-    /// Tell what heaptap itself took: memory, CPU time, the kernel's tables
-    #[arg(long, help_heading = "Diagnosis")]
-    stats: bool,
 }
 
 impl Flags {
@@ -125,13 +110,13 @@ impl Flags {
             return Err(Refusal::usage("--heat and -o name the same file"));
         }
         Ok(Config {
-            duration: self.duration,
+            duration: self.recording.duration,
             maps: MapReport { limits, heat: self.heat },
-            labels: self.labels,
+            labels: self.recording.labels,
             runtime_frames: self.runtime_frames,
-            max_stacks: self.max_stacks,
+            max_stacks: self.recording.max_stacks,
             max_goroutines: self.max_goroutines,
-            stats: self.stats,
+            stats: self.recording.stats,
             ..Config::of(selection, probes, value, show)
         })
     }

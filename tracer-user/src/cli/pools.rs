@@ -1,13 +1,11 @@
 //! Flags of `heaptap pools`: a recording of what pools give and get back.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Processes};
+use super::Refusal;
+use super::groups::{Outputs, Processes, Recording};
 use super::probes::{Probe, Probes, Value};
 use super::record::Config;
-use super::{Refusal, value};
 use crate::output::pools::Limits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,15 +24,8 @@ pub(super) struct Flags {
     #[command(flatten)]
     processes: Processes,
 
-    /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
-    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
-    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    duration: Option<Duration>,
-
-    /// Distinct stacks, by pool, that the kernel has room for (about 1 KiB of memory each)
-    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    max_stacks: u32,
+    #[command(flatten)]
+    recording: Recording,
 
     #[command(flatten)]
     outputs: Outputs,
@@ -52,14 +43,6 @@ pub(super) struct Flags {
     #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().misses)]
     #[arg(value_parser = clap::value_parser!(u64).range(0..=100), help_heading = "What to show")]
     misses_over: u64,
-
-    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do)
-    #[arg(long, help_heading = "What to show")]
-    labels: bool,
-
-    /// Tell what heaptap itself took: memory, CPU time, the kernel's tables
-    #[arg(long, help_heading = "Diagnosis")]
-    stats: bool,
 }
 
 impl Flags {
@@ -72,11 +55,11 @@ impl Flags {
         };
         let selection = self.processes.lower("record")?;
         Ok(Config {
-            duration: self.duration,
+            duration: self.recording.duration,
             pools: Limits { back: self.back_under, misses: self.misses_over },
-            labels: self.labels,
-            max_stacks: self.max_stacks,
-            stats: self.stats,
+            labels: self.recording.labels,
+            max_stacks: self.recording.max_stacks,
+            stats: self.recording.stats,
             ..Config::of(selection, Probes::of(&[Probe::Pool]), value, self.outputs.lower()?)
         })
     }

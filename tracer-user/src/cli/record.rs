@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Processes, Show};
+use super::groups::{Outputs, Processes, Recording, Show};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
@@ -143,10 +143,8 @@ pub(super) struct Flags {
     #[command(flatten)]
     processes: Processes,
 
-    /// Stop after this long: 10, 1.5, 10s, 2m [default: until Ctrl-C]
-    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
-    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    duration: Option<Duration>,
+    #[command(flatten)]
+    recording: Recording,
 
     /// What to record; several are separated by commas
     #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',', default_value = "alloc")]
@@ -163,11 +161,6 @@ pub(super) struct Flags {
     #[arg(long, value_name = "SHARE", value_parser = value::budget)]
     #[arg(allow_hyphen_values = true, help_heading = "How to record")]
     budget: Option<Budget>,
-
-    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
-    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    max_stacks: u32,
 
     /// Sampled objects that the kernel has room to follow in mode sample, and goroutines in probe
     /// goroutine (about 0.1 KiB each)
@@ -220,18 +213,9 @@ pub(super) struct Flags {
     #[arg(long, help_heading = "What to show")]
     short_lived: bool,
 
-    /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do): labels in .pb.gz and .json,
-    /// outermost frames elsewhere
-    #[arg(long, help_heading = "What to show")]
-    labels: bool,
-
     /// Keep the runtime's own allocation functions (newobject, mallocgc, ...) in stacks
     #[arg(long, help_heading = "What to show")]
     runtime_frames: bool,
-
-    /// Tell what heaptap itself took: memory, CPU time, the kernel's tables
-    #[arg(long, help_heading = "Diagnosis")]
-    stats: bool,
 
     /// Print diagnostics of the kernel programs (slow)
     #[arg(long, value_enum, value_name = "LEVEL", hide_short_help = true)]
@@ -298,12 +282,12 @@ impl Flags {
         }
         let (selection, show) = (self.processes.lower("record")?, self.outputs.lower()?);
         Ok(Config {
-            duration: self.duration,
+            duration: self.recording.duration,
             source,
             by: self.by,
-            labels: self.labels,
+            labels: self.recording.labels,
             runtime_frames: self.runtime_frames,
-            max_stacks: self.max_stacks,
+            max_stacks: self.recording.max_stacks,
             max_objects: self.max_objects,
             max_goroutines: self.max_goroutines,
             max_processes: self.max_processes,
@@ -312,7 +296,7 @@ impl Flags {
             budget,
             enable_sampler: self.enable_sampler,
             short_lived: self.short_lived,
-            stats: self.stats,
+            stats: self.recording.stats,
             perf_events: self.perf_events,
             kernel_log: self.kernel_log.map(|level| match level {
                 Level::Error => log::Level::Error,
