@@ -136,7 +136,7 @@ fn attach_empty(binary: &Path, pid: u32) -> Result<Kernel> {
                 binary: 1,
                 site: index as u16,
                 at_check: alloc.site.at_check,
-                min_size: alloc.min_size,
+                kind: alloc.min_size,
             },
         })
         .collect();

@@ -3,7 +3,7 @@
 //! The kernel program runs this, and so do unit tests. runtime/iface.go, `convT…`, says the same in Go 1.19 and
 //! 1.21 to 1.27.
 
-/// [`crate::Cookie::min_size`] of a site: type and address of the value are the arguments
+/// [`crate::Cookie::kind`] of a site: type and address of the value are the arguments
 /// (`convT`, `convTnoptr`).
 pub const ANY: u16 = 1;
 /// The value is the argument (`convT16`, `convT32`, `convT64`).

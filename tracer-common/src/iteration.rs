@@ -5,7 +5,7 @@ use crate::record::StackKey;
 /// Iterations of one goroutine that are followed at once; when there are more, the oldest is let go.
 pub const NEST: usize = 16;
 
-/// [`crate::Cookie::min_size`] of a map's start: type, map, iterator are the arguments (Go up to 1.23).
+/// [`crate::Cookie::kind`] of a map's start: type, map, iterator are the arguments (Go up to 1.23).
 pub const MAP_CLASSIC: u16 = 1;
 
 /// Set in [`Open::iterator`] of one that does not lie on its goroutine's stack: the rest is its address.

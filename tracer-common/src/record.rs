@@ -28,11 +28,7 @@ pub const PROC_STALE: u32 = 2;
 /// What the kernel hands a program with each hit: which binary and which site it attached.
 ///
 /// Layout, high to low: binary id (32 bits), whether the site is at a stack check's jump (1 bit), site
-/// index (15 bits), smallest size counted at this
-/// site (16 bits: an allocation of `size <= min_size` is counted elsewhere, or is size 0; or
-/// [`Cookie::NESTED`]; or, in span mode, which site it is; or, at a map's start,
-/// [`crate::iteration::MAP_CLASSIC`]; or, of the probes box and slice, what the site's arguments are:
-/// [`crate::boxed`], [`crate::slice`]).
+/// index (15 bits), kind of site (16 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub binary: u32,
@@ -40,7 +36,11 @@ pub struct Cookie {
     pub site: u16,
     /// The site is the jump of a function's stack check: a hit whose check fails comes back.
     pub at_check: bool,
-    pub min_size: u16,
+    /// What a program that sits at several kinds of sites must know of this one. Of an allocation: no
+    /// size up to this is counted here, or [`Cookie::NESTED`]; in span mode [`Cookie::SPAN_REFILL`] and its
+    /// like; at a map's start [`crate::iteration::MAP_CLASSIC`] or 0; of the probes box and slice what its
+    /// arguments are ([`crate::boxed`], [`crate::slice`]). 0 for all other programs.
+    pub kind: u16,
 }
 
 impl Cookie {
@@ -56,7 +56,7 @@ impl Cookie {
     pub const fn pack(self) -> u64 {
         let at_check = if self.at_check { AT_CHECK } else { 0 };
         let site = self.site & Self::MAX_SITE | at_check;
-        (self.binary as u64) << 32 | (site as u64) << 16 | self.min_size as u64
+        (self.binary as u64) << 32 | (site as u64) << 16 | self.kind as u64
     }
 
     pub const fn unpack(raw: u64) -> Self {
@@ -65,7 +65,7 @@ impl Cookie {
             binary: (raw >> 32) as u32,
             site: site & Self::MAX_SITE,
             at_check: site & AT_CHECK != 0,
-            min_size: raw as u16,
+            kind: raw as u16,
         }
     }
 }
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn cookie_survives_the_trip() {
         for at_check in [false, true] {
-            let cookie = Cookie { binary: 0xdead_beef, site: 0x7ffe, at_check, min_size: 80 };
+            let cookie = Cookie { binary: 0xdead_beef, site: 0x7ffe, at_check, kind: 80 };
             assert_eq!(Cookie::unpack(cookie.pack()), cookie);
         }
     }

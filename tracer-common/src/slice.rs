@@ -6,7 +6,7 @@
 
 use crate::{record::NO_TYPES, size::round_up};
 
-/// [`crate::Cookie::min_size`] of a site: which function it is in (one of these, and flags).
+/// [`crate::Cookie::kind`] of a site: which function it is in (one of these, and flags).
 /// `growslice(type, old address, length, capacity, wanted capacity)`, Go up to 1.19.
 pub const GROW_CLASSIC: u16 = 1;
 /// `growslice(old address, new length, old capacity, added, type)`.
@@ -59,8 +59,8 @@ pub const ROUNDED: u16 = 1 << 9;
 pub const IN_FRAME: u16 = 1 << 10;
 
 /// The kind without its flags.
-pub const fn kind(min_size: u16) -> u16 {
-    min_size & 0xff
+pub const fn kind(site: u16) -> u16 {
+    site & 0xff
 }
 
 /// Classes (below [`NO_TYPES`]) of what has no type. 0 is bytes or a string.
@@ -94,14 +94,14 @@ pub struct Built {
 /// What a call with these arguments does; nothing when a type could not be read. A call that panics or
 /// returns what it was given does nothing.
 #[inline(always)]
-pub fn built(min_size: u16, args: &[u64; 7], word: impl Fn(u64) -> Option<u64>) -> Option<Built> {
+pub fn built(site: u16, args: &[u64; 7], word: impl Fn(u64) -> Option<u64>) -> Option<Built> {
     let [a, b, c, d, e, ..] = *args;
-    let has_headers = min_size & HEADERS != 0;
+    let has_headers = site & HEADERS != 0;
     // The first words of a type are its size and how much of it has pointers (internal/abi/type.go).
     let elements = |at: u64| {
         Some(Elements { size: word(at)?, pointers: word(at.wrapping_add(8))?, has_headers })
     };
-    Some(match kind(min_size) {
+    Some(match kind(site) {
         GROW_CLASSIC => elements(a)?.grown(c, e, d, false),
         GROW => elements(e)?.grown(b.wrapping_sub(d), b, c, true),
         GROW_BUFFER => {
@@ -139,9 +139,7 @@ pub fn built(min_size: u16, args: &[u64; 7], word: impl Fn(u64) -> Option<u64>) 
         RUNE if a == 0 => Built { copied: 0, asked: 4 },
         FROM_C => Built::whole(times(b, 1)),
         FROM_C_TERMINATED => Built::whole(times(a, 1)),
-        NO_ZERO if min_size & ROUNDED != 0 => {
-            Built { copied: 0, asked: round_up(times(a, 1), false) }
-        }
+        NO_ZERO if site & ROUNDED != 0 => Built { copied: 0, asked: round_up(times(a, 1), false) },
         NO_ZERO => Built { copied: 0, asked: times(a, 1) },
         _ => Built::default(),
     })

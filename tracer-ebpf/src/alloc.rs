@@ -16,14 +16,14 @@ pub fn alloc(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
     let size = regs.arg0;
-    if hit.cookie.min_size == Cookie::NESTED {
+    if hit.cookie.kind == Cookie::NESTED {
         // A return address is that of the instruction after the call.
         let call = read_word(regs.sp).unwrap_or(0).wrapping_sub(1);
         if call.wrapping_sub(hit.process.mallocgc) < hit.process.mallocgc_len {
             count(Counter::Forwarded);
             return 0;
         }
-    } else if size <= hit.cookie.min_size as u64 {
+    } else if size <= hit.cookie.kind as u64 {
         count(if size == 0 { Counter::ZeroSize } else { Counter::Forwarded });
         return 0;
     }

@@ -18,7 +18,7 @@ use crate::{
 pub fn box_value(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
-    let kind = hit.cookie.min_size;
+    let kind = hit.cookie.kind;
     let Some(bytes) = bytes(kind, regs.arg0, regs.arg1, read_word) else {
         count(Counter::TypeUnread);
         return 0;

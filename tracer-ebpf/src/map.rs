@@ -91,7 +91,7 @@ pub fn map_start(ctx: ProbeContext) -> u32 {
     };
     of.top = at.wrapping_add(1);
     // Of an empty map the old function does not look for the first element.
-    if elements == 0 && hit.cookie.min_size == MAP_CLASSIC {
+    if elements == 0 && hit.cookie.kind == MAP_CLASSIC {
         finish(of, at, COMPLETE);
         of.top = at;
         if forget_if_idle(of, &hit, &regs) {
@@ -151,7 +151,7 @@ fn time() -> u64 {
 /// Iterator and map.
 #[inline(always)]
 fn arguments(hit: &Hit, regs: &Regs) -> (u64, u64) {
-    if hit.cookie.min_size == MAP_CLASSIC { (regs.arg2, regs.arg1) } else { (regs.arg0, regs.arg2) }
+    if hit.cookie.kind == MAP_CLASSIC { (regs.arg2, regs.arg1) } else { (regs.arg0, regs.arg2) }
 }
 
 /// How many elements a map has: its first word (runtime/map.go, hmap; internal/runtime/maps, Map).

@@ -25,13 +25,13 @@ use crate::{
 pub fn slice(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let mut regs = regs::read(&ctx);
-    let min_size = hit.cookie.min_size;
-    let Some(built) = what(min_size, &regs) else { return 0 };
+    let site = hit.cookie.kind;
+    let Some(built) = what(site, &regs) else { return 0 };
     if built.is_nothing() {
         count(Counter::NothingBuilt);
         return 0;
     }
-    if min_size & IN_FRAME != 0 {
+    if site & IN_FRAME != 0 {
         // As it was when the function was called.
         let frame = regs.fp;
         let Some(callers) = read_word(frame) else {
@@ -40,21 +40,21 @@ pub fn slice(ctx: ProbeContext) -> u32 {
         };
         (regs.sp, regs.fp) = (frame.wrapping_add(8), callers);
     }
-    let class = if BY_TYPE.load() != 0 { class(kind(min_size), &regs) } else { 0 };
+    let class = if BY_TYPE.load() != 0 { class(kind(site), &regs) } else { 0 };
     let _ = keep(&ctx, &hit, &regs, class, &Amount { weight: built.copied, bytes: built.asked });
     0
 }
 
 /// Nothing when it is lost.
 #[inline(always)]
-fn what(min_size: u16, regs: &Regs) -> Option<Built> {
-    let (buffer, list, operands) = match kind(min_size) {
+fn what(site: u16, regs: &Regs) -> Option<Built> {
+    let (buffer, list, operands) = match kind(site) {
         CONCAT | CONCAT_BYTES => (regs.arg0, regs.arg1, regs.arg2),
         CONCAT_BYTES_PLAIN => (0, regs.arg0, regs.arg1),
         _ => {
             let args =
                 [regs.arg0, regs.arg1, regs.arg2, regs.arg3, regs.arg4, regs.arg5, regs.arg6];
-            let built = built(min_size, &args, read_word);
+            let built = built(site, &args, read_word);
             if built.is_none() {
                 count(Counter::TypeUnread);
             }
@@ -66,7 +66,7 @@ fn what(min_size: u16, regs: &Regs) -> Option<Built> {
         count(Counter::OperandsUnread);
     }
     let all = all?;
-    Some(all.built(kind(min_size), buffer, is_on_stack(regs.g, all.last)))
+    Some(all.built(kind(site), buffer, is_on_stack(regs.g, all.last)))
 }
 
 /// Whether an address lies on the goroutine's stack, whose bounds are the first words of `g`

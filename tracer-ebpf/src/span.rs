@@ -18,7 +18,7 @@ use crate::{
 pub fn span(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
-    let (class, amount) = match hit.cookie.min_size {
+    let (class, amount) = match hit.cookie.kind {
         Cookie::SPAN_RELEASE => {
             release(&hit, &regs);
             return 0;

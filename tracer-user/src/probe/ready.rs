@@ -43,7 +43,7 @@ impl Ready {
     /// # Errors
     /// The kernel did not attach it.
     pub fn wait(&self, kernel: &mut Kernel) -> Result<(), Error> {
-        let cookie = Cookie { binary: 0, site: 0, at_check: false, min_size: 0 };
+        let cookie = Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
         let expected = Trapped::Emulated.instruction();
         let sites = &[AttachSite { offset: self.offset, expected, cookie }];
         let scope = NonZeroU32::new(std::process::id()).map_or(Scope::File, Scope::Process);

@@ -122,7 +122,7 @@ pub fn cost(
     offset: FileOffset,
 ) -> Result<Duration, Error> {
     let without = median(function);
-    let cookie = Cookie { binary: 0, site: 0, at_check: false, min_size: 0 };
+    let cookie = Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
     let sites = &[AttachSite { offset, expected: function.instruction(), cookie }];
     let at = Attachment { program: Program::Empty, file, scope: Scope::File, sites };
     kernel.attach(OWN, &at)?;

@@ -176,7 +176,7 @@ fn own_kernel() -> Result<Kernel, Problem> {
 /// Attaches each program that recording attaches. They count nothing: no process is selected.
 fn attach_own(kernel: &mut Kernel, offset: FileOffset) -> Result<(), Problem> {
     let file = own_file()?;
-    let cookie = tracer_common::Cookie { binary: 0, site: 0, at_check: false, min_size: 0 };
+    let cookie = tracer_common::Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
     let sites = &[AttachSite { offset, expected: &[], cookie }];
     for &program in Program::RECORDING {
         let at = Attachment { program, file: &file, scope: Scope::File, sites };

@@ -72,7 +72,7 @@ impl Traps {
             .map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
         let image = self.image + 1;
         let kernel = self.kernel()?;
-        let cookie = Cookie { binary: image, site: 0, at_check: site.at_check, min_size: 0 };
+        let cookie = Cookie { binary: image, site: 0, at_check: site.at_check, kind: 0 };
         let at = [AttachSite { offset: site.offset, expected: &site.bytes, cookie }];
         let Some(only) = NonZeroU32::new(pid) else {
             return Err(Failure::new(Exit::Target, "no process has number 0".to_owned()));

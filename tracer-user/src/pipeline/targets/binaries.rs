@@ -178,8 +178,8 @@ impl Tapped {
             .zip(&self.sites)
             .map(|(index, planned)| {
                 let site = &planned.site;
-                let (at_check, min_size) = (site.at_check, planned.min_size);
-                let cookie = Cookie { binary: number, site: index, at_check, min_size };
+                let (at_check, kind) = (site.at_check, planned.kind);
+                let cookie = Cookie { binary: number, site: index, at_check, kind };
                 let (offset, expected) = (site.offset, &site.bytes[..]);
                 (planned.program, AttachSite { offset, expected, cookie })
             })

@@ -26,7 +26,8 @@ use crate::{
 pub struct PlannedSite {
     pub site: Site,
     pub program: Program,
-    pub min_size: u16,
+    /// [`Cookie::kind`].
+    pub kind: u16,
 }
 
 /// All programs that may be attached for the probes.
@@ -143,8 +144,8 @@ impl Plan {
     }
 
     /// Of a program that is told by the cookie which site it is at.
-    fn add_kind(&mut self, site: Site, program: Program, min_size: u16) {
-        self.sites.push(PlannedSite { site, program, min_size });
+    fn add_kind(&mut self, site: Site, program: Program, kind: u16) {
+        self.sites.push(PlannedSite { site, program, kind });
     }
 
     fn allocations(
@@ -161,7 +162,7 @@ impl Plan {
                 self.sites.extend(found.sites.into_iter().map(|alloc| PlannedSite {
                     site: alloc.site,
                     program: Program::Alloc,
-                    min_size: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
+                    kind: if alloc.nested { Cookie::NESTED } else { alloc.min_size },
                 }));
                 (self.incomplete, self.mallocgc) = (found.incomplete, found.mallocgc);
             }
@@ -226,8 +227,8 @@ impl Plan {
         let found = sites::map_sites(go).map_err(|err| refused(exe, &err))?;
         let follows = probe == Probe::Map;
         let program = if follows { Program::MapStart } else { Program::MapCount };
-        let min_size = if found.is_classic { MAP_CLASSIC } else { 0 };
-        self.sites.push(PlannedSite { site: found.start, program, min_size });
+        let kind = if found.is_classic { MAP_CLASSIC } else { 0 };
+        self.sites.push(PlannedSite { site: found.start, program, kind });
         if follows {
             self.add(found.next, Program::MapNext);
             found.ends.into_iter().for_each(|end| self.add(end, Program::MapEnd));
@@ -275,7 +276,7 @@ impl Plan {
     }
 
     fn extend(&mut self, sites: Vec<(Site, u16)>, program: Program) {
-        let planned = |(site, min_size)| PlannedSite { site, program, min_size };
+        let planned = |(site, kind)| PlannedSite { site, program, kind };
         self.sites.extend(sites.into_iter().map(planned));
     }
 
