@@ -23,6 +23,8 @@ pub struct Profile {
 pub struct Meta {
     pub source: String,
     pub estimate: bool,
+    pub started_unix_ns: u64,
+    pub duration_ns: u64,
     pub value_types: Vec<ValueType>,
     pub totals: Vec<u64>,
     pub lost_events: u64,

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::{Refusal, value};
 use crate::host::{Filter, Kind, Selection};
 use crate::output::{self, Format};
+use crate::recording;
 
 /// Which processes: in exactly one way, less those that are excluded.
 #[derive(Debug, Args)]
@@ -164,6 +165,24 @@ pub enum Color {
 }
 
 impl Outputs {
+    /// As [`Self::lower`], of a command that makes recordings.
+    pub(super) fn and_recording(mut self, keep: Keep) -> Result<(Show, Option<Kept>), Refusal> {
+        let is_recording = |path: &PathBuf| path.to_string_lossy().ends_with(recording::SUFFIX);
+        let recordings: Vec<PathBuf> =
+            self.output.extract_if(.., |path| is_recording(path)).collect();
+        let Keep { max_size, max_age } = keep;
+        let kept = match &recordings[..] {
+            [] if max_size.is_some() || max_age.is_some() => {
+                let text = "--max-size and --max-age are for recordings: -o FILE.htap";
+                return Err(Refusal::usage(text));
+            }
+            [] => None,
+            [path] => Some(Kept { path: path.clone(), max_size, max_age }),
+            _ => return Err(Refusal::usage("-o: one recording (.htap) at a time")),
+        };
+        Ok((self.lower()?, kept))
+    }
+
     /// Refuses a name that says no format, and one that is given twice.
     pub(super) fn lower(self) -> Result<Show, Refusal> {
         formats(&self.output)?;
@@ -215,11 +234,34 @@ pub(super) struct Recording {
     pub(super) stats: bool,
 }
 
+/// Recordings.
+#[derive(Debug, Args)]
+pub(super) struct Keep {
+    /// With -o FILE.htap (a recording: snapshots over time, for heaptap export): let the oldest go when
+    /// the file would be larger than this: 500K, 100M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = value::size, help_heading = "What to show")]
+    max_size: Option<u64>,
+
+    /// With -o FILE.htap: let go what is older than this: 30m, 12h
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    #[arg(help_heading = "What to show")]
+    max_age: Option<Duration>,
+}
+
+/// A recording that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub max_size: Option<u64>,
+    pub max_age: Option<Duration>,
+}
+
 /// Reading again and again.
 #[derive(Debug, Args)]
 pub(super) struct Again {
     /// Read again after this long, until Ctrl-C: 1, 0.5, 500ms, 1m
-    #[arg(short, long, value_name = "SECONDS", value_parser = value::duration)]
+    #[arg(short, long, visible_alias = "every", value_name = "SECONDS", value_parser = value::duration)]
     #[arg(allow_hyphen_values = true, help_heading = "How to read")]
     pub(super) watch: Option<Duration>,
 }

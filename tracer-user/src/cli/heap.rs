@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Again, Outputs, Processes, Show};
+use super::groups::{Again, Keep, Kept, Outputs, Processes, Show};
 use super::{Refusal, value};
 use crate::host::Selection;
 use crate::runtime::sampler::MAX_RATE;
@@ -22,6 +22,8 @@ pub struct Config {
     /// Read again after this long, until Ctrl-C; nothing: once.
     pub watch: Option<Duration>,
     pub show: Show,
+    /// The recording that each reading is added to.
+    pub kept: Option<Kept>,
     /// Keep the runtime's own allocation functions at the inner end of stacks.
     pub runtime_frames: bool,
     /// Most bytes of records that are held at once.
@@ -67,6 +69,9 @@ struct Shared {
 
     #[command(flatten)]
     outputs: Outputs,
+
+    #[command(flatten)]
+    keep: Keep,
 
     #[command(flatten)]
     again: Again,
@@ -139,13 +144,16 @@ impl WaitFlags {
 
 impl Shared {
     fn lower(self, profile: Profile) -> Result<Config, Refusal> {
+        let selection = self.processes.lower("read")?;
+        let (show, kept) = self.outputs.and_recording(self.keep)?;
         Ok(Config {
             profile,
-            selection: self.processes.lower("read")?,
+            selection,
             enable_sampler: None,
             duration: None,
             watch: self.again.watch,
-            show: self.outputs.lower()?,
+            show,
+            kept,
             runtime_frames: false,
             max_memory: (self.max_memory as usize) << 20,
         })
@@ -181,6 +189,7 @@ mod tests {
             duration: None,
             watch: None,
             show: Show::default(),
+            kept: None,
             runtime_frames: false,
             max_memory: 512 << 20,
         };
@@ -208,6 +217,7 @@ mod tests {
                 quiet: true,
                 color: Color::Never,
             },
+            kept: None,
             runtime_frames: true,
             max_memory: 2 << 20,
         };
@@ -219,6 +229,21 @@ mod tests {
         assert_eq!(config(&["heap", "--exe", "/a b"]).selection, Selection::Exe("/a b".into()));
         let block = config(&["mutex", "--all", "--type", "contentions"]);
         assert_eq!(block.profile, Profile::Mutex(WaitType::Contentions));
+    }
+
+    #[test]
+    fn a_recording_is_one_output() {
+        let words = "heap -p 7 --every 10s -o run.htap -o - --max-size 100M --max-age 12h";
+        let words: Vec<_> = words.split_whitespace().collect();
+        let made = config(&words);
+        let max_age = Some(Duration::from_secs(12 * 3600));
+        let kept = Kept { path: "run.htap".into(), max_size: Some(100 << 20), max_age };
+        assert_eq!((made.kept, made.watch), (Some(kept), Some(Duration::from_secs(10))));
+        assert_eq!(made.show.outputs, [std::path::PathBuf::from("-")]);
+        assert!(refusal(&["heap", "-p", "7", "--max-age", "1h"]).contains("-o FILE.htap"));
+        let two = ["heap", "-p", "7", "-o", "a.htap", "-o", "b.htap"];
+        assert!(refusal(&two).contains("one recording"));
+        assert!(refusal(&["goroutines", "-p", "7", "-o", "a.htap"]).contains("must end in"));
     }
 
     #[test]

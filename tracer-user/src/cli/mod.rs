@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 pub use clap_complete::Shell;
 
-pub use groups::{Color, Show};
+pub use groups::{Color, Kept, Show};
 pub use refusal::Refusal;
 pub use value::Moment;
 
@@ -255,6 +255,7 @@ const RECORD_EPILOGUE: &str = concat!(
   sudo heaptap record --exe /usr/bin/caddy -d 10 -o heap.svg -o heap.pb.gz
   sudo heaptap record --comm 'api-*' --mode span -d 2m -o churn.folded
   sudo heaptap record --all -d 10 --by type        what is allocated, by Go type
+  sudo heaptap record -p 4242 --every 10s -o run.htap    a recording, for heaptap export
 
 ",
     exit_codes!()
@@ -362,6 +363,7 @@ Examples:
   sudo heaptap heap -p 4242 --watch 2              the table anew every two seconds
   sudo heaptap heap -p 4242 --watch 60 -o now.svg  a file that is replaced every minute
   sudo heaptap heap -p 4242 --enable-sampler -d 30
+  sudo heaptap heap -p 4242 --every 10s -o run.htap    a recording, for heaptap export
 
 ",
     exit_codes!()

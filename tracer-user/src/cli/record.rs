@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Outputs, Processes, Recording, Show};
+use super::groups::{Keep, Kept, Outputs, Processes, Recording, Show};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
@@ -24,6 +24,10 @@ pub struct Config {
     /// By which way to see allocations; nothing: the cheapest that sees every selected process.
     pub source: Option<Source>,
     pub show: Show,
+    /// The recording that what is recorded is added to.
+    pub kept: Option<Kept>,
+    /// Write what was recorded so far each time that this is over, too.
+    pub every: Option<Duration>,
     /// What is told of iterations over maps.
     pub maps: MapReport,
     /// What is worth a finding of pools.
@@ -71,6 +75,8 @@ impl Config {
             probes,
             source: None,
             show,
+            kept: None,
+            every: None,
             maps: MapReport::default(),
             pools: pools::Limits::default(),
             value,
@@ -146,6 +152,14 @@ pub(super) struct Flags {
     #[command(flatten)]
     recording: Recording,
 
+    /// Write everything that was recorded so far after each such time, too, and go on: 10s, 1m. Files are
+    /// replaced, to a recording (-o FILE.htap) a snapshot is added. Without a budget (--budget none),
+    /// and not with the probes map and os
+    #[arg(short = 'w', long, visible_alias = "watch", value_name = "SECONDS")]
+    #[arg(value_parser = value::duration, allow_hyphen_values = true)]
+    #[arg(help_heading = "How to record")]
+    every: Option<Duration>,
+
     /// What to record; several are separated by commas
     #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',', default_value = "alloc")]
     #[arg(help_heading = "How to record")]
@@ -201,6 +215,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     outputs: Outputs,
 
+    #[command(flatten)]
+    keep: Keep,
+
     /// What to weigh stacks by [default: bytes; without allocations what the first probe is about]
     #[arg(long, value_enum, help_heading = "What to show")]
     value: Option<Value>,
@@ -237,8 +254,14 @@ impl Flags {
         }
         let alloc_only = probes == Probes::of(&[Probe::Alloc]);
         let budget = match self.budget {
+            Some(Budget(Some(_))) if self.every.is_some() => {
+                return Err(Refusal::usage(
+                    "--every traces processes throughout, so that snapshots can be compared: --budget \
+                     none",
+                ));
+            }
             Some(budget) if alloc_only => budget.0,
-            None if alloc_only => Some(DEFAULT_BUDGET),
+            None if alloc_only && self.every.is_none() => Some(DEFAULT_BUDGET),
             Some(Budget(Some(_))) => {
                 return Err(Refusal::usage(
                     "--budget is for --probe alloc alone: the others are followed throughout \
@@ -247,6 +270,10 @@ impl Flags {
             }
             _ => None,
         };
+        let in_rings = [Probe::Map, Probe::Os, Probe::OsAlloc];
+        if self.every.is_some() && in_rings.into_iter().any(|probe| probes.has(probe)) {
+            return Err(Refusal::usage("--every is not for the probes map and os"));
+        }
         let about_alloc = self.short_lived || self.enable_sampler.is_some();
         if !probes.has(Probe::Alloc) && (about_alloc || !matches!(self.mode, Mode::Auto)) {
             return Err(Refusal::usage(
@@ -280,8 +307,11 @@ impl Flags {
                 "--short-lived needs --mode sample: only there are objects followed to their end",
             ));
         }
-        let (selection, show) = (self.processes.lower("record")?, self.outputs.lower()?);
+        let selection = self.processes.lower("record")?;
+        let (show, kept) = self.outputs.and_recording(self.keep)?;
         Ok(Config {
+            kept,
+            every: self.every,
             duration: self.recording.duration,
             source,
             by: self.by,
@@ -344,6 +374,8 @@ mod tests {
                 probes: Probes::of(&[Probe::Alloc]),
                 source: None,
                 show: Show::default(),
+                kept: None,
+                every: None,
                 maps: MapReport::default(),
                 pools: pools::Limits::default(),
                 value: Value::Bytes,
@@ -386,6 +418,8 @@ mod tests {
                     quiet: true,
                     color: Color::Never,
                 },
+                kept: None,
+                every: None,
                 maps: MapReport::default(),
                 pools: pools::Limits::default(),
                 value: Value::Objects,
@@ -444,6 +478,18 @@ mod tests {
             let refused = refusal(&[&["--all", "--probe", names], flags].concat());
             assert!(refused.contains(wanted), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_is_recorded_over_time_has_no_budget() {
+        let made = config(&["--all", "--every", "10s", "-o", "run.htap"]);
+        assert_eq!((made.every, made.budget), (Some(Duration::from_secs(10)), None));
+        assert_eq!(made.kept.map(|kept| kept.path), Some("run.htap".into()));
+        assert!(made.show.outputs.is_empty());
+        assert_eq!(config(&["--all", "-o", "run.htap"]).budget, Some(0.01));
+        let refused = refusal(&["--all", "--every", "10s", "--budget", "1%"]);
+        assert!(refused.contains("--budget none"), "{refused}");
+        assert!(refusal(&["--all", "--every", "1", "--probe", "map"]).contains("map and os"));
     }
 
     #[test]

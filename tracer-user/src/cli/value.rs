@@ -119,6 +119,25 @@ pub(super) fn budget(text: &str) -> Result<Budget, String> {
     Ok(Budget(Some(percent / 100.0)))
 }
 
+/// Reads `500K`, `100M`, `2G`; of bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let refuse = || "expected a size of 64K or more, such as 500K, 100M or 2G".to_owned();
+    let text = text.strip_suffix("iB").unwrap_or(text);
+    let power = match text.chars().next_back() {
+        Some('K' | 'k') => 10,
+        Some('M' | 'm') => 20,
+        Some('G' | 'g') => 30,
+        Some('T' | 't') => 40,
+        _ => return Err(refuse()),
+    };
+    let number = &text[..text.len() - 1];
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refuse());
+    }
+    let number: u64 = number.parse().map_err(|_| refuse())?;
+    number.checked_mul(1 << power).filter(|bytes| *bytes >= 64 << 10).ok_or_else(refuse)
+}
+
 /// Reads a process id.
 pub(super) fn pid(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -171,6 +190,16 @@ mod tests {
             "١",
         ] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("64K"), Ok(64 << 10));
+        assert_eq!(size("100M"), Ok(100 << 20));
+        assert_eq!(size("2GiB"), Ok(2 << 30));
+        for text in ["", "K", "63K", "1", "1.5M", "-1M", "+1M", "99999999T", "1Mb", "\u{661}M"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::Exit;
 use crate::profile::Profile;
-pub use sink::{Render, Sink, write_all};
+pub use sink::{Render, Sink, make, write_all};
 pub use table::{Style, TableOptions};
 
 /// What a profile can be rendered as.

@@ -37,24 +37,8 @@ impl Sink {
         if format == Format::Table {
             return Ok(Self::stdout());
         }
-        let failed = |source| Error::Open { path: path.to_owned(), source };
-        // A link stays a link: what it points to is replaced.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        match fs::metadata(&target) {
-            Ok(there) if there.is_dir() => return Err(Error::Directory { path: path.to_owned() }),
-            Ok(there) if !there.is_file() => return Err(Error::NoFile { path: path.to_owned() }),
-            // A file that must not be written must not be replaced either.
-            Ok(_) => drop(OpenOptions::new().write(true).open(&target).map_err(failed)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let parent = target.parent().filter(|p| !p.as_os_str().is_empty());
-        let made = Builder::new()
-            .prefix(".heaptap-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(parent.unwrap_or(Path::new(".")))
-            .map_err(failed)?;
-        Ok(Self { format, place: Place::File { path: target, made } })
+        let (path, made) = make(path)?;
+        Ok(Self { format, place: Place::File { path, made } })
     }
 
     /// Opens the paths of a command line, each of them once; none at all is the table.
@@ -93,6 +77,32 @@ impl Sink {
             Place::File { path, made } => write_file(self.format, render, path, made),
         }
     }
+}
+
+/// Checks the path of a file that will be written, and opens what will be put there when it is. Returns where it
+/// really is, and what was opened.
+///
+/// # Errors
+/// There can't be such a file.
+pub fn make(path: &Path) -> Result<(PathBuf, NamedTempFile), Error> {
+    let failed = |source| Error::Open { path: path.to_owned(), source };
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&target) {
+        Ok(there) if there.is_dir() => return Err(Error::Directory { path: path.to_owned() }),
+        Ok(there) if !there.is_file() => return Err(Error::NoFile { path: path.to_owned() }),
+        // A file that must not be written must not be replaced either.
+        Ok(_) => drop(OpenOptions::new().write(true).open(&target).map_err(failed)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty());
+    let made = Builder::new()
+        .prefix(".heaptap-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .tempfile_in(parent.unwrap_or(Path::new(".")))
+        .map_err(failed)?;
+    Ok((target, made))
 }
 
 /// Writes something in a format.

@@ -40,7 +40,7 @@ const BROKEN: &str = "[stack not readable beyond]";
 /// What kept it from reading, or the first output that could not be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut roster = Roster::new(&Selection::Pids(vec![config.pid]));
-    let mut outputs = Rounds::new(&config.show, config.watch.is_some())?;
+    let mut outputs = Rounds::new(&config.show, None, config.watch.is_some())?;
     let mut named: Option<Named> = None;
     // With the process that it is of.
     let mut waiting = None;

@@ -9,10 +9,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::terminal;
-use crate::cli::{Color, Show};
-use crate::exit::Failure;
+use crate::cli::{Color, Kept, Show};
+use crate::exit::{Exit, Failure};
+use crate::output::text::printable;
 use crate::output::{self, Format, Render, Sink, Style, TableOptions};
 use crate::profile::Profile;
+use crate::recording::{Bounds, Shown, Writer};
 
 /// Opens all outputs, before there is anything to write; standard output when there are none.
 ///
@@ -23,6 +25,14 @@ pub fn open(outputs: &[PathBuf]) -> Result<Vec<Sink>, Failure> {
         return Ok(vec![Sink::stdout()]);
     }
     Sink::open_all(outputs).map_err(|err| Failure::new(err.exit(), err.to_string()))
+}
+
+/// Opens a recording; nothing is written yet.
+fn recording(kept: &Kept) -> Result<Writer, Failure> {
+    let made = output::make(&kept.path);
+    let (path, made) = made.map_err(|err| Failure::new(err.exit(), err.to_string()))?;
+    let bounds = Bounds { size: kept.max_size, age: kept.max_age };
+    Ok(Writer::new(path, made, bounds))
 }
 
 /// What a table on standard output looks like.
@@ -90,6 +100,9 @@ pub fn write_with(
 /// is drawn over the one before; where standard output is no terminal, tables follow one another.
 pub struct Rounds<'a> {
     show: &'a Show,
+    /// What was chosen for all of them.
+    shown: Shown,
+    recording: Option<Writer>,
     /// Those of the first round, so that what can't be written is known before anything is read.
     first: Option<Vec<Sink>>,
     /// Whether there will be more than one round.
@@ -108,9 +121,24 @@ impl<'a> Rounds<'a> {
     ///
     /// # Errors
     /// One that can't be written.
-    pub fn new(show: &'a Show, again: bool) -> Result<Self, Failure> {
-        let first = Some(open(&show.outputs)?);
-        Ok(Self { show, first, again })
+    pub fn new(show: &'a Show, kept: Option<&Kept>, again: bool) -> Result<Self, Failure> {
+        let recording = kept.map(recording).transpose()?;
+        let mut rounds = Self { show, shown: Shown::default(), recording, first: None, again };
+        rounds.first = Some(rounds.open()?);
+        Ok(rounds)
+    }
+
+    /// Chooses for all outputs.
+    pub fn shown(self, shown: Shown) -> Self {
+        Self { shown, ..self }
+    }
+
+    /// A recording alone is all that there is.
+    fn open(&self) -> Result<Vec<Sink>, Failure> {
+        match self.show.outputs.is_empty() && self.recording.is_some() {
+            true => Ok(Vec::new()),
+            false => open(&self.show.outputs),
+        }
     }
 
     /// Writes a profile everywhere; tells whether anybody will look at more.
@@ -118,10 +146,30 @@ impl<'a> Rounds<'a> {
     /// # Errors
     /// The first output that could not be written; the others were.
     pub fn write(&mut self, profile: &Profile) -> Result<ControlFlow<()>, Failure> {
-        let options = options(self.show);
-        self.write_with(&|| output::summary(profile), &|format, out| {
+        let mut options = options(self.show);
+        options.table.by_type = self.shown.by_type;
+        options.label_roots = self.shown.label_roots;
+        let is_first = self.first.is_some();
+        let recorded = self.record(profile, is_first);
+        let written = self.write_with(&|| output::summary(profile), &|format, out| {
             output::render(profile, format, &options, out)
-        })
+        });
+        recorded.and(written)
+    }
+
+    /// Adds a profile to the recording.
+    fn record(&mut self, profile: &Profile, is_first: bool) -> Result<(), Failure> {
+        let Some(recording) = &mut self.recording else { return Ok(()) };
+        let path = recording.path().to_string_lossy().into_owned();
+        recording.write(profile, self.shown).map_err(|err| {
+            Failure::new(Exit::Output, printable(&format!("{path} {err}")).into_owned())
+        })?;
+        if is_first && !self.show.quiet {
+            let first = if self.again { "; the first snapshot is in" } else { "; wrote" };
+            let line = format!("{}{first} {path}", output::summary(profile));
+            eprintln!("heaptap: {}", printable(&line));
+        }
+        Ok(())
     }
 
     /// As [`Self::write`], with what `render` makes; `summary` says in a line what that is.
@@ -135,7 +183,7 @@ impl<'a> Rounds<'a> {
     ) -> Result<ControlFlow<()>, Failure> {
         let (sinks, is_first) = match self.first.take() {
             Some(sinks) => (sinks, true),
-            None => (open(&self.show.outputs)?, false),
+            None => (self.open()?, false),
         };
         // Its size may change from round to round.
         let terminal = terminal::height().filter(|_| self.again);

@@ -41,6 +41,13 @@ pub struct Taken {
     pub iterations: HashMap<StackKey, profile::Iterations>,
 }
 
+/// What becomes of entries that were seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Remove,
+    Leave,
+}
+
 /// Entries copied at once; a table of stacks has a KiB each.
 const BATCH: u32 = 512;
 
@@ -71,6 +78,23 @@ impl Kernel {
         }
         if let Some(os) = &mut self.os {
             os.take(|image| images.contains(&image), &mut taken.stacks);
+        }
+        Ok(taken)
+    }
+
+    /// What was counted until now, which stays where it is; of what comes through rings nothing. Ages are as of
+    /// now.
+    pub fn look(&mut self) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
+        self.see(
+            "STACKS",
+            After::Leave,
+            |_: &StackKey| true,
+            |key, value: &StackValue| taken.stacks.push(raw_stack(*key, value)),
+        )?;
+        self.ages(After::Leave, |_| true, &mut taken.ages)?;
+        if self.options().by_labels {
+            taken.labels = self.labels()?;
         }
         Ok(taken)
     }
@@ -106,11 +130,21 @@ impl Kernel {
         wanted: impl Fn(u32) -> bool,
         ages: &mut HashMap<StackKey, Ages>,
     ) -> Result<(), Error> {
+        self.ages(After::Remove, wanted, ages)
+    }
+
+    fn ages(
+        &mut self,
+        after: After,
+        wanted: impl Fn(u32) -> bool,
+        ages: &mut HashMap<StackKey, Ages>,
+    ) -> Result<(), Error> {
         if !self.options().follows_lives() {
             return Ok(());
         }
-        self.take_from(
+        self.see(
             "FREED",
+            after,
             |stack: &StackKey| wanted(stack.image),
             |stack, freed: &FreedValue| {
                 ages.entry(*stack).or_default().freed = freed.by_age;
@@ -118,8 +152,9 @@ impl Kernel {
         )?;
         let clock = Clock::now()?;
         for name in ["OBJECTS", "LIVING"] {
-            self.take_from(
+            self.see(
                 name,
+                after,
                 |key: &ObjectKey| wanted(key.image),
                 |_, object: &ObjectValue| {
                     ages.entry(object.stack).or_default().live[clock.class(object)] += 1;
@@ -135,6 +170,17 @@ impl Kernel {
         &mut self,
         name: &'static str,
         wanted: impl Fn(&K) -> bool,
+        take: impl FnMut(&K, &V),
+    ) -> Result<(), Error> {
+        self.see(name, After::Remove, wanted, take)
+    }
+
+    /// Looks at the entries of a table that are wanted.
+    fn see<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+        after: After,
+        wanted: impl Fn(&K) -> bool,
         mut take: impl FnMut(&K, &V),
     ) -> Result<(), Error> {
         // This also compares the sizes of K and V with the table's.
@@ -144,7 +190,9 @@ impl Kernel {
         for_each(table.fd().as_fd(), name, |key: &K, value: &V| {
             if wanted(key) {
                 take(key, value);
-                taken.push(*key);
+                if after == After::Remove {
+                    taken.push(*key);
+                }
             }
         })?;
         let failed = |source| Error::Map { map: name, source };

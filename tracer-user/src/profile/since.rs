@@ -19,11 +19,12 @@ impl Profile {
         let mut gone = known.samples.len();
         let kinds = self.meta.value_types.clone();
         let same_kinds = kinds == earlier.meta.value_types;
-        let (mut shrunk, mut iterations) = (0, false);
+        let (mut shrunk, mut left_out) = (0, false);
         let mut seen: HashMap<usize, usize> = HashMap::new();
         for (at, before) in known.of_samples.iter().enumerate() {
             let sample = &mut self.samples[at];
-            iterations |= sample.iterations.take().is_some();
+            // Objects that are freed in between may be older than that, and so may those that are not.
+            left_out |= sample.ages.take().is_some() | sample.iterations.take().is_some();
             // Of several that are equal each is taken from once.
             let all = before.and_then(|key| Some((key, known.samples.get(key)?)));
             let Some((key, all)) = all.filter(|_| same_kinds) else { continue };
@@ -55,13 +56,14 @@ impl Profile {
         }
         if gone > 0 {
             notes.push(format!(
-                "{} of the first snapshot are not in the second; what they did since is not told",
+                "not in the second snapshot any more: {}; what they did since the first is not told",
                 stacks(gone as u64)
             ));
         }
-        if iterations {
+        if left_out {
             notes.push(
-                "how iterations were distributed is told of whole recordings only".to_owned(),
+                "ages, and how iterations were distributed, are told of whole recordings only"
+                    .to_owned(),
             );
         }
         if self.meta.source == Source::Records {
@@ -117,11 +119,6 @@ fn less(sample: &mut Sample, before: &Sample, kinds: &[ValueType]) -> bool {
         if let Some(error) = sample.error.get_mut(at) {
             // Never too narrow: the two are not independent.
             *error = error.hypot(before.error(at));
-        }
-    }
-    if let (Some(ages), Some(before)) = (&mut sample.ages, &before.ages) {
-        for (now, before) in ages.freed.iter_mut().zip(before.freed) {
-            *now = now.saturating_sub(before);
         }
     }
     shrunk
@@ -278,7 +275,7 @@ mod tests {
         assert_eq!(second.meta.counters[0].count, 4);
         let notes = second.meta.notes.join("\n");
         assert!(notes.contains("inuse_objects and inuse_space as of the second"), "{notes}");
-        assert!(notes.contains("1 stack of the first snapshot are not in the second"), "{notes}");
+        assert!(notes.contains("not in the second snapshot any more: 1 stack;"), "{notes}");
         assert!(notes.contains("process 2 (young) is not in the first"), "{notes}");
     }
 

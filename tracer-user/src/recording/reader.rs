@@ -4,7 +4,7 @@
 //! the file is, one segment's tables are in memory at a time. A file that was cut ends with its last whole record;
 //! a record that was damaged is left out with what builds on it, and counted.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
 
 use super::block::{self, FILE_HEADER, Head, KEY, NEXT};
@@ -148,6 +148,7 @@ impl<R: Read + Seek> Recording<R> {
         let mut survey: Option<Survey> = None;
         let mut damaged = 0;
         let mut decoder: Option<Decoder> = None;
+        let mut numbers = Numbers::new();
         let mut at = FILE_HEADER as u64;
         while let Some(head) = self.head(at)? {
             at = head.end();
@@ -175,7 +176,7 @@ impl<R: Read + Seek> Recording<R> {
                 processes: Vec::new(),
                 others: 0,
             });
-            survey.add(known, head.time, self.limits.processes);
+            survey.add(known, head.time, &mut numbers, self.limits.processes);
         }
         let Some(survey) = survey else { return Err(Error::Empty) };
         Ok(Survey { damaged, left_over: self.end - at, ..survey })
@@ -220,21 +221,27 @@ fn is_shot(head: &Head) -> bool {
     matches!(head.kind, KEY | NEXT)
 }
 
+/// Processes of a survey by pid and start.
+type Numbers = HashMap<(u32, u64), Vec<usize>>;
+
 impl Survey {
-    fn add(&mut self, decoder: &Decoder, time: u64, limit: usize) {
+    fn add(&mut self, decoder: &Decoder, time: u64, numbers: &mut Numbers, limit: usize) {
         self.shots += 1;
         self.last = time;
         self.meta.clone_from(decoder.meta());
         for (process, path) in decoder.processes() {
-            let is_same = |seen: &&mut Seen| {
-                let known = &seen.process;
-                (known.pid, known.start_ticks, &known.comm, seen.path.as_str())
-                    == (process.pid, process.start_ticks, &process.comm, path)
+            let key = (process.pid, process.start_ticks);
+            let mut known = numbers.get(&key).into_iter().flatten();
+            let is_same = |number: &&usize| {
+                let seen = &self.processes[**number];
+                seen.process.comm == process.comm && seen.path == path
             };
-            if let Some(seen) = self.processes.iter_mut().rev().find(is_same) {
+            if let Some(number) = known.find(is_same) {
+                let seen = &mut self.processes[*number];
                 seen.last = time;
                 seen.shots += 1;
             } else if self.processes.len() < limit {
+                numbers.entry(key).or_default().push(self.processes.len());
                 self.processes.push(Seen {
                     process: process.clone(),
                     path: path.to_owned(),

@@ -64,7 +64,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         config,
         roster: Roster::new(&config.selection),
         assembler: Assembler::new(config),
-        outputs: Rounds::new(&config.show, config.watch.is_some())?,
+        outputs: Rounds::new(&config.show, config.kept.as_ref(), config.watch.is_some())?,
         samplers: Samplers::default(),
         first: true,
         waiting: Waiting::default(),

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _, Write as _},
+    ops::ControlFlow,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use nix::sys::signal::{SigHandler, Signal as Number};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinHandle, spawn_blocking},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, interval_at, sleep_until},
 };
 use tracer_common::{Counter, record::PROC_LIVE};
 
@@ -25,7 +26,10 @@ use crate::{
     exit::{Exit, Failure},
     host::{self, Selection, Selector},
     output,
-    pipeline::targets::{Tapped, failure},
+    pipeline::{
+        outputs::Rounds,
+        targets::{Tapped, failure},
+    },
     probe::{self, Notice, Program},
     profile::CounterValue,
 };
@@ -172,13 +176,20 @@ pub fn remarks(tapped: &Tapped) -> impl Iterator<Item = String> {
 impl Recording {
     /// Waits for the end (the time is up, Ctrl-C, or nobody is left of those that were named) and
     /// stops counting.
-    pub async fn follow(&mut self, config: &Config, mut signals: Signals) -> Result<(), Failure> {
+    /// What was recorded so far goes to `rounds` each time that it is wanted.
+    pub async fn follow(
+        &mut self,
+        config: &Config,
+        mut signals: Signals,
+        rounds: &mut Rounds<'_>,
+    ) -> Result<(), Failure> {
         // Who starts on a busy host is not to be missed, probes that a program can't afford are to come
         // off at once, and a ring is to be emptied before it is full; naming stacks later can wait.
         let options = self.kernel.options();
         let drains = options.max_goroutines > 0 || options.os.is_some();
         let prompt = config.follows() || config.budget.is_some() || drains;
-        let priority = if prompt { host::Priority::raise() } else { None };
+        let raise = || if prompt { host::Priority::raise() } else { None };
+        let mut priority = raise();
         let mut notices = self.kernel.notices().map_err(failure)?;
         let mut log = self.kernel.log().map_err(failure)?;
         let progress = !config.show.quiet && io::stderr().is_terminal();
@@ -187,6 +198,9 @@ impl Recording {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
+        let every = config.every.unwrap_or(TIDY);
+        let mut rounds_due = interval_at((self.began + every).into(), every);
+        rounds_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A century stands for no end: sleeping must not overflow the clock.
         let longest = Duration::from_secs(100 * 365 * 86_400);
         let end = self.began + config.duration.unwrap_or(longest).min(longest);
@@ -218,6 +232,19 @@ impl Recording {
                 }
                 () = sleep_until(govern.unwrap_or(end).into()), if govern.is_some() => {
                     self.targets.govern(&mut self.kernel)?;
+                }
+                _ = rounds_due.tick(), if config.every.is_some() => {
+                    // Naming stacks can wait for others.
+                    drop(priority.take());
+                    match self.snapshot(config, rounds) {
+                        Ok(ControlFlow::Continue(())) => priority = raise(),
+                        Ok(ControlFlow::Break(())) => break,
+                        Err(failure) => {
+                            // What was recorded is written wherever else it can be.
+                            self.failed = Some(failure);
+                            break;
+                        }
+                    }
                 }
                 _ = drain.tick(), if drains => self.kernel.drain(),
                 _ = tidy.tick() => self.tidy()?,

@@ -6,15 +6,17 @@
 
 mod follow;
 mod footprint;
+mod profile;
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::follow::{Follower, Signals, remarks};
+use self::profile::Told;
 use super::{
-    assemble::assemble,
     counted, doctor, mode,
     opened::{Opener, nobody},
-    outputs,
+    outputs::{self, Rounds},
     sampler::{self, Lent},
     targets::{Targets, Wanted, failure},
 };
@@ -31,19 +33,20 @@ use crate::{
         os::{Offsets, Unsuited},
         trap::Trapped,
     },
-    profile::{CounterValue, INUSE_OBJECTS, INUSE_SPACE, Meta, Profile, Source, ValueType, fold},
+    profile::{Profile, Source},
+    recording::Shown,
 };
-
-/// Counters of losses outside of the kernel.
-const LOST_ENDED: &str = "lost_ended_full";
-const LOST_STRAYS: &str = "lost_strays";
 
 /// Records and writes.
 ///
 /// # Errors
 /// What kept it from recording, or the first output that could not be written.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    let sinks = outputs::open(&config.show.outputs)?;
+    // Of pools alone a picture is easier to read when each has a part of its own.
+    let label_roots = config.labels || config.probes == Probes::of(&[Probe::Pool]);
+    let shown = Shown { by_type: config.by == By::Type, label_roots };
+    let mut rounds =
+        Rounds::new(&config.show, config.kept.as_ref(), config.every.is_some())?.shown(shown);
     let heat = config.maps.heat.clone().map(|heat| outputs::open(&[heat])).transpose()?;
     check_host(&host::system())?;
     if let Some(level) = config.kernel_log {
@@ -90,13 +93,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let selected = if config.follows() { select(&config)? } else { selected };
     recording.start(&config, selected)?;
     recording.announce(&config);
-    recording.follow(&config, signals).await?;
+    recording.follow(&config, signals, &mut rounds).await?;
+    let failed = recording.failed.take();
     let profile = recording.finish(&config)?;
-    let mut options = outputs::options(&config.show);
-    options.table.by_type = config.by == By::Type;
-    // Of pools alone a picture is easier to read when each has a part of its own.
-    options.label_roots = config.labels || config.probes == Probes::of(&[Probe::Pool]);
-    let written = outputs::write(&config.show, &options, &profile, sinks);
+    let written = rounds.write(&profile).map(drop);
+    let written = failed.map_or(written, Err);
     let Some(heat) = heat else { return written };
     let summary = || output::summary(&profile);
     let drawn = outputs::write_with(config.show.quiet, &summary, heat, &|_, out| {
@@ -118,6 +119,8 @@ struct Recording {
     duration: Duration,
     notes: Vec<String>,
     follower: Follower,
+    /// Why it ended, where that was an output.
+    failed: Option<Failure>,
 }
 
 impl Recording {
@@ -143,6 +146,7 @@ impl Recording {
             duration: Duration::ZERO,
             notes: Vec::new(),
             follower: Follower::new(&config.selection),
+            failed: None,
         }
     }
 
@@ -213,6 +217,27 @@ impl Recording {
         }
     }
 
+    /// Writes what was recorded until now, and goes on.
+    fn snapshot(
+        &mut self,
+        config: &Config,
+        rounds: &mut Rounds<'_>,
+    ) -> Result<ControlFlow<()>, Failure> {
+        let Self { source, kernel, targets, follower, .. } = self;
+        let told = Told {
+            config,
+            source: *source,
+            started: self.started,
+            duration: self.began.elapsed(),
+            counters: kernel.counters().map_err(failure)?,
+            follower,
+            notes: self.notes.clone(),
+            views: Vec::new(),
+        };
+        let profile = targets.as_of_now(kernel, |targets| told.profile(targets))?;
+        rounds.write(&profile)
+    }
+
     /// Detaches, drains, names.
     fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
         // Only now is no program under way any more, and what is read below does not move.
@@ -223,102 +248,19 @@ impl Recording {
         self.targets.collect_all(&mut self.kernel)?;
         let counters = self.kernel.counters().map_err(failure)?;
         drop(self.kernel);
-        if self.source == Source::Span {
-            self.notes.push(
-                "stacks have estimates with 95 % intervals, sums are what the runtime counts; sizes \
-                 allocated in step with the spans can be off (docs/limits.md)"
-                    .to_string(),
-            );
-        }
-        self.notes.extend(self.targets.changed_rates());
-        self.notes.append(&mut self.targets.views);
-        if config.probes.has(Probe::Map) {
-            self.notes.push(self.targets.taken_out());
-        }
-        let held = [
-            (
-                LOST_ENDED,
-                "events of ended processes for whose stacks there was no room",
-                self.targets.held.lost,
-            ),
-            (LOST_STRAYS, "events that came after their process's end", self.targets.held.strays),
-        ];
-        let held = held.map(|(name, help, count)| CounterValue {
-            name: name.into(),
-            help: help.into(),
-            is_loss: true,
-            count,
-        });
-        let held = held.into_iter().chain(self.follower.counters());
-        self.notes.extend(self.follower.notes());
-        let in_windows = self.targets.in_windows();
-        let value_types = value_types(config.probes, self.source, in_windows);
-        if in_windows && config.probes.has(Probe::Alloc) && self.source == Source::Sample {
-            self.notes.push(
-                "what is in use is left out: a process was not traced all the time, and objects that \
-                 were freed meanwhile were not seen; --budget none traces it throughout"
-                    .to_string(),
-            );
-        }
-        let value = config.value.value_type();
-        let meta = Meta {
+        let views = std::mem::take(&mut self.targets.views);
+        let told = Told {
+            config,
             source: self.source,
-            method: method(config.probes),
             started: self.started,
             duration: self.duration,
-            default_value: value_types.iter().position(|of| *of == value).unwrap_or(0),
-            value_types,
-            period: self.targets.period(),
-            counters: counters
-                .into_iter()
-                .filter(|(_, count)| *count > 0)
-                .map(|(counter, count)| CounterValue {
-                    name: counter.name().into(),
-                    help: counter.help().into(),
-                    is_loss: counter.is_loss(),
-                    count,
-                })
-                .chain(held.filter(|counter| counter.count > 0))
-                .collect(),
-            budget: config.budget,
-            in_windows,
+            counters,
+            follower: &self.follower,
             notes: self.notes,
+            views,
         };
-        let mut profile = assemble(&self.targets, meta, config);
-        if !config.runtime_frames {
-            fold::fold_runtime(&mut profile);
-        }
-        profile.add_leaves();
-        profile.merge_equal();
-        if config.short_lived {
-            profile.keep_short_lived();
-        }
-        let mut findings = output::maps::findings(&profile, &config.maps.limits);
-        findings.extend(output::os::findings(&profile));
-        findings.extend(output::creators::findings(&profile));
-        findings.extend(output::pools::findings(&profile, &config.pools));
-        profile.meta.notes.splice(0..0, findings);
-        Ok(profile)
+        Ok(told.profile(&self.targets))
     }
-}
-
-/// What is measured, by probe.
-fn value_types(probes: Probes, source: Source, in_windows: bool) -> Vec<ValueType> {
-    let mut types: Vec<ValueType> = Vec::new();
-    for probe in probes.iter() {
-        types.extend(probe.values().iter().map(|value| value.value_type()));
-        if probe == Probe::Alloc && source == Source::Sample && !in_windows {
-            types.extend([INUSE_OBJECTS, INUSE_SPACE]);
-        }
-    }
-    types
-}
-
-/// How that was measured; nothing where it goes without saying.
-fn method(probes: Probes) -> Option<String> {
-    let methods: Vec<&str> = probes.iter().filter_map(Probe::method).collect();
-    let exact = if probes.has(Probe::Alloc) { "" } else { "exact: " };
-    (!methods.is_empty()).then(|| format!("{exact}{}", methods.join("; ")))
 }
 
 /// Turns on the samplers that are off, when that is asked for. Of processes that were not named, one

@@ -127,6 +127,11 @@ impl Entries {
         }
     }
 
+    /// Leaves the first ones, as many as there were before others were pushed.
+    pub fn truncate(&mut self, len: usize) {
+        self.list.truncate(len);
+    }
+
     /// The entry of a process that still runs at the end of the recording.
     pub fn push(&mut self, entry: Entry) -> u32 {
         self.list.push(entry);

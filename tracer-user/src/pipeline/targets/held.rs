@@ -49,6 +49,7 @@ pub struct Counts {
 pub type LabelsOf = HashMap<(u32, u64), Vec<[Text; 2]>>;
 
 /// All that was taken out of the kernel's tables.
+#[derive(Clone)]
 pub struct Held {
     pub stacks: HashMap<StackId, Counts>,
     pub labels: LabelsOf,

@@ -43,11 +43,11 @@ pub struct Image {
 }
 
 /// An image that has ended.
-struct Ended {
+pub(super) struct Ended {
     at: Instant,
     /// Number of its [`Entry`].
-    entry: u32,
-    places: Places,
+    pub(super) entry: u32,
+    pub(super) places: Places,
     /// What is known of one that was not traced all the time.
     partial: Option<Partial>,
 }
@@ -97,6 +97,11 @@ impl Images {
     /// Those that are being counted, with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Image)> {
         self.live.iter().map(|(number, image)| (*number, image))
+    }
+
+    /// Those that have ended and are in the kernel's tables still.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (u32, &Ended)> {
+        self.ended.iter().map(|(number, ended)| (*number, ended))
     }
 
     /// One that is being counted.

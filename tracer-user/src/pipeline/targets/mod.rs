@@ -14,6 +14,7 @@ mod libraries;
 mod meters;
 mod names;
 mod plan;
+mod preview;
 mod totals;
 mod unfit;
 mod view;

@@ -50,6 +50,7 @@ pub fn heap_config() -> flags::Config {
         duration: None,
         watch: None,
         show: cli::Show { outputs: Vec::new(), top: 0, quiet: true, color: Color::Never },
+        kept: None,
         runtime_frames: false,
         max_memory: 512 << 20,
     }
