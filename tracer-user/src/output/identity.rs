@@ -1,6 +1,7 @@
-//! Who a process is, as the documents of `stats`, `top` and `gc` write it.
+//! Who a process is and where it runs, as documents write it.
 //!
-//! In: names and numbers. Out: the fields that each process of those documents begins with.
+//! In: names and numbers. Out: the fields that each process of the documents of `stats`, `top` and `gc` begins
+//! with, and those of where it runs, which profiles have too.
 
 use serde::Serialize;
 
@@ -14,11 +15,31 @@ pub struct Identity<'a> {
     comm: &'a str,
     path: &'a str,
     go_version: Option<&'a str>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+/// Where a process runs.
+#[derive(Serialize)]
+pub struct Place<'a> {
     container: Option<&'a str>,
     container_name: Option<&'a str>,
     pod_name: Option<&'a str>,
     pod_namespace: Option<&'a str>,
     unit: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// `container` is the container's id.
+    pub fn new(container: Option<&'a str>, workload: &'a Workload) -> Self {
+        Self {
+            container,
+            container_name: workload.container.as_deref(),
+            pod_name: workload.pod.as_deref(),
+            pod_namespace: workload.namespace.as_deref(),
+            unit: workload.unit.as_deref(),
+        }
+    }
 }
 
 impl<'a> Identity<'a> {
@@ -36,11 +57,7 @@ impl<'a> Identity<'a> {
             comm,
             path,
             go_version,
-            container,
-            container_name: workload.container.as_deref(),
-            pod_name: workload.pod.as_deref(),
-            pod_namespace: workload.namespace.as_deref(),
-            unit: workload.unit.as_deref(),
+            place: Place::new(container, workload),
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use iterations::StackIterations;
 
+use super::identity::Place;
 use crate::profile::{
     AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile,
 };
@@ -83,11 +84,8 @@ pub(super) struct Process<'a> {
     pid: Option<u32>,
     processes: u64,
     comm: &'a str,
-    container: Option<&'a str>,
-    container_name: Option<&'a str>,
-    pod_name: Option<&'a str>,
-    pod_namespace: Option<&'a str>,
-    unit: Option<&'a str>,
+    #[serde(flatten)]
+    place: Place<'a>,
     go_version: Option<&'a str>,
     binary: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -297,11 +295,7 @@ impl<'a> Process<'a> {
             pid: (process.processes == 1).then_some(process.pid),
             processes: process.processes,
             comm: &process.comm,
-            container: process.container.as_deref(),
-            container_name: process.workload.container.as_deref(),
-            pod_name: process.workload.pod.as_deref(),
-            pod_namespace: process.workload.namespace.as_deref(),
-            unit: process.workload.unit.as_deref(),
+            place: Place::new(process.container.as_deref(), &process.workload),
             go_version: process.go_version.as_deref(),
             binary: process.binary.0,
             cost: process.cost.map(|cost| Cost {
