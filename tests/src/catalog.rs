@@ -24,6 +24,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("maps", "1.25", Variant::OldMaps),
         ("life", "1.26", Variant::Stripped),
         ("phases", "1.26", Variant::Stripped),
+        ("paces", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),
         ("pluginpart", "1.26", Variant::Plugin),
         ("sampled", "1.27", Variant::PieStripped),

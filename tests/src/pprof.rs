@@ -21,6 +21,7 @@ pub struct Pprof {
     /// `space/bytes` and its length.
     pub period: (String, i64),
     pub samples: Vec<Sample>,
+    pub comments: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ impl Pprof {
             default_type: text(profile.default_sample_type)?,
             period: (kind(&profile.period_type.unwrap_or_default())?, profile.period),
             samples: samples.collect::<Result<_>>()?,
+            comments: profile.comment.iter().map(|at| text(*at)).collect::<Result<_>>()?,
         })
     }
 }

@@ -45,11 +45,11 @@ pub struct Stress {
     pub left_out: Vec<String>,
 }
 
-/// What recordings are like, in turn. Those with `--probe` have that one alone: within a budget its probes are
+/// What recordings are like, in turn. Those with `--probe` have what is named: within a budget its probes are
 /// put on and taken off many times a second; the others have all.
 const WAYS: [&[&str]; 7] = [
     &["--mode", "exact"],
-    &["--probe", "alloc", "--mode", "exact", "--budget", "1%"],
+    &["--probe", "alloc,map-count,stack,box,slice", "--mode", "exact", "--budget", "1%"],
     &["--mode", "span", "--labels"],
     &["--mode", "sample"],
     &["--mode", "exact", "--by", "type"],

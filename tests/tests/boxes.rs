@@ -27,7 +27,7 @@ struct Recorded {
 
 /// Records five rounds of the fixture.
 fn record(go: &str, variant: Variant, flags: &[&str]) -> Result<(Recorded, Ended)> {
-    let words = [&["record", "--probe", "box"], flags].concat();
+    let words = [&["record", "--probe", "box", "--budget", "none"], flags].concat();
     let told = told::record("boxes", go, variant, &words, &["go 5"])?;
     Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))
 }

@@ -41,7 +41,7 @@ fn start(go: &str, variant: Variant) -> Result<Running> {
 
 /// Records while the fixture does what is said; `probe` may be followed by flags.
 fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<(Recorded, Ended)> {
-    let mut words = vec!["record", "--probe"];
+    let mut words = vec!["record", "--budget", "none", "--probe"];
     words.extend(probe.split(' '));
     let told = told::record("maps", go, variant, &words, lines)?;
     Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))

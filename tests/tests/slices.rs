@@ -33,7 +33,8 @@ fn record_of(
     variant: Variant,
     flags: &[&str],
 ) -> Result<(Recorded, Ended)> {
-    let told = told::record(fixture, go, variant, &[&["record"], flags].concat(), &["go 3"])?;
+    let words = [&["record", "--budget", "none"], flags].concat();
+    let told = told::record(fixture, go, variant, &words, &["go 3"])?;
     Ok((Recorded { profile: told.profile, paths: told.report }, told.ended))
 }
 

@@ -28,7 +28,7 @@ struct Move {
 type Moves = BTreeMap<(String, u64, u64), (u64, u64)>;
 
 fn record(go: &str, variant: Variant) -> Result<(Profile, Vec<Path>)> {
-    let words = ["record", "--probe", "stack"];
+    let words = ["record", "--probe", "stack", "--budget", "none"];
     let told = told::record("stacks", go, variant, &words, &["go 10"])?;
     Ok((told.profile, told.report))
 }

@@ -308,6 +308,8 @@ pub struct Notice {
     /// The image that the process was running, 0 when it was not traced.
     pub image: u32,
     pub _pad: u32,
+    /// When, in nanoseconds of CLOCK_MONOTONIC.
+    pub at: u64,
 }
 
 pub const NOTICE_EXEC: u32 = 1;
@@ -327,7 +329,7 @@ const _: () = {
     assert!(offset_of!(StackKey, hash) == 16);
     assert!(size_of::<StackValue>() == 48 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 48);
-    assert!(size_of::<Notice>() == 16);
+    assert!(size_of::<Notice>() == 24);
     assert!(size_of::<Usage>() == 16);
     assert!(
         size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>() + size_of::<Labels>()

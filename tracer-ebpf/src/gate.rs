@@ -1,8 +1,9 @@
 //! The gate of the budget: each trap of a process takes a token, and without one the program leaves.
 //!
 //! Whoever takes the last one tells the loader, which then takes the probes off; until they are off a
-//! trap costs no more than the look at the gate. One event in `TIMED` is timed from here to the end
-//! of its program.
+//! trap costs no more than the look at the gate. It can have a time too at which it is shut, of which the
+//! first one that comes late tells: where events are scaled by time, they may not choose how long that is.
+//! One event in `TIMED` is timed from here to the end of its program.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{
@@ -13,7 +14,7 @@ use tracer_common::{
 use crate::{
     atomic,
     count::count,
-    maps::{ALLOWED, BUDGET, TAKEN, USAGE},
+    maps::{ALLOWED, BUDGET, TAKEN, UNTIL, USAGE},
     process::notify,
 };
 
@@ -32,15 +33,23 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
         return Some(free);
     }
     let slot = process.slot;
-    let (Some(taken), Some(allowed)) = (TAKEN.get_ptr_mut(slot), ALLOWED.get_ptr(slot)) else {
+    let (Some(taken), Some(allowance)) = (TAKEN.get_ptr_mut(slot), ALLOWED.get_ptr_mut(slot))
+    else {
         return Some(free);
     };
     // SAFETY: words of the maps; this one is only ever added to.
     let before = unsafe { atomic::fetch_add(taken, 1) };
     // SAFETY: as above.
-    let allowed = unsafe { allowed.read_volatile() };
+    let allowed = unsafe { allowance.read_volatile() };
     if before >= allowed {
         count(Counter::OverBudget);
+        return None;
+    }
+    if is_late(slot) {
+        count(Counter::OverBudget);
+        // SAFETY: as above.
+        unsafe { allowance.write_volatile(0) };
+        notify(NOTICE_DRY, pid, process.image);
         return None;
     }
     if before + 1 == allowed {
@@ -51,6 +60,16 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
     }
     // SAFETY: a helper without arguments.
     Some(Passed { slot, began: unsafe { bpf_ktime_get_ns() } })
+}
+
+/// Whether the gate is shut by now.
+#[inline(always)]
+fn is_late(slot: u32) -> bool {
+    let Some(until) = UNTIL.get_ptr(slot) else { return false };
+    // SAFETY: a word of the map.
+    let until = unsafe { until.read_volatile() };
+    // SAFETY: a helper without arguments.
+    until != 0 && unsafe { bpf_ktime_get_ns() } >= until
 }
 
 impl Drop for Passed {

@@ -98,10 +98,15 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH
 #[map]
 pub static TAKEN: Array<u64> = Array::with_max_entries(1, 0);
 
-/// How many it may have taken before it is left alone. Written by the loader only: with one writer
-/// each, neither word is ever lost to a race.
+/// How many it may have taken before it is left alone. Written by the loader; here it is only ever set to 0,
+/// when its time is over: a race ends a window, it begins none.
 #[map]
 pub static ALLOWED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Until when it is counted, by the kernel's clock; 0: for as long as the traps last. Written by the loader
+/// only.
+#[map]
+pub static UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 
 /// What its events cost beyond the trap.
 #[map]

@@ -6,7 +6,9 @@
 //! the loader has looked its events are known to be missing.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
@@ -65,7 +67,9 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
 /// Tells the loader; what finds no room is counted.
 #[inline(always)]
 pub fn notify(kind: u32, pid: u32, image: u32) {
-    let notice = Notice { kind, pid, image, _pad: 0 };
+    // SAFETY: a helper without arguments.
+    let at = unsafe { bpf_ktime_get_ns() };
+    let notice = Notice { kind, pid, image, _pad: 0, at };
     if NOTICES.output::<Notice>(&notice, 0).is_err() {
         count(Counter::NotifyFull);
     }

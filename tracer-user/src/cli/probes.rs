@@ -118,6 +118,19 @@ impl Probe {
         }
     }
 
+    /// Whether it can be recorded in windows: it follows nothing from a beginning to an end.
+    pub fn fits_windows(self) -> bool {
+        match self {
+            Probe::Alloc | Probe::MapCount | Probe::Stack | Probe::Box | Probe::Slice => true,
+            Probe::Map
+            | Probe::Os
+            | Probe::OsAlloc
+            | Probe::Goroutine
+            | Probe::Pool
+            | Probe::Assist => false,
+        }
+    }
+
     /// Whether it can tell types.
     pub fn has_types(self) -> bool {
         matches!(self, Probe::Alloc | Probe::Box | Probe::Slice)

@@ -171,7 +171,8 @@ pub(super) struct Flags {
 
     /// What recording may cost each process, as a share of its own CPU time; a process that costs more
     /// is seen in short windows, and its values are estimates: 1%, 0.5%, none [default: 1%; with
-    /// other probes than alloc: none, and nothing else is possible]
+    /// probes that are recorded throughout (map, os, os-alloc, goroutine, pool, assist): none, and nothing
+    /// else is possible]
     #[arg(long, value_name = "SHARE", value_parser = value::budget)]
     #[arg(allow_hyphen_values = true, help_heading = "How to record")]
     budget: Option<Budget>,
@@ -252,23 +253,23 @@ impl Flags {
         if !probes.have(value) {
             return Err(Refusal::usage("--value: none of the probes (--probe) measures that"));
         }
-        let alloc_only = probes == Probes::of(&[Probe::Alloc]);
-        let budget = match self.budget {
-            Some(Budget(Some(_))) if self.every.is_some() => {
+        let throughout = probes.iter().find(|probe| !probe.fits_windows());
+        let budget = match (self.budget, throughout) {
+            (Some(Budget(Some(_))), _) if self.every.is_some() => {
                 return Err(Refusal::usage(
                     "--every traces processes throughout, so that snapshots can be compared: --budget \
                      none",
                 ));
             }
-            Some(budget) if alloc_only => budget.0,
-            None if alloc_only && self.every.is_none() => Some(DEFAULT_BUDGET),
-            Some(Budget(Some(_))) => {
-                return Err(Refusal::usage(
-                    "--budget is for --probe alloc alone: the others are followed throughout \
-                     (--budget none)",
-                ));
+            (Some(budget), None) => budget.0,
+            (None, None) if self.every.is_none() => Some(DEFAULT_BUDGET),
+            (Some(Budget(Some(_))), Some(probe)) => {
+                return Err(Refusal::usage(format!(
+                    "--budget is not for --probe {}, which is recorded throughout: --budget none",
+                    probe.word()
+                )));
             }
-            _ => None,
+            (None, None) | (_, Some(_)) => None,
         };
         let in_rings = [Probe::Map, Probe::Os, Probe::OsAlloc];
         if self.every.is_some() && in_rings.into_iter().any(|probe| probes.has(probe)) {
@@ -456,7 +457,10 @@ mod tests {
         let count = probe("map-count");
         assert_eq!((count.probes, count.value), (Probes::of(&[Probe::MapCount]), Value::Elements));
         let boxes = config(&["--all", "--probe", "box", "--by", "type"]);
-        assert_eq!((boxes.value, boxes.by, boxes.budget), (Value::BoxedBytes, By::Type, None));
+        assert_eq!((boxes.value, boxes.by), (Value::BoxedBytes, By::Type));
+        assert_eq!((boxes.budget, probe("box,goroutine").budget), (Some(DEFAULT_BUDGET), None));
+        let several = config(&["--all", "--probe", "alloc,box,stack", "--budget", "2%"]);
+        assert_eq!(several.budget, Some(0.02));
         let slices = probe("slice,box,map");
         assert_eq!(slices.value, Value::Steps);
         assert_eq!(probe("slice").value, Value::SliceCopied);
@@ -471,7 +475,7 @@ mod tests {
             ("map", &["--mode", "exact"], "need --probe alloc"),
             ("map", &["--by", "type"], "needs --probe alloc, box or slice"),
             ("box", &["--value", "copied"], "--value"),
-            ("slice", &["--budget", "1%"], "--budget none"),
+            ("goroutine,slice", &["--budget", "1%"], "not for --probe goroutine"),
             ("assist", &["--budget", "1%"], "--budget none"),
             ("maps", &[], "possible values: alloc, map, map-count"),
         ] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
     AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GC_ASSIST_MARKING, GC_ASSISTS,
-    GOROUTINES_CREATED, INUSE_SPACE, MAP_TIME, Process, Profile, SLICE_CALLS, SLICE_COPIED,
+    GOROUTINES_CREATED, INUSE_SPACE, MAP_TIME, Process, Profile, Rest, SLICE_CALLS, SLICE_COPIED,
     SLICE_SPACE, STACK_COPIED, STACK_GROWTHS, Source, ValueType,
 };
 
@@ -267,10 +267,13 @@ pub fn costs(profile: &Profile) -> Vec<String> {
                 "traced {:.1} % of the time, taken off {} times, {}",
                 cost.observed_percent(),
                 grouped(cost.windows.into()),
-                if cost.is_scaled {
-                    "the rest estimated"
-                } else {
-                    "the rest left out: its runtime's counters can't be read"
+                match cost.rest {
+                    Rest::Estimated => "the rest estimated",
+                    Rest::TooFew => "the rest left out: too short to be scaled by time",
+                    Rest::TooDense => {
+                        "the rest left out: its events come too fast to be scaled by time"
+                    }
+                    Rest::Unreadable => "the rest left out: its runtime's counters can't be read",
                 }
             ),
         };
@@ -413,7 +416,7 @@ mod tests {
 
     #[test]
     fn what_it_cost_is_told_for_each_process() {
-        let cost = |windows, is_scaled| Cost {
+        let cost = |windows, rest| Cost {
             traps: 12_345,
             caused: Duration::from_micros(8_400),
             own: Duration::ZERO,
@@ -421,7 +424,7 @@ mod tests {
             windows,
             observed: Duration::from_millis(50),
             traced: Duration::from_secs(1),
-            is_scaled,
+            rest,
         };
         let mut build = Build::new(Source::Exact);
         let one = build.process(7, "a", "");
@@ -430,8 +433,12 @@ mod tests {
         let mut build = Build::new(Source::Exact);
         build.process(7, "a", "");
         build.process(8, "b", "");
-        build.cost(one, cost(0, true));
-        let less = Cost { caused: Duration::from_micros(9), cpu: Duration::ZERO, ..cost(0, true) };
+        build.cost(one, cost(0, Rest::Estimated));
+        let less = Cost {
+            caused: Duration::from_micros(9),
+            cpu: Duration::ZERO,
+            ..cost(0, Rest::Estimated)
+        };
         build.cost(other, less);
         let profile = build.done();
         let lines = costs(&profile);
@@ -443,14 +450,15 @@ mod tests {
         assert!(lines[1].contains("of CPU time that could not be read"), "{lines:?}");
         let mut build = Build::new(Source::Exact);
         build.process(7, "a", "");
-        build.cost(one, Cost { own: Duration::from_micros(1_600), ..cost(3, true) });
+        build.cost(one, Cost { own: Duration::from_micros(1_600), ..cost(3, Rest::Estimated) });
         let line = costs(&build.done()).remove(0);
         assert!(line.contains("8.4 ms and 1.6 ms of heaptap's own, 0.50 % of its"), "{line}");
         assert_eq!(verdict(&profile), "exact, nothing lost");
         let mut build = Build::new(Source::Exact);
         for pid in 0..6 {
             let process = build.process(pid, "a", "");
-            build.cost(process, cost(3, pid > 0));
+            let rest = if pid > 0 { Rest::Estimated } else { Rest::TooDense };
+            build.cost(process, cost(3, rest));
         }
         let profile = build.done();
         assert_eq!(first_costs(&profile).len(), 5);

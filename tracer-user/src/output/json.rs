@@ -15,7 +15,7 @@ use iterations::StackIterations;
 
 use super::identity::Place;
 use crate::profile::{
-    AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile,
+    AGES, Ages, BinaryId, CounterValue, Frame, Label, LabelValue, LocationId, Profile, Rest,
 };
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -307,7 +307,7 @@ impl<'a> Process<'a> {
                 windows: cost.windows,
                 observed_ns: nanos(cost.observed),
                 traced_ns: nanos(cost.traced),
-                scaled: cost.is_scaled,
+                scaled: cost.rest == Rest::Estimated,
             }),
         }
     }

@@ -105,7 +105,7 @@ impl Table<'_> {
     fn stacks(&mut self, total: u64) -> io::Result<()> {
         let mut ranking = self.profile.ranked(self.value);
         let stacks = std::mem::take(&mut ranking.stacks);
-        let ranked = rows(stacks, self.value, self.options.frames);
+        let ranked = rows(stacks, &self.profile.meta.value_types, self.value, self.options.frames);
         let (shown, rest) = ranked.split_at(ranked.len().min(self.options.top));
         let rows: Vec<_> = shown.iter().map(|r| (&r.sum.values[..], &r.sum.error[..])).collect();
         let columns = Columns::new(self.profile, self.value, &rows);
@@ -300,7 +300,7 @@ impl LeftOut {
 }
 
 /// Leaves out the middle of long stacks and adds up what then looks the same; largest first.
-fn rows(ranked: Vec<Ranked>, value: usize, max_frames: usize) -> Vec<Row> {
+fn rows(ranked: Vec<Ranked>, types: &[ValueType], value: usize, max_frames: usize) -> Vec<Row> {
     let mut seen: HashMap<(ProcessId, Vec<FrameId>, bool), usize> = HashMap::new();
     let mut rows: Vec<Row> = Vec::new();
     for mut one in ranked {
@@ -318,7 +318,7 @@ fn rows(ranked: Vec<Ranked>, value: usize, max_frames: usize) -> Vec<Row> {
             }
             Entry::Occupied(entry) => {
                 let row = &mut rows[*entry.get()];
-                row.sum.absorb(&one);
+                row.sum.absorb(&one, types);
                 if let Some(left) = &mut row.left_out {
                     left.frames = (left.frames.0.min(count), left.frames.1.max(count));
                     left.ways += 1;

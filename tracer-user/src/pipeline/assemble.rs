@@ -26,7 +26,7 @@ use crate::{
     probe::{Program, Text},
     profile::{
         ALLOC_OBJECTS, ALLOC_SPACE, Ages, BinaryId, Cost, FrameKind, INUSE_OBJECTS, INUSE_SPACE,
-        Label, LabelValue, LocationId, Meta, Process, ProcessId, Profile, Sample,
+        Label, LabelValue, LocationId, Meta, Process, ProcessId, Profile, Sample, ledger,
     },
     runtime::unwind::Frames,
 };
@@ -142,15 +142,20 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
 /// Values of a stack that a program has counted; all others are 0.
 fn counted(meta: &Meta, measures: &[(Value, Sum)], id: &StackId, counts: &Counts) -> Worth {
     let mut values = vec![0; meta.value_types.len()];
+    let mut error = vec![0.0; values.len()];
     for (value, sum) in measures {
         let at = meta.value_types.iter().position(|of| *of == value.value_type());
-        if let Some(own) = at.and_then(|at| values.get_mut(at)) {
-            *own = sum.of(id, counts);
-        }
+        let Some(at) = at else { continue };
+        let (more, width) = sum.part(id, &counts.part);
+        values[at] = sum.of(id, counts).saturating_add(more.round() as u64);
+        error[at] = width;
+    }
+    if counts.part == ledger::Part::default() {
+        error.clear();
     }
     let ages = counts.ages.as_deref();
     let ages = ages.map(|ages| Box::new(Ages { freed: ages.freed, live: ages.live }));
-    Worth { values, error: Vec::new(), ages }
+    Worth { values, error, ages }
 }
 
 /// Values of a stack that allocated. They come first.
@@ -164,6 +169,9 @@ fn allocated(meta: &Meta, mut worth: Worth) -> Worth {
         worth.ages = None;
     }
     worth.values.resize(meta.value_types.len(), 0);
+    if !worth.error.is_empty() {
+        worth.error.resize(worth.values.len(), 0.0);
+    }
     worth
 }
 
@@ -192,7 +200,7 @@ fn cost(spent: &Spent) -> Cost {
         windows: spent.breaks,
         observed: spent.observed,
         traced: spent.traced,
-        is_scaled: spent.is_scaled,
+        rest: spent.rest,
     }
 }
 

@@ -6,7 +6,7 @@
 use tracer_common::{os::Happening, record::Moved};
 
 use super::targets::{Counts, StackId};
-use crate::{cli::probes::Value, probe::Program};
+use crate::{cli::probes::Value, probe::Program, profile::ledger::Part};
 
 /// What a value is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +105,6 @@ impl Sum {
         let followed = counts.iterations.as_deref();
         let ages = counts.ages.as_deref();
         let sum = |ages: &[u64]| ages.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
-        let grows = || {
-            let Moved { old, new } = Moved::of(id.class);
-            new >= old
-        };
         match self {
             Sum::Hits => counts.hits,
             Sum::Objects => counts.objects,
@@ -118,22 +114,33 @@ impl Sum {
             Sum::Bytes => counts.bytes,
             Sum::Ended => ages.map_or(0, |ages| sum(&ages.freed)),
             Sum::Live => ages.map_or(0, |ages| sum(&ages.live)),
-            Sum::Growths => {
-                if grows() {
-                    counts.hits
-                } else {
-                    0
-                }
-            }
-            Sum::Shrinks => {
-                if grows() {
-                    0
-                } else {
-                    counts.hits
-                }
+            Sum::Growths | Sum::Shrinks => {
+                let is_own = grows(id) == (self == Sum::Growths);
+                if is_own { counts.hits } else { 0 }
             }
         }
     }
+}
+
+impl Sum {
+    /// The part of it that was not seen, with the half-width of its interval. What is followed from a
+    /// beginning to an end has none: it is not recorded in windows.
+    pub fn part(self, id: &StackId, part: &Part) -> (f64, f64) {
+        match self {
+            Sum::Hits => part.events,
+            Sum::Objects => part.objects,
+            Sum::Bytes => part.bytes,
+            Sum::Growths if grows(id) => part.events,
+            Sum::Shrinks if !grows(id) => part.events,
+            _ => (0.0, 0.0),
+        }
+    }
+}
+
+/// Whether a goroutine's stack became larger.
+fn grows(id: &StackId) -> bool {
+    let Moved { old, new } = Moved::of(id.class);
+    new >= old
 }
 
 #[cfg(test)]

@@ -262,8 +262,8 @@ impl Account {
         self.share * self.cpu().as_nanos() as f64 - self.caused() - self.own - self.forgone
     }
 
-    /// What one more event costs.
-    fn event(&self) -> f64 {
+    /// What one more event costs, in nanoseconds.
+    pub fn event(&self) -> f64 {
         let Taken { timed_ns, timed, .. } = self.last.taken;
         let handler = if timed < 8 { HANDLER } else { timed_ns as f64 / timed as f64 };
         (self.trap + handler).max(1.0)

@@ -20,6 +20,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 /// How long a window is at most. What is seen in it stands for the moment at which it began.
 const LENGTH: Duration = Duration::from_millis(3);
+/// The least for which a window is meant that has an end of its own, how much longer the next one is meant to
+/// be, and how much shorter than what was too dense for it.
+const SHORTEST: Duration = Duration::from_micros(100);
+const GROWS: f64 = 1.03;
+const SHRINKS: f64 = 0.5;
+/// How long after its end such a window is looked at: by then its last event is over.
+const AFTER: Duration = Duration::from_millis(1);
 /// How long programs are looked at before a window begins.
 const LOOK: Duration = Duration::from_millis(2);
 /// How often accounts are looked at while a group is on.
@@ -53,13 +60,17 @@ pub struct Governor {
     dried: Duration,
     /// How long after that the present window was to be expected, in nanoseconds.
     gap: f64,
+    /// For how long the next window is counted; nothing: for as long as it may cost.
+    length: Option<Duration>,
 }
 
 impl Governor {
-    /// Whose probes are on from now on.
-    pub fn new(share: f64) -> Self {
+    /// Whose probes are on from now on. `timed` says that windows are to end at a moment that what is seen in
+    /// them has not chosen.
+    pub fn new(share: f64, timed: bool) -> Self {
         Self {
             share,
+            length: timed.then_some(LENGTH),
             state: State::On { until: None },
             accounts: BTreeMap::new(),
             windows: 0,
@@ -139,6 +150,27 @@ impl Governor {
     /// rarer are windows, and as much more does each stand for, as this is longer.
     pub fn gap(&self) -> f64 {
         self.gap
+    }
+
+    /// For how long the next window, or the present one, is counted, where that is not left to what it
+    /// costs.
+    pub fn length(&self) -> Option<Duration> {
+        self.length
+    }
+
+    /// How long a window of such a length lasted before it had cost what it may: where programs are too dense
+    /// for it, the next ones are shorter, so that few are cut off by what they see.
+    pub fn lasted(&mut self, lasted: Duration) {
+        let Some(length) = self.length else { return };
+        let next = if lasted < length { lasted.mul_f64(SHRINKS) } else { length.mul_f64(GROWS) };
+        self.length = Some(next.clamp(SHORTEST, LENGTH));
+    }
+
+    /// The present window is over: it is to be seen whether it can go on.
+    pub fn is_over(&mut self, now: Duration) {
+        if let State::On { until: Some(until) } = &mut self.state {
+            *until = now.min(*until);
+        }
     }
 
     /// While it is on: what accounts pay for is allowed. Up to which number of traps, by process.
@@ -231,7 +263,8 @@ impl Governor {
 
     /// The probes are on again: what may be taken, by process.
     pub fn opened(&mut self, now: Duration) -> Vec<(u32, u64)> {
-        self.state = State::On { until: Some(now + LENGTH) };
+        let length = self.length.map_or(LENGTH, |length| length + AFTER);
+        self.state = State::On { until: Some(now + length) };
         let allow = |(number, account): (&u32, &mut Account)| {
             account.resume(now);
             (*number, account.allowed())
@@ -298,7 +331,7 @@ mod tests {
 
     impl Run {
         fn new(programs: Vec<Program>) -> Self {
-            let mut governor = Governor::new(0.01);
+            let mut governor = Governor::new(0.01, false);
             for (number, program) in (0..).zip(&programs) {
                 governor.add(number, TRAP, LOAN, program.reading(Duration::ZERO), Duration::ZERO);
             }
@@ -435,7 +468,7 @@ mod tests {
         let mut pool = Pool::default();
         let (mut caused, mut used) = (0.0, 0.0);
         for _ in 0..200 {
-            let mut governor = Governor::new(0.01);
+            let mut governor = Governor::new(0.01, false);
             let mut program = Program::new(1.0, 1.2e6);
             let loan = pool.lend();
             let allowed =
@@ -455,8 +488,34 @@ mod tests {
     }
 
     #[test]
+    fn windows_with_an_end_are_shorter_where_programs_are_dense() {
+        let mut governor = Governor::new(0.01, true);
+        assert_eq!(governor.length(), Some(LENGTH));
+        // Dense for one in ten of them, in which 0.4 ms are too much.
+        let mut cut = 0;
+        for round in 0..1_000 {
+            let length = governor.length().unwrap();
+            let lasts = if round % 10 == 0 { MS.mul_f64(0.4) } else { LENGTH };
+            cut += u32::from(lasts < length);
+            governor.lasted(lasts.min(length));
+        }
+        assert!(cut < 50, "{cut} of 1,000 windows are cut off");
+        for _ in 0..100 {
+            governor.lasted(Duration::ZERO);
+        }
+        assert_eq!(governor.length(), Some(SHORTEST));
+        for _ in 0..200 {
+            governor.lasted(LENGTH);
+        }
+        assert_eq!(governor.length(), Some(LENGTH));
+        let mut untimed = Governor::new(0.01, false);
+        untimed.lasted(Duration::ZERO);
+        assert_eq!(untimed.length(), None);
+    }
+
+    #[test]
     fn readings_that_run_backwards_change_nothing() {
-        let mut governor = Governor::new(0.01);
+        let mut governor = Governor::new(0.01, false);
         let taken = Taken { traps: 1000, timed_ns: 9000, timed: 15 };
         governor.add(7, TRAP, LOAN, Reading { cpu: MS, ..Reading::default() }, MS);
         governor.read(7, Reading { at: MS, cpu: 100 * MS, taken });

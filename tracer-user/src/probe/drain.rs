@@ -69,7 +69,7 @@ pub enum Notice {
     /// It is gone and no longer selected.
     Exit { pid: u32, image: u32 },
     /// It has taken the last trap that it was allowed.
-    Dry { image: u32 },
+    Dry { image: u32, at: Duration },
 }
 
 /// Notices as they come.
@@ -217,7 +217,10 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     match kind {
         NOTICE_EXEC => Some(Notice::Exec { pid, image }),
         NOTICE_EXIT => Some(Notice::Exit { pid, image }),
-        NOTICE_DRY => Some(Notice::Dry { image }),
+        NOTICE_DRY => {
+            let at = u64::from_ne_bytes(bytes.get(16..24)?.try_into().ok()?);
+            Some(Notice::Dry { image, at: Duration::from_nanos(at) })
+        }
         _ => None,
     }
 }
@@ -272,12 +275,15 @@ mod tests {
     #[test]
     fn a_notice_is_decoded_only_when_it_is_whole_and_known() {
         let mut bytes = Vec::new();
-        for word in [NOTICE_EXEC, 42, 7, 0] {
+        for word in [NOTICE_EXEC, 42, 7, 0, 9, 0] {
             bytes.extend_from_slice(&word.to_ne_bytes());
         }
         assert_eq!(decode_notice(&bytes), Some(Notice::Exec { pid: 42, image: 7 }));
         assert_eq!(decode_notice(&bytes[..11]), None);
         assert_eq!(decode_notice(&[]), None);
+        bytes[0] = NOTICE_DRY as u8;
+        let at = Duration::from_nanos(9);
+        assert_eq!(decode_notice(&bytes), Some(Notice::Dry { image: 7, at }));
         bytes[0] = 99;
         assert_eq!(decode_notice(&bytes), None);
     }

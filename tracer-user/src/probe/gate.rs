@@ -3,6 +3,8 @@
 //! In: slots of the process table's entries. Out: counts, as of now. What they cost and what is
 //! allowed is decided in [`super::budget`].
 
+use std::time::Duration;
+
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
 use tracer_common::record::Usage;
 
@@ -35,6 +37,17 @@ impl Kernel {
         })
     }
 
+    /// How many of a slot's events were timed, by CPU.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn timed_by_cpu(&self, slot: u32) -> Result<Vec<u64>, Error> {
+        let failed = |source: MapError| Error::Map { map: "USAGE", source };
+        let usage: PerCpuArray<&MapData, Usage> = map(&self.ebpf, "USAGE")?;
+        let usage = usage.get(&slot, 0).map_err(failed)?;
+        Ok(usage.iter().map(|usage| usage.timed).collect())
+    }
+
     /// Lets a slot's process go on until it has taken so many traps in all.
     ///
     /// # Errors
@@ -46,6 +59,18 @@ impl Kernel {
         allowed.set(slot, traps, 0).map_err(failed)
     }
 
+    /// Lets a slot's process be counted until a moment of the kernel's clock; nothing: as long as its traps
+    /// last.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn count_until(&mut self, slot: u32, until: Option<Duration>) -> Result<(), Error> {
+        let failed = |source: MapError| Error::Map { map: "UNTIL", source };
+        let map = self.ebpf.map_mut("UNTIL").ok_or(Error::Missing("UNTIL"))?;
+        let mut times: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
+        times.set(slot, until.map_or(0, |until| until.as_nanos() as u64), 0).map_err(failed)
+    }
+
     /// A slot that another process takes over: its counts begin anew.
     ///
     /// # Errors
@@ -54,6 +79,7 @@ impl Kernel {
         let failed = |source: MapError| Error::Map { map: "TAKEN", source };
         let map = self.ebpf.map_mut("TAKEN").ok_or(Error::Missing("TAKEN"))?;
         let mut taken: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
-        taken.set(slot, 0, 0).map_err(failed)
+        taken.set(slot, 0, 0).map_err(failed)?;
+        self.count_until(slot, None)
     }
 }

@@ -12,7 +12,7 @@
 use std::{collections::HashMap, hash::Hash};
 
 /// Normal quantile of a two-sided 95 % interval.
-const Z: f64 = 1.96;
+pub const Z: f64 = 1.96;
 
 /// Quantiles of Student's t, two-sided 95 %, for 1, 2, … degrees of freedom.
 const T: [f64; 30] = [
@@ -23,7 +23,7 @@ const T: [f64; 30] = [
 
 /// How many windows it is worth that windows are taken to differ, by how much of the most that they can, and
 /// how far shares of nothing and of all are taken to be from that, in windows.
-const GRANTED: f64 = 1.0;
+pub const GRANTED: f64 = 1.0;
 const DIFFER: f64 = 0.25;
 const SURELY: f64 = 0.1;
 
@@ -61,9 +61,11 @@ struct Stack {
     bytes: Sums,
 }
 
-/// Part of what was not seen: objects and bytes, each with the half-width of its interval.
+/// Part of what was not seen, each with the half-width of its interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Part {
+    /// Events, where those are what is measured.
+    pub events: (f64, f64),
     pub objects: (f64, f64),
     pub bytes: (f64, f64),
 }
@@ -71,7 +73,11 @@ pub struct Part {
 impl Part {
     /// Adds what is independent of it.
     pub fn add(&mut self, other: &Part) {
-        for (own, more) in [(&mut self.objects, other.objects), (&mut self.bytes, other.bytes)] {
+        for (own, more) in [
+            (&mut self.events, other.events),
+            (&mut self.objects, other.objects),
+            (&mut self.bytes, other.bytes),
+        ] {
             *own = (own.0 + more.0, own.1.hypot(more.1));
         }
     }
@@ -138,7 +144,11 @@ impl<K: Hash + Eq + Clone> Ledger<K> {
             // Never met in so many events: the score interval's upper end, of its mean size.
             let few = Z * Z / (self.hits as f64 + Z * Z);
             let most = unseen * few.max(self.half_width(0.0, 0.0));
-            return Part { objects: (0.0, most * per.0), bytes: (0.0, most * per.1) };
+            return Part {
+                objects: (0.0, most * per.0),
+                bytes: (0.0, most * per.1),
+                ..Part::default()
+            };
         };
         let share = stack.amount.rp / self.r;
         // Within a window events are chosen as they come; with few of them the score interval.
@@ -148,6 +158,7 @@ impl<K: Hash + Eq + Clone> Ledger<K> {
         Part {
             objects: self.value(&stack.objects, unseen, share, few),
             bytes: self.value(&stack.bytes, unseen, share, few),
+            ..Part::default()
         }
     }
 
@@ -184,9 +195,13 @@ impl<K: Hash + Eq + Clone> Ledger<K> {
         let likely = (counting * share + SURELY) / (counting + 2.0 * SURELY);
         let before = DIFFER * likely * (1.0 - likely) / counting;
         let variance = (freedom * variance + GRANTED * before) / (freedom + GRANTED);
-        let t = T.get((freedom + GRANTED) as usize - 1).copied().unwrap_or(Z);
-        t * variance.sqrt()
+        quantile(freedom + GRANTED) * variance.sqrt()
     }
+}
+
+/// Of Student's t, two-sided 95 %, for at least one degree of freedom.
+pub fn quantile(freedom: f64) -> f64 {
+    T.get((freedom.max(1.0)) as usize - 1).copied().unwrap_or(Z)
 }
 
 #[cfg(test)]

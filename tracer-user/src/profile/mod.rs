@@ -225,6 +225,11 @@ impl ValueType {
         self.kind.split_once('_').map_or("", |(family, _)| family)
     }
 
+    /// Whether its sum is known, which stacks divide among themselves.
+    pub fn divides(self) -> bool {
+        [ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE].contains(&self)
+    }
+
     /// Whether it is of what the kernel did (probe os).
     pub fn is_of_os(self) -> bool {
         OF_OS.contains(&self)
@@ -285,9 +290,23 @@ pub struct Cost {
     /// With the probes on, of `traced`.
     pub observed: Duration,
     pub traced: Duration,
-    /// Whether values stand for what was not seen too: its runtime's own counters tell how much that
-    /// is.
-    pub is_scaled: bool,
+    /// What is said of the rest.
+    pub rest: Rest,
+}
+
+/// What is said of the time in which a process was not seen; the worst comes last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rest {
+    /// Values stand for it too: the runtime's own counters tell how much was allocated, and for other
+    /// events time does.
+    #[default]
+    Estimated,
+    /// There were not enough windows for time to tell anything.
+    TooFew,
+    /// Events came too fast for that.
+    TooDense,
+    /// The runtime's counters can't be read.
+    Unreadable,
 }
 
 impl Cost {

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::{
     Ages, Frame, FrameKind, Iterations, Label, LabelValue, LocationId, Name, ProcessId, Profile,
-    Sample, ages,
+    Sample, ValueType, ages,
 };
 
 /// A frame of one [`Ranking`]; ordered as [`Profile::ranked`] orders equal values.
@@ -47,10 +47,10 @@ pub struct Ranked {
 }
 
 impl Ranked {
-    /// Adds the values of another stack to this one's.
-    pub fn absorb(&mut self, other: &Ranked) {
+    /// Adds the values, of these types, of another stack to this one's.
+    pub fn absorb(&mut self, other: &Ranked, types: &[ValueType]) {
         add_values(&mut self.values, &other.values);
-        add_errors(&mut self.error, &other.error);
+        add_errors(&mut self.error, &other.error, types);
         ages::add(&mut self.ages, &other.ages, Ages::add);
         ages::add(&mut self.iterations, &other.iterations, Iterations::add);
     }
@@ -80,7 +80,7 @@ impl Profile {
             match seen.get(&key) {
                 Some(&at) => {
                     add_values(&mut merged[at].values, &sample.values);
-                    add_errors(&mut merged[at].error, &sample.error);
+                    add_errors(&mut merged[at].error, &sample.error, &self.meta.value_types);
                     let kept = &mut merged[at];
                     ages::add(&mut kept.ages, &sample.ages, Ages::add);
                     ages::add(&mut kept.iterations, &sample.iterations, Iterations::add);
@@ -133,7 +133,10 @@ impl Profile {
         let mut groups: HashMap<(ProcessId, Vec<u32>), Sum> = HashMap::new();
         for (sample, _) in self.samples.iter().zip(marks).filter(|(_, mark)| shown.contains(mark)) {
             looks.stack(sample, &mut stack);
-            groups.entry((sample.process, stack.clone())).or_default().add(sample);
+            groups
+                .entry((sample.process, stack.clone()))
+                .or_default()
+                .add(sample, &self.meta.value_types);
         }
         groups.retain(|_, sum| sum.values.get(value).is_some_and(|value| *value > 0));
         let stacks = groups.into_iter().map(|((process, frames), sum)| {
@@ -154,7 +157,7 @@ impl Profile {
     pub fn ranked_types(&self, value: usize) -> Vec<RankedType> {
         let mut groups: HashMap<Option<Name>, Sum> = HashMap::new();
         for sample in &self.samples {
-            groups.entry(sample.go_type).or_default().add(sample);
+            groups.entry(sample.go_type).or_default().add(sample, &self.meta.value_types);
         }
         let ranked = groups.into_iter().map(|(go_type, sum)| {
             let Sum { values, error, .. } = sum;
@@ -261,9 +264,9 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, sample: &Sample) {
+    fn add(&mut self, sample: &Sample, types: &[ValueType]) {
         add_values(&mut self.values, &sample.values);
-        add_errors(&mut self.error, &sample.error);
+        add_errors(&mut self.error, &sample.error, types);
         ages::add(&mut self.ages, &sample.ages, Ages::add);
         ages::add(&mut self.iterations, &sample.iterations, Iterations::add);
     }
@@ -280,19 +283,21 @@ fn add_values(to: &mut Vec<u64>, from: &[u64]) {
     }
 }
 
-/// Errors add up as squares, as those of independent estimates do. Stacks that share spans move
-/// against each other (see [`super::estimate`]), so the true error of their sum is not larger.
-fn add_errors(to: &mut Vec<f64>, from: &[f64]) {
+/// Errors of allocations add up as squares, as those of independent estimates do. Stacks that share spans move
+/// against each other (see [`super::estimate`]), so the true error of their sum is not larger. What time
+/// alone tells moves together: a window in a burst met all of them.
+fn add_errors(to: &mut Vec<f64>, from: &[f64], types: &[ValueType]) {
     to.resize(to.len().max(from.len()), 0.0);
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = to.hypot(*from);
+    for (at, (to, from)) in to.iter_mut().zip(from).enumerate() {
+        let divides = types.get(at).is_none_or(|of| of.divides());
+        *to = if divides { to.hypot(*from) } else { *to + *from };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::profile::build::Build;
-    use crate::profile::{Profile, Source};
+    use crate::profile::{ALLOC_SPACE, BOX_VALUES, Profile, Source};
 
     fn leaf<'a>(profile: &'a Profile, frame: &crate::profile::Frame) -> &'a str {
         profile.names.text(frame.function)
@@ -312,6 +317,18 @@ mod tests {
         assert_eq!(profile.samples[0].error, [5.0, 50.0]);
         assert_eq!(profile.samples[0].stack.len(), 1);
         assert_eq!(profile.total(1), 110);
+    }
+
+    #[test]
+    fn errors_of_what_is_scaled_by_time_add_up_as_they_are() {
+        let mut build = Build::new(Source::Exact);
+        let process = build.process(1, "server", "go1.26.6");
+        build.stack(process, &["main.a main.go:1"], 2, 30).error(3.0, 30.0);
+        build.stack(process, &["main.a main.go:1"], 5, 70).error(4.0, 40.0);
+        let mut profile = build.done();
+        profile.meta.value_types = vec![BOX_VALUES, ALLOC_SPACE];
+        profile.merge_equal();
+        assert_eq!(profile.samples[0].error, [7.0, 50.0]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Profile {
                 windows: cost.windows.saturating_sub(before.windows),
                 observed: less(cost.observed, before.observed),
                 traced: less(cost.traced, before.traced),
-                is_scaled: cost.is_scaled,
+                rest: cost.rest,
             };
         }
     }

@@ -3,7 +3,7 @@
 //! In: kinds. Out: numbers; and back, where the number is known.
 
 use super::wire::Wrong;
-use crate::profile::{FrameKind, Source};
+use crate::profile::{FrameKind, Rest, Source};
 
 /// The number of a source.
 pub fn of_source(source: Source) -> u8 {
@@ -19,6 +19,22 @@ pub fn of_source(source: Source) -> u8 {
 pub fn source(code: u8) -> Result<Source, Wrong> {
     let all = [Source::Exact, Source::Span, Source::Sample, Source::Records];
     all.into_iter().find(|source| of_source(*source) == code).ok_or("no such source")
+}
+
+/// The number of what is said of the time in which a process was not seen.
+pub fn of_rest(rest: Rest) -> u8 {
+    match rest {
+        Rest::Unreadable => 0,
+        Rest::Estimated => 1,
+        Rest::TooFew => 2,
+        Rest::TooDense => 3,
+    }
+}
+
+/// The same of a number.
+pub fn rest(code: u8) -> Result<Rest, Wrong> {
+    let all = [Rest::Unreadable, Rest::Estimated, Rest::TooFew, Rest::TooDense];
+    all.into_iter().find(|rest| of_rest(*rest) == code).ok_or("no such kind of rest")
 }
 
 /// The number of a kind of frames.
@@ -52,5 +68,7 @@ mod tests {
         assert!(frame(8).is_err());
         assert_eq!([0, 1, 2, 3].map(|code| source(code).map(of_source)), [0, 1, 2, 3].map(Ok));
         assert!(source(4).is_err());
+        assert_eq!([0, 1, 2, 3].map(|code| rest(code).map(of_rest)), [0, 1, 2, 3].map(Ok));
+        assert!(rest(4).is_err());
     }
 }

@@ -561,7 +561,7 @@ fn cost(get: &mut Get) -> Result<Cost, Wrong> {
         *time = Duration::from_nanos(get.number()?);
     }
     cost.windows = get.small()?;
-    cost.is_scaled = get.flag()?;
+    cost.rest = codes::rest(get.small()?)?;
     Ok(cost)
 }
 

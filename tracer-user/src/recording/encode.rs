@@ -323,13 +323,13 @@ fn put_processes(profile: &Profile, numbers: &Numbers, put: &mut Put) {
         put.number(process.processes);
         put.number(u8::from(process.cost.is_some()));
         let Some(cost) = process.cost else { continue };
-        let Cost { traps, caused, own, cpu, windows, observed, traced, is_scaled } = cost;
+        let Cost { traps, caused, own, cpu, windows, observed, traced, rest } = cost;
         put.number(traps);
         for time in [caused, own, cpu, observed, traced] {
             put.number(time.as_nanos().min(u64::MAX.into()) as u64);
         }
         put.number(windows);
-        put.number(u8::from(is_scaled));
+        put.number(codes::of_rest(rest));
     }
 }
 

@@ -278,8 +278,8 @@ impl Recording {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Exit { image, .. } => self.targets.ended(&mut self.kernel, image),
-            Notice::Dry { image } => {
-                self.targets.dry(&mut self.kernel, image);
+            Notice::Dry { image, at } => {
+                self.targets.dry(&mut self.kernel, image, at);
                 return;
             }
             Notice::Exec { pid, image } => {

@@ -79,7 +79,7 @@ impl Told<'_> {
         let value = config.value.value_type();
         let meta = Meta {
             source,
-            method: method(config.probes),
+            method: method(config.probes, in_windows),
             started: self.started,
             duration: self.duration,
             default_value: value_types.iter().position(|of| *of == value).unwrap_or(0),
@@ -130,8 +130,12 @@ fn value_types(probes: Probes, source: Source, in_windows: bool) -> Vec<ValueTyp
 }
 
 /// How that was measured; nothing where it goes without saying.
-fn method(probes: Probes) -> Option<String> {
+fn method(probes: Probes, in_windows: bool) -> Option<String> {
     let methods: Vec<&str> = probes.iter().filter_map(Probe::method).collect();
-    let exact = if probes.has(Probe::Alloc) { "" } else { "exact: " };
+    let exact = match (probes.has(Probe::Alloc), in_windows) {
+        (_, true) => "estimate, scaled by time: ",
+        (true, false) => "",
+        (false, false) => "exact: ",
+    };
     (!methods.is_empty()).then(|| format!("{exact}{}", methods.join("; ")))
 }

@@ -13,14 +13,17 @@ use super::{
     Wanted,
     groups::Group,
     libraries::Libraries,
-    plan::{Plan, PlannedSite},
+    plan::{self, Class, Plan, PlannedSite},
 };
 use crate::{
     address::{LoadBias, VAddr},
     exit::{Exit, Failure},
     gobin::{GoBinary, types::Types},
     host::{self, FileKey},
-    pipeline::opened::{Opener, not_readable},
+    pipeline::{
+        measures,
+        opened::{Opener, not_readable},
+    },
     probe::{AttachSite, Program},
     profile::Source,
     runtime,
@@ -112,6 +115,17 @@ impl Tapped {
             Program::PoolMiss => self.sites.iter().find(is_beginning).unwrap_or(site),
             _ => site,
         }
+    }
+
+    /// Which of its sites count what no runtime counts.
+    pub(super) fn counted(&self) -> Vec<bool> {
+        self.sites.iter().map(|planned| measures::of(planned.program).is_some()).collect()
+    }
+
+    /// What the class of a site's stacks is.
+    pub(super) fn class_of(&self, site: u32, by_type: bool) -> Class {
+        let planned = self.sites.get(site as usize);
+        planned.map_or(Class::Number, |site| plan::class_of(site.program, by_type))
     }
 
     /// Bytes that naming its addresses takes, now and at the end.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Image, Targets, failure, plan::Class, windows::View};
+use super::{Image, Targets, failure, plan::Class, spans::Span, windows::View};
 use crate::{
     exit::Failure,
     probe::{
@@ -21,10 +21,25 @@ use crate::{
 const CLOSING: Duration = Duration::from_millis(30);
 
 impl Targets {
-    /// An image has taken its last trap: its group is taken off.
-    pub fn dry(&mut self, kernel: &mut Kernel, image: u32) {
-        if let Some(group) = self.images.get(image).map(|image| image.group) {
-            self.take_group_off(kernel, group);
+    /// An image has taken its last trap, at a moment of the kernel's clock: its group is taken off.
+    pub fn dry(&mut self, kernel: &mut Kernel, image: u32, at: Duration) {
+        let at = self.meters.on_own_clock(at);
+        let Some(image) = self.images.get_mut(image) else { return };
+        let group = image.group;
+        let span = image.metered.as_mut().and_then(|metered| metered.span.as_mut());
+        let Some(span) = span.filter(|span| !span.is_after(at)) else {
+            // It speaks of what is over.
+            return;
+        };
+        span.end(at);
+        let is_late = span.is_over(at);
+        let now = self.meters.now();
+        match self.meters.governors.get_mut(&group) {
+            Some(governor) if is_late => {
+                governor.is_over(now);
+                self.meters.wake(group, Instant::now());
+            }
+            _ => self.take_group_off(kernel, group),
         }
     }
 
@@ -37,8 +52,9 @@ impl Targets {
         kernel.detach(group);
         // Who has something left is not seen any more either.
         for (_, image) in self.images.of_group(group) {
-            if let Some(metered) = &image.metered {
+            if let Some(metered) = &mut image.metered {
                 let _ = kernel.allow(metered.slot, 0);
+                metered.end_span(now);
             }
         }
         self.meters.wake(group, Instant::now() + CLOSING);
@@ -112,7 +128,7 @@ impl Targets {
             return Ok(None);
         }
         if governor.is_dry() {
-            // There was no word of it.
+            // There was no word of it yet.
             self.take_group_off(kernel, group);
             return Ok(Some(Instant::now() + CLOSING));
         }
@@ -124,10 +140,17 @@ impl Targets {
                 self.take_group_off(kernel, group);
                 return Ok(Some(Instant::now() + CLOSING));
             }
+            if governor.length().is_some() {
+                // What it was when it had an end says something of other times.
+                self.take_window(kernel, group)?;
+                self.charge(group, Duration::ZERO);
+            }
             for (_, image) in self.images.of_group(group) {
                 if let Some(metered) = &mut image.metered {
                     // From here on it is seen: that stands for itself.
                     metered.weight = Some(0.0);
+                    metered.span = Some(Span::for_itself(self.meters.now()));
+                    kernel.count_until(metered.slot, None).map_err(failure)?;
                 }
             }
         }
@@ -197,8 +220,19 @@ impl Targets {
         }
         let now = self.meters.now();
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
-        for (slot, allowed) in governor.opened(now) {
-            kernel.allow(slot, allowed).map_err(failure)?;
+        let (allowances, length) = (governor.opened(now), governor.length());
+        for (_, image) in self.images.of_group(group) {
+            let Some(metered) = &mut image.metered else { continue };
+            let allowed = allowances.iter().find(|(slot, _)| *slot == metered.slot);
+            let Some((slot, allowed)) = allowed else { continue };
+            let began = self.meters.now();
+            if let Some(length) = length {
+                let until = self.meters.on_kernels_clock(began + length);
+                kernel.count_until(*slot, Some(until)).map_err(failure)?;
+                metered.spread.begin(kernel.timed_by_cpu(*slot).unwrap_or_default());
+            }
+            kernel.allow(*slot, *allowed).map_err(failure)?;
+            metered.span = Some(Span::new(began, self.meters.now(), length, gap));
         }
         let until = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(until.map(|until| self.meters.at(until)))
@@ -238,20 +272,39 @@ impl Targets {
         let taken = kernel.take(&images).map_err(failure)?;
         let live = &self.images;
         let places = |number| live.get(number).map(|image| &image.places);
-        // Only allocations are seen in windows.
-        let class = if self.wanted.types { Class::Address } else { Class::Number };
-        let seen = self.held.sort_out(taken, |_, _| class, places);
+        let class = |number, site| {
+            let tapped = live.get(number).and_then(|image| self.binaries.get(image.binary));
+            tapped.map_or(Class::Number, |tapped| tapped.class_of(site, self.wanted.types))
+        };
+        let mut seen = self.held.sort_out(taken, class, places);
         let kept = |(_, image): (u32, &Image)| image.metered.as_ref().map(|m| m.windows.len());
         let mut room = self.held.room().saturating_sub(self.images.iter().filter_map(kept).sum());
-        for (number, seen) in seen {
-            let Some(image) = self.images.get_mut(number) else { continue };
-            let view = View { source: self.source, sampler_rate: image.sampler_rate };
+        let now = self.meters.now();
+        let mut lasted: Option<Duration> = None;
+        for (number, image) in self.images.of_group(group) {
+            let seen = seen.remove(&number).unwrap_or_default();
+            let counted = self.binaries[image.binary].counted();
+            let view =
+                View { source: self.source, sampler_rate: image.sampler_rate, counted: &counted };
             if let Some(metered) = &mut image.metered {
                 let before = metered.windows.len();
                 metered.windows.labels.extend(seen.labels);
-                metered.windows.add(view, metered.weight, seen.stacks, room);
+                let governor = self.meters.governors.get(&group);
+                let account = governor.and_then(|governor| governor.account(metered.slot));
+                metered.learn(kernel, account);
+                if let Some(span) = metered.span.filter(Span::has_end) {
+                    let own = span.lasted(now);
+                    lasted = Some(lasted.map_or(own, |lasted| lasted.min(own)));
+                }
+                let time = metered.take_time(now);
+                metered.windows.add(view, metered.weight, time, seen.stacks, room);
                 room -= metered.windows.len() - before;
             }
+        }
+        if let Some(lasted) = lasted
+            && let Some(governor) = self.meters.governors.get_mut(&group)
+        {
+            governor.lasted(lasted);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, ffi::OsString};
 
 use super::meters::Spent;
-use crate::host;
+use crate::{host, profile::Rest};
 
 /// One process, or several that ended.
 #[derive(Clone, Debug)]
@@ -130,6 +130,14 @@ impl Entries {
     /// Leaves the first ones, as many as there were before others were pushed.
     pub fn truncate(&mut self, len: usize) {
         self.list.truncate(len);
+    }
+
+    /// What can be said of what was not seen of it.
+    pub fn leaves(&mut self, number: u32, rest: Rest) {
+        let entry = self.list.get_mut(number as usize);
+        if let Some(spent) = entry.and_then(|entry| entry.spent.as_mut()) {
+            spent.rest = spent.rest.max(rest);
+        }
     }
 
     /// The entry of a process that still runs at the end of the recording.

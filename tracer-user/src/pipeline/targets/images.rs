@@ -13,7 +13,7 @@ use super::{
     Entry, Targets, failure,
     libraries::Places,
     meters::{Metered, Partial},
-    plan::{self, Class},
+    plan::Class,
     view::View,
 };
 use crate::{
@@ -215,21 +215,21 @@ impl Targets {
     fn settle(&mut self, taken: Taken, over: &HashSet<u32>, is_end: bool) {
         let ended = &self.images.ended;
         let places = |image| ended.get(&image).map(|ended: &Ended| &ended.places);
-        let class = |image, site: u32| {
+        let class = |image, site| {
             let entry = ended.get(&image).and_then(|ended| self.entries.get(ended.entry));
             let tapped = entry.and_then(|entry| self.binaries.get(entry.binary));
-            let planned = tapped.and_then(|tapped| tapped.sites.get(site as usize));
-            planned.map_or(Class::Number, |site| plan::class_of(site.program, self.wanted.types))
+            tapped.map_or(Class::Number, |tapped| tapped.class_of(site, self.wanted.types))
         };
         let mut seen = self.held.sort_out(taken, class, places);
         for number in over {
             let Some(ended) = self.images.ended.remove(number) else { continue };
             let mut last = seen.remove(number).unwrap_or_default();
             if let Some(partial) = ended.partial {
-                let (all, untraced, lost) = partial.resolve(self.source, last, self.held.room());
-                last = all;
-                self.held.lost += lost;
-                self.entries.add_untraced(ended.entry, untraced);
+                let remains = partial.resolve(self.source, last, self.held.room());
+                last = remains.seen;
+                self.held.lost += remains.lost;
+                self.entries.add_untraced(ended.entry, remains.unseen);
+                self.entries.leaves(ended.entry, remains.rest);
             }
             self.held.add(ended.entry, last, is_end);
         }

@@ -18,18 +18,20 @@ use nix::{
 use super::{
     Image, Targets,
     held::Seen,
+    rates::Time,
+    spans::{Span, Spread},
     totals::{Stratum, Totals},
-    windows::{View, Windows},
+    windows::{Resolved, View, Windows},
 };
 use crate::{
     pipeline::doctor,
     probe::{
         GroupId, Kernel, Traps,
-        budget::{Governor, Pool, Reading, TICK},
+        budget::{Account, Governor, Pool, Reading, TICK},
         clock,
         trap::Trapped,
     },
-    profile::Source,
+    profile::{Rest, Source},
     runtime::{Live, ProcessMemory},
 };
 
@@ -42,6 +44,8 @@ pub struct Meters {
     /// Part of its CPU time that a process may be caused; nothing: no limit.
     share: Option<f64>,
     began: Instant,
+    /// The same moment of the kernel's clock.
+    began_kernel: Duration,
     pub(super) governors: HashMap<GroupId, Governor>,
     /// Loans, by binary.
     pools: HashMap<usize, Pool>,
@@ -73,6 +77,8 @@ pub struct Metered {
     base: Traps,
     clock: Option<ClockId>,
     emulated: bool,
+    /// Whether allocations are recorded, of which only its runtime knows how many were not seen.
+    allocates: bool,
     since: Instant,
     /// What its runtime had counted when it was selected, and at the last two looks.
     start: Option<Totals>,
@@ -81,17 +87,39 @@ pub struct Metered {
     /// stretch.
     pub weight: Option<f64>,
     pub windows: Windows,
+    /// When it is seen: the present window, or the last one until what was counted is taken.
+    pub span: Option<Span>,
+    /// What one event costs it, in nanoseconds, and how many of its threads pay at the same time.
+    pub event: f64,
+    pub spread: Spread,
 }
 
 /// What is left of a process that was not traced all the time.
 pub struct Partial {
     windows: Windows,
     weight: Option<f64>,
+    time: Option<Time>,
+    /// For how long it was recorded, and what that cost, in nanoseconds of wall time.
+    traced: f64,
+    stalled: f64,
     sampler_rate: u64,
+    /// Which of its sites count what no runtime counts.
+    counted: Vec<bool>,
     /// What its runtime has counted.
     allocated: Option<Vec<Stratum>>,
     /// That was not at its end but when it was last put on: what was seen since comes on top.
     is_behind: bool,
+}
+
+/// What is known of it in the end.
+pub struct Remains {
+    pub seen: Seen,
+    /// Objects and bytes of which only that is known.
+    pub unseen: (f64, f64),
+    /// Events for which there was no room.
+    pub lost: u64,
+    /// What can be said of events that no runtime counts.
+    pub rest: Rest,
 }
 
 /// What processes were caused, and how much of them was seen.
@@ -108,8 +136,8 @@ pub struct Spent {
     pub breaks: u32,
     pub observed: Duration,
     pub traced: Duration,
-    /// Whether it can be said what was not seen.
-    pub is_scaled: bool,
+    /// What can be said of what was not seen.
+    pub rest: Rest,
 }
 
 impl Spent {
@@ -127,7 +155,7 @@ impl Spent {
         self.breaks += other.breaks;
         self.observed += other.observed;
         self.traced += other.traced;
-        self.is_scaled &= other.is_scaled;
+        self.rest = self.rest.max(other.rest);
     }
 }
 
@@ -138,6 +166,7 @@ impl Meters {
         Self {
             share,
             began: Instant::now(),
+            began_kernel: clock::monotonic(),
             governors: HashMap::new(),
             pools: HashMap::new(),
             free: if share.is_some() { (1..=slots).rev().collect() } else { Vec::new() },
@@ -161,6 +190,16 @@ impl Meters {
     /// Since it began.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// A moment of the kernel's clock, on its own.
+    pub(super) fn on_own_clock(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.began_kernel)
+    }
+
+    /// A moment of its own clock, on the kernel's.
+    pub(super) fn on_kernels_clock(&self, at: Duration) -> Duration {
+        self.began_kernel + at
     }
 
     /// A moment of its own clock.
@@ -243,35 +282,43 @@ impl Meters {
         let clock = i32::try_from(of.pid).ok();
         let clock = clock.and_then(|pid| ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok());
         let base = kernel.clear_slot(slot).and_then(|()| kernel.traps(slot)).unwrap_or_default();
-        let start = of.records.and_then(Totals::read);
-        let metered = Metered {
+        // Of what its runtime does not count, that tells nothing.
+        let start = of.records.filter(|_| of.allocates).and_then(Totals::read);
+        let mut metered = Metered {
             slot,
             base,
             clock,
             emulated: of.emulated,
+            allocates: of.allocates,
             since: Instant::now(),
             looks: [None, start.clone().map(|start| (Instant::now(), start))],
             start,
             weight: None,
             windows: Windows::default(),
+            span: None,
+            event: 0.0,
+            spread: Spread::default(),
         };
         let (now, trap) = (self.now(), self.trap(of.emulated));
         let loan = self.pools.entry(binary).or_default().lend();
-        let governor = self.governors.entry(group).or_insert_with(|| Governor::new(share));
+        let governor =
+            self.governors.entry(group).or_insert_with(|| Governor::new(share, of.is_timed));
         let allowed = governor.add(slot, trap, loan, metered.reading(kernel, now), now);
+        metered.span = governor.is_on().then(|| Span::for_itself(now));
         let _ = kernel.allow(slot, allowed);
         self.wake(group, Instant::now() + TICK);
         Some(metered)
     }
 
-    /// Closes an account. A process that never was counted gives back its loan.
+    /// Closes an account; what it spent, what an event cost it, and whether it was still seen. A process that
+    /// never was counted gives back its loan.
     pub(super) fn close(
         &mut self,
         kernel: &Kernel,
         metered: &Metered,
         group: GroupId,
         binary: usize,
-    ) -> Option<(Spent, bool)> {
+    ) -> Option<(Spent, f64, bool)> {
         let now = self.now();
         let governor = self.governors.get_mut(&group)?;
         governor.read(metered.slot, metered.reading(kernel, now));
@@ -288,9 +335,13 @@ impl Meters {
             breaks: account.breaks().max(u32::from(account.is_dry())),
             observed: account.observed(now).min(traced),
             traced,
-            is_scaled: metered.start.is_some(),
+            rest: if metered.start.is_none() && metered.allocates {
+                Rest::Unreadable
+            } else {
+                Rest::Estimated
+            },
         };
-        Some((spent, is_on))
+        Some((spent, account.event(), is_on))
     }
 }
 
@@ -300,6 +351,10 @@ pub struct Opening<'a> {
     pub records: Option<&'a Live<ProcessMemory>>,
     /// Whether the kernel emulates the instructions at all its sites.
     pub emulated: bool,
+    /// Whether allocations are recorded.
+    pub allocates: bool,
+    /// Whether something is recorded that no runtime counts.
+    pub is_timed: bool,
 }
 
 impl Metered {
@@ -317,8 +372,34 @@ impl Metered {
         self.emulated
     }
 
+    /// It is not seen any more.
+    pub(super) fn end_span(&mut self, at: Duration) {
+        if let Some(span) = &mut self.span {
+            span.end(at);
+        }
+    }
+
+    /// What is known of an event's cost, when a window is over.
+    pub(super) fn learn(&mut self, kernel: &Kernel, account: Option<&Account>) {
+        self.event = account.map_or(self.event, Account::event);
+        if self.span.as_ref().is_some_and(Span::has_end) {
+            self.spread.end(&kernel.timed_by_cpu(self.slot).unwrap_or_default());
+        }
+    }
+
+    /// How long it was seen, at the end of that.
+    pub(super) fn take_time(&mut self, now: Duration) -> Option<Time> {
+        let span = self.span.take()?;
+        Some(Time {
+            length: span.lasted(now).as_nanos() as f64,
+            gap: span.gap(),
+            each: self.event / self.spread.threads(),
+        })
+    }
+
     /// Glances at what its runtime has counted.
     pub(super) fn glance(&mut self, records: Option<&Live<ProcessMemory>>) {
+        let records = records.filter(|_| self.allocates);
         self.look(records.and_then(Totals::glance));
     }
 
@@ -361,12 +442,14 @@ impl Targets {
         let source = self.source;
         let Some(mut metered) = image.metered.take() else { return (None, None) };
         let closed = self.meters.close(kernel, &metered, image.group, image.binary);
-        let Some((spent, is_on)) = closed else { return (None, None) };
+        let Some((spent, event, is_on)) = closed else { return (None, None) };
+        metered.event = event;
         if spent.is_whole() {
             return (Some(spent), None);
         }
         if lives {
-            metered.look(image.records.as_ref().and_then(Totals::read));
+            let records = image.records.as_ref().filter(|_| metered.allocates);
+            metered.look(records.and_then(Totals::read));
         }
         let mut allocated = metered.allocated(source);
         if !lives
@@ -383,6 +466,10 @@ impl Targets {
             }
         }
         let partial = Partial {
+            time: metered.take_time(self.meters.now()),
+            traced: spent.traced.as_nanos() as f64,
+            stalled: spent.caused / metered.spread.threads(),
+            counted: self.binaries[image.binary].counted(),
             windows: metered.windows,
             weight: metered.weight,
             sampler_rate: image.sampler_rate,
@@ -394,25 +481,21 @@ impl Targets {
 }
 
 impl Partial {
-    /// Everything that is known, with what was seen last; objects and bytes of which only that is known;
-    /// events for which there was no room.
-    pub(super) fn resolve(
-        mut self,
-        source: Source,
-        last: Seen,
-        room: usize,
-    ) -> (Seen, (f64, f64), u64) {
-        let view = View { source, sampler_rate: self.sampler_rate };
+    /// Everything that is known, with what was seen last.
+    pub(super) fn resolve(mut self, source: Source, last: Seen, room: usize) -> Remains {
+        let view = View { source, sampler_rate: self.sampler_rate, counted: &self.counted };
         if self.is_behind
             && let Some(allocated) = &mut self.allocated
         {
             view.add_seen(allocated, &last.stacks);
         }
         self.windows.labels.extend(last.labels);
-        self.windows.add(view, self.weight, last.stacks, room);
+        self.windows.add(view, self.weight, self.time, last.stacks, room);
         let labels = std::mem::take(&mut self.windows.labels).into_iter().collect();
         let lost = self.windows.lost;
-        let resolved = self.windows.resolve(view, self.allocated.as_deref());
-        (Seen { stacks: resolved.stacks, labels }, resolved.unseen, lost)
+        let time = self.traced - self.stalled;
+        let Resolved { stacks, unseen, rest } =
+            self.windows.resolve(view, self.allocated.as_deref(), time);
+        Remains { seen: Seen { stacks, labels }, unseen, lost, rest }
     }
 }

@@ -15,6 +15,8 @@ mod meters;
 mod names;
 mod plan;
 mod preview;
+mod rates;
+mod spans;
 mod totals;
 mod unfit;
 mod view;
@@ -236,7 +238,10 @@ impl Targets {
         let number = self.images.number();
         let tapped = &mut self.binaries[binary];
         let emulated = tapped.sites.iter().all(|planned| planned.site.emulated);
-        let opening = Opening { pid, records: records.as_ref(), emulated };
+        let allocates = self.wanted.probes.has(Probe::Alloc);
+        let is_timed = self.wanted.probes != Probes::of(&[Probe::Alloc]);
+        let records_read = records.as_ref();
+        let opening = Opening { pid, records: records_read, emulated, allocates, is_timed };
         let metered = self.meters.open(kernel, &opening, group, binary);
         let slot = metered.as_ref().map_or(0, |metered| metered.slot);
         if self.wanted.probes.has(Probe::Map) {

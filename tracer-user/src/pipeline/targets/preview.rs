@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::images::in_caches;
 use super::libraries::Places;
-use super::plan::{self, Class};
+use super::plan::Class;
 use super::{Entry, Targets, failure};
 use crate::{exit::Failure, probe::Kernel, profile::Source};
 
@@ -30,8 +30,7 @@ impl Targets {
         let class = |image, site: u32| {
             let entry = images.get(&image).and_then(|(entry, _)| self.entries.get(*entry));
             let tapped = entry.and_then(|entry| self.binaries.get(entry.binary));
-            let planned = tapped.and_then(|tapped| tapped.sites.get(site as usize));
-            planned.map_or(Class::Number, |site| plan::class_of(site.program, self.wanted.types))
+            tapped.map_or(Class::Number, |tapped| tapped.class_of(site, self.wanted.types))
         };
         let mut seen = self.held.sort_out(counted, class, place);
         for (number, (entry, _)) in &images {

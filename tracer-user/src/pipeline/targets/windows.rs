@@ -5,11 +5,15 @@
 
 use std::collections::HashMap;
 
-use super::{Counts, StackId, totals::Stratum};
+use super::{
+    Counts, StackId,
+    rates::{Rates, Time},
+    totals::Stratum,
+};
 use crate::{
     probe::Text,
     profile::{
-        Source, estimate,
+        Rest, Source, estimate,
         ledger::{Ledger, Part, Seen},
     },
 };
@@ -25,6 +29,10 @@ pub struct Windows {
     random: HashMap<u32, Ledger<u32>>,
     /// The first stretch, which began when the recording did: for want of windows.
     first: HashMap<u32, Ledger<u32>>,
+    /// Windows at random moments, of what no runtime counts.
+    rates: Rates,
+    /// For how long the program went on while it was seen, in nanoseconds.
+    observed: f64,
     /// Events for whose stacks there was no room.
     pub lost: u64,
 }
@@ -34,8 +42,10 @@ const WHOLE: u32 = u32::MAX;
 
 /// How a program is looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct View<'a> {
     pub source: Source,
+    /// Which sites count what no runtime counts: that is scaled by time.
+    pub counted: &'a [bool],
     /// `runtime.MemProfileRate` (mode sample).
     pub sampler_rate: u64,
 }
@@ -46,9 +56,15 @@ pub struct Resolved {
     pub stacks: Vec<(StackId, Counts)>,
     /// Objects and bytes in strata of which nothing was seen.
     pub unseen: (f64, f64),
+    /// Whether what time alone tells is estimated, or what was seen.
+    pub rest: Rest,
 }
 
-impl View {
+impl View<'_> {
+    fn is_counted(self, id: &StackId) -> bool {
+        self.counted.get(id.site as usize).copied().unwrap_or(false)
+    }
+
     /// What stacks divide among themselves.
     fn stratum(self, id: &StackId) -> u32 {
         if self.source == Source::Span { id.class as u32 / 2 } else { 0 }
@@ -69,7 +85,8 @@ impl View {
 
     /// Adds what was seen to what is known to have been allocated.
     pub fn add_seen(self, allocated: &mut [Stratum], window: &[(StackId, Counts)]) {
-        for (id, counts) in window.iter().filter(|(id, _)| !id.pcs.is_empty()) {
+        let own = |(id, _): &&(StackId, Counts)| !id.pcs.is_empty() && !self.is_counted(id);
+        for (id, counts) in window.iter().filter(own) {
             let seen = self.seen(id, counts);
             if let Some(stratum) = allocated.get_mut(self.stratum(id) as usize) {
                 stratum.objects += seen.objects;
@@ -89,15 +106,20 @@ impl Windows {
     /// for the first stretch. At most `room` further stacks are kept.
     pub fn add(
         &mut self,
-        view: View,
+        view: View<'_>,
         weight: Option<f64>,
+        time: Option<Time>,
         window: impl IntoIterator<Item = (StackId, Counts)>,
         mut room: usize,
     ) {
         let mut seen: HashMap<u32, Vec<(u32, Seen)>> = HashMap::new();
+        let mut timed: Vec<(u32, Counts)> = Vec::new();
+        let mut events = 0;
         for (id, mut counts) in window {
+            let is_counted = view.is_counted(&id);
+            events += counts.hits;
             // A class's part without a stack: the runtime's own counts include it.
-            if id.pcs.is_empty() || counts.objects == 0 {
+            if id.pcs.is_empty() || (counts.objects == 0 && !is_counted) {
                 continue;
             }
             // What was not followed to its end says nothing about its age.
@@ -112,8 +134,17 @@ impl Windows {
             }
             let (stratum, one) = (view.stratum(&id), view.seen(&id, &counts));
             let (number, kept) = self.stacks.entry(id).or_insert((next, Counts::default()));
+            if is_counted {
+                timed.push((*number, counts.clone()));
+                kept.add(counts);
+                continue;
+            }
             kept.add(counts);
             seen.entry(stratum).or_default().push((*number, one));
+        }
+        if let Some(time) = time {
+            self.rates.add(time, events, timed.iter().map(|(number, counts)| (*number, counts)));
+            self.observed += time.progress(events).0;
         }
         let amount = |window: &[(u32, Seen)]| window.iter().map(|(_, s)| s.amount).sum::<f64>();
         let all: f64 = seen.values().map(|window| amount(window)).sum();
@@ -135,11 +166,12 @@ impl Windows {
     }
 
     /// What each stack stands for. `allocated` is what the runtime has counted meanwhile, by stratum;
-    /// without it nothing is known about what was not seen.
-    pub fn resolve(self, view: View, allocated: Option<&[Stratum]>) -> Resolved {
+    /// without it nothing is known about what was not seen of that. `progress` is for how long the program
+    /// went on in all, in nanoseconds.
+    pub fn resolve(self, view: View<'_>, allocated: Option<&[Stratum]>, progress: f64) -> Resolved {
         let mut resolved = Resolved::default();
         let mut seen: HashMap<u32, f64> = HashMap::new();
-        for (id, (_, counts)) in &self.stacks {
+        for (id, (_, counts)) in self.stacks.iter().filter(|(id, _)| !view.is_counted(id)) {
             *seen.entry(view.stratum(id)).or_default() += view.seen(id, counts).amount;
         }
         let strata = (0..).zip(allocated.unwrap_or_default());
@@ -165,7 +197,18 @@ impl Windows {
         }
         let whole = self.random.get(&WHOLE).filter(|ledger| ledger.windows() > 1);
         let unseen_in_all: f64 = missing.values().map(|(unseen, ..)| unseen).sum();
+        let unseen_progress = progress - self.observed;
+        if self.stacks.keys().any(|id| view.is_counted(id)) {
+            resolved.rest = self.rates.rest();
+        }
         for (id, (number, mut counts)) in self.stacks {
+            if view.is_counted(&id) {
+                if resolved.rest == Rest::Estimated {
+                    counts.part = self.rates.part(number, unseen_progress, &counts, self.observed);
+                }
+                resolved.stacks.push((id, counts));
+                continue;
+            }
             if let Some((unseen, off, Some(ledger))) = missing.get(&view.stratum(&id)) {
                 let own = view.seen(&id, &counts);
                 let per = |value: f64| if own.amount > 0.0 { value / own.amount } else { 0.0 };
@@ -183,7 +226,8 @@ impl Windows {
                 let wider = |(value, width): (f64, f64)| {
                     (value, width + if *unseen > 0.0 { off * value / unseen } else { 0.0 })
                 };
-                counts.part = Part { objects: wider(part.objects), bytes: wider(part.bytes) };
+                let (objects, bytes) = (wider(part.objects), wider(part.bytes));
+                counts.part = Part { objects, bytes, ..part };
             }
             resolved.stacks.push((id, counts));
         }
@@ -210,8 +254,8 @@ mod tests {
         Stratum { objects, bytes: objects * size, off: 0.0 }
     }
 
-    fn view(source: Source) -> View {
-        View { source, sampler_rate: 1000 }
+    fn view(source: Source) -> View<'static> {
+        View { source, counted: &[], sampler_rate: 1000 }
     }
 
     /// Value and width of a stack's part, in objects.
@@ -225,13 +269,13 @@ mod tests {
         let view = view(Source::Exact);
         let mut windows = Windows::default();
         // The first stretch saw something else: it began with the recording.
-        windows.add(view, None, [(id(9, 0), counts(1000, 1, 16))], 10);
+        windows.add(view, None, None, [(id(9, 0), counts(1000, 1, 16))], 10);
         for weight in [1.0, 3.0] {
             let window = [(id(1, 0), counts(750, 1, 16)), (id(2, 0), counts(250, 1, 64))];
-            windows.add(view, Some(weight), window, 10);
+            windows.add(view, Some(weight), None, window, 10);
         }
         assert_eq!(windows.len(), 3);
-        let resolved = windows.resolve(view, Some(&[stratum(13_000.0, 28.0)]));
+        let resolved = windows.resolve(view, Some(&[stratum(13_000.0, 28.0)]), 0.0);
         let (value, width) = part(&resolved, 1);
         assert!((value - 7_500.0).abs() < 1e-6 && width > 0.0, "{value} ± {width}");
         assert!((part(&resolved, 2).0 - 2_500.0).abs() < 1e-6);
@@ -246,8 +290,14 @@ mod tests {
     fn for_want_of_windows_the_first_stretch_has_to_do_and_says_little() {
         let view = view(Source::Exact);
         let mut windows = Windows::default();
-        windows.add(view, None, [(id(1, 0), counts(10, 1, 8)), (id(2, 0), counts(30, 1, 8))], 10);
-        let resolved = windows.resolve(view, Some(&[stratum(140.0, 8.0)]));
+        windows.add(
+            view,
+            None,
+            None,
+            [(id(1, 0), counts(10, 1, 8)), (id(2, 0), counts(30, 1, 8))],
+            10,
+        );
+        let resolved = windows.resolve(view, Some(&[stratum(140.0, 8.0)]), 0.0);
         assert_eq!(part(&resolved, 1), (25.0, 75.0));
         assert_eq!(part(&resolved, 2), (75.0, 75.0));
     }
@@ -263,7 +313,7 @@ mod tests {
                 (id(3, 4), counts(10, 100, 16)),
                 (id(0, 2), counts(9, 100, 8)),
             ];
-            windows.add(view, Some(1.0), window, 10);
+            windows.add(view, Some(1.0), None, window, 10);
         }
         let allocated = [
             stratum(0.0, 0.0),
@@ -271,7 +321,7 @@ mod tests {
             stratum(13_000.0, 16.0),
             stratum(7.0, 24.0),
         ];
-        let resolved = windows.resolve(view, Some(&allocated));
+        let resolved = windows.resolve(view, Some(&allocated), 0.0);
         assert_eq!(part(&resolved, 1).0, 10_000.0);
         assert_eq!(part(&resolved, 2).0, 30_000.0);
         assert_eq!(part(&resolved, 3).0, 10_000.0);
@@ -285,13 +335,13 @@ mod tests {
         let mut windows = Windows::default();
         for _ in 0..2 {
             let window = [(id(1, 1 << 20), counts(5, 1, 1 << 20)), (id(2, 16), counts(5, 1, 16))];
-            windows.add(view, Some(1.0), window, 10);
+            windows.add(view, Some(1.0), None, window, 10);
         }
         let mut allocated = [Stratum { objects: 0.0, bytes: 1e9, off: 0.0 }];
         let seen = counts(1, 1, 1 << 20);
         view.add_seen(&mut allocated, &[(id(1, 1 << 20), seen)]);
         assert!((allocated[0].bytes - 1e9 - f64::from(1 << 20)).abs() < 1.0);
-        let resolved = windows.resolve(view, Some(&allocated));
+        let resolved = windows.resolve(view, Some(&allocated), 0.0);
         let bytes: f64 = resolved.stacks.iter().map(|(_, counts)| counts.part.bytes.0).sum();
         let sampled = 10.0 * f64::from(1 << 20) + 10.0 * 16.0 / estimate::chance(16, 1000);
         assert!((bytes + sampled - allocated[0].bytes).abs() < 10.0, "{bytes}");
@@ -302,9 +352,9 @@ mod tests {
         let view = view(Source::Exact);
         let mut windows = Windows::default();
         let window = [(id(1, 0), counts(5, 1, 8)), (id(2, 0), counts(6, 1, 8))];
-        windows.add(view, Some(1.0), window, 1);
+        windows.add(view, Some(1.0), None, window, 1);
         assert_eq!((windows.len(), windows.lost), (1, 6));
-        let resolved = windows.resolve(view, None);
+        let resolved = windows.resolve(view, None, 0.0);
         assert_eq!(resolved.stacks[0].1.part, Part::default());
     }
 
@@ -313,10 +363,10 @@ mod tests {
         let view = view(Source::Exact);
         let mut windows = Windows::default();
         for _ in 0..200 {
-            windows.add(view, Some(1.0), [(id(1, 0), counts(100, 1, 8))], 10);
+            windows.add(view, Some(1.0), None, [(id(1, 0), counts(100, 1, 8))], 10);
         }
         let all = Stratum { off: 50.0, ..stratum(21_000.0, 8.0) };
-        let resolved = windows.resolve(view, Some(&[all]));
+        let resolved = windows.resolve(view, Some(&[all]), 0.0);
         let (value, width) = part(&resolved, 1);
         assert!((value - 1_000.0).abs() < 1e-6 && (50.0..52.0).contains(&width), "{width}");
     }

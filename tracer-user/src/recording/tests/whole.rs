@@ -6,7 +6,7 @@ use super::busy::{Busy, Random};
 use super::{all_of, open, recorded};
 use crate::output::sample;
 use crate::profile::iterations::{Ended, Iterations, Worst};
-use crate::profile::{Ages, Cost, LabelValue, Profile, Source, TRUNCATED};
+use crate::profile::{Ages, Cost, LabelValue, Profile, Rest, Source, TRUNCATED};
 use crate::profile::{Workload, build::Build};
 use crate::recording::{Bounds, Shown};
 
@@ -64,7 +64,7 @@ fn change(profile: &mut Profile, random: &mut Random, step: u64) {
         process.cost = step.is_multiple_of(2).then_some(Cost {
             traps: random.next(),
             observed,
-            is_scaled: true,
+            rest: Rest::TooDense,
             ..Cost::default()
         });
     }
