@@ -211,6 +211,9 @@ pub(super) fn formats(paths: &[PathBuf]) -> Result<Vec<Format>, Refusal> {
     paths.iter().enumerate().map(format).collect()
 }
 
+/// Distinct stacks that there is room for when nothing is said.
+pub(super) const STACKS: u32 = 16_384;
+
 /// What every recording has, whatever it is of.
 #[derive(Debug, Args)]
 pub(super) struct Recording {
@@ -219,10 +222,11 @@ pub(super) struct Recording {
     #[arg(allow_hyphen_values = true, help_heading = "How to record")]
     pub(super) duration: Option<Duration>,
 
-    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each)
-    #[arg(long, value_name = "N", default_value_t = 16384, help_heading = "How to record")]
+    /// Distinct stacks that the kernel has room for (about 1 KiB of memory each) [default: 16384; 65536
+    /// by record in mode exact without a budget]
+    #[arg(long, value_name = "N", help_heading = "How to record")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    pub(super) max_stacks: u32,
+    pub(super) max_stacks: Option<u32>,
 
     /// Tell stacks apart by the goroutine's own profiler labels (pprof.Do): labels in .pb.gz and .json,
     /// outermost frames elsewhere

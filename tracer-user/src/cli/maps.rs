@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Refusal;
-use super::groups::{Outputs, Processes, Recording};
+use super::groups::{Outputs, Processes, Recording, STACKS};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::record::Config;
 use crate::output::Format;
@@ -114,7 +114,7 @@ impl Flags {
             maps: MapReport { limits, heat: self.heat },
             labels: self.recording.labels,
             runtime_frames: self.runtime_frames,
-            max_stacks: self.recording.max_stacks,
+            max_stacks: self.recording.max_stacks.unwrap_or(STACKS),
             max_goroutines: self.max_goroutines,
             stats: self.recording.stats,
             ..Config::of(selection, probes, value, show)

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::Refusal;
-use super::groups::{Outputs, Processes, Recording};
+use super::groups::{Outputs, Processes, Recording, STACKS};
 use super::probes::{Probe, Probes, Value};
 use super::record::Config;
 use crate::output::pools::Limits;
@@ -58,7 +58,7 @@ impl Flags {
             duration: self.recording.duration,
             pools: Limits { back: self.back_under, misses: self.misses_over },
             labels: self.recording.labels,
-            max_stacks: self.recording.max_stacks,
+            max_stacks: self.recording.max_stacks.unwrap_or(STACKS),
             stats: self.recording.stats,
             ..Config::of(selection, Probes::of(&[Probe::Pool]), value, self.outputs.lower()?)
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Keep, Kept, Outputs, Processes, Recording, Show};
+use super::groups::{Keep, Kept, Outputs, Processes, Recording, STACKS, Show};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
@@ -83,7 +83,7 @@ impl Config {
             by: By::Stack,
             labels: false,
             runtime_frames: false,
-            max_stacks: 16_384,
+            max_stacks: STACKS,
             max_objects: 65_536,
             max_goroutines: 8_192,
             max_processes: 1_024,
@@ -142,6 +142,8 @@ enum Level {
 
 /// What recording may cost a process when nothing is said.
 const DEFAULT_BUDGET: f64 = 0.01;
+/// Distinct stacks that there is room for where every allocation is counted, without a budget.
+const EVERY_STACK: u32 = 65_536;
 
 /// As typed.
 #[derive(Debug, Args)]
@@ -308,6 +310,9 @@ impl Flags {
                 "--short-lived needs --mode sample: only there are objects followed to their end",
             ));
         }
+        // Whoever wants everything of a large program gets the room for it.
+        let everything = source == Some(Source::Exact) && budget.is_none();
+        let max_stacks = if everything { EVERY_STACK } else { STACKS };
         let selection = self.processes.lower("record")?;
         let (show, kept) = self.outputs.and_recording(self.keep)?;
         Ok(Config {
@@ -318,7 +323,7 @@ impl Flags {
             by: self.by,
             labels: self.recording.labels,
             runtime_frames: self.runtime_frames,
-            max_stacks: self.recording.max_stacks,
+            max_stacks: self.recording.max_stacks.unwrap_or(max_stacks),
             max_objects: self.max_objects,
             max_goroutines: self.max_goroutines,
             max_processes: self.max_processes,
@@ -570,6 +575,11 @@ mod tests {
     fn a_budget_is_a_share_or_none() {
         assert_eq!(config(&["--all", "--budget", "none"]).budget, None);
         assert_eq!(config(&["--all", "--budget=2.5%"]).budget, Some(0.025));
+        let exact = |more: &[&str]| config(&[&["--all", "--mode", "exact"], more].concat());
+        assert_eq!((exact(&[]).max_stacks, exact(&["--budget=2%"]).max_stacks), (16_384, 16_384));
+        let everything = exact(&["--budget", "none"]).max_stacks;
+        let less = exact(&["--budget", "none", "--max-stacks", "7"]).max_stacks;
+        assert_eq!((everything, less), (65_536, 7));
         for text in ["", "1", "0%", "-1%", "101%", "x%", "nan%", "%", "1%%", "None"] {
             let refused = refusal(&["--all", "--budget", text]);
             assert!(refused.contains("--budget") && refused.contains("none"), "{refused}");
