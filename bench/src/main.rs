@@ -10,6 +10,7 @@ mod footprint;
 mod frames;
 mod goroutines;
 mod host;
+mod probes;
 mod random;
 mod reading;
 mod recorded;
@@ -57,6 +58,8 @@ enum What {
     Reading(reading::Options),
     /// Reading all goroutines of a program with their stacks
     Goroutines(goroutines::Options),
+    /// What an event of each probe other than alloc costs
+    Probes(probes::Options),
     /// Hundreds of short-lived programs a second, and how soon a new one is traced
     Storm(storm::Options),
     /// Every probe at once on a program that does everything at once and checks itself
@@ -94,6 +97,7 @@ fn run(what: What) -> Result<()> {
         What::Slowdown(options) => slowdown::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
+        What::Probes(options) => probes::run(&options),
         What::Storm(options) => storm::run(&options),
         What::Stress(options) => stress::run(&options),
         What::Host(options) => host::run(&options),

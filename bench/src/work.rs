@@ -161,6 +161,14 @@ impl Work {
         Ok(())
     }
 
+    /// Makes it run a copy of the program that is called otherwise.
+    pub fn copy_program(&mut self, name: &str) -> Result<()> {
+        let copy = self.dir.path().join(name);
+        fs::copy(&self.program, &copy).with_context(|| self.program.display().to_string())?;
+        self.program = copy;
+        Ok(())
+    }
+
     /// The program's file.
     pub fn program(&self) -> &Path {
         &self.program
@@ -204,12 +212,6 @@ pub struct Took {
     pub wall: f64,
     /// Of the program's process, user and system.
     pub cpu: f64,
-}
-
-impl Took {
-    pub fn mean(self, other: Took) -> Took {
-        Took { wall: (self.wall + other.wall) / 2.0, cpu: (self.cpu + other.cpu) / 2.0 }
-    }
 }
 
 /// A program at work; killed when dropped.

@@ -24,6 +24,7 @@ const ALL: &[&str] = &[
     "records",
     "budget",
     "slowdown",
+    "probes",
     "storm",
     "stress",
     "host",
@@ -31,7 +32,7 @@ const ALL: &[&str] = &[
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, budget, slowdown, storm, stress, host) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, budget, slowdown, probes, storm, stress, host) and its flags;
     /// all when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,

@@ -1,17 +1,16 @@
-//! What real programs feel of heaptap: each does the same work alone, beside each way to watch the whole
-//! host, and, in a second table, with every allocation traced by heaptap and by bpftrace.
-//!
-//! In each round a program works alone before and after it works beside each watcher, and what it takes
-//! there is compared with the mean of the two: a machine's speed drifts. The noise is how far each time
-//! alone is from the mean of the times alone before and after it, which are farther apart. heaptap is started before the program, so that all of it is seen. A program that serves is
-//! asked the same questions.
+//! What real programs feel of heaptap: each does the same work beside each way to watch the whole host,
+//! compared with a twin that is not watched ([`twins`]), and, in a second table, with every allocation
+//! traced by heaptap and by bpftrace. heaptap is started before the program, so that all of it is seen. A
+//! program that serves is asked the same questions.
+
+mod twins;
 
 use std::{
     fmt::Write as _,
     fs,
     io::{self, BufReader, Read as _},
     path::PathBuf,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -25,7 +24,7 @@ use crate::{
     stats::Series,
     target::{self, Target},
     tracer::Tracer,
-    work::{Named, Size, Took, Work, cpu_seconds},
+    work::{Named, Size, Took, Work},
 };
 
 #[derive(clap::Args)]
@@ -78,32 +77,13 @@ const EXACT: Watcher = Watcher {
     kind: Kind::Records,
 };
 
-/// Measurements of one program under one watcher.
+/// Measurements of one program that is traced wholly.
 #[derive(Default)]
 struct Times {
-    wall: Series,
     cpu: Series,
-    /// What heaptap itself used of a CPU meanwhile, in percent of what the program used.
-    own: Series,
     /// Events that were counted, and lost ones.
     events: Series,
     lost: Series,
-}
-
-impl Times {
-    fn push(&mut self, took: Took) {
-        self.wall.push(took.wall);
-        self.cpu.push(took.cpu);
-    }
-
-    /// The work beside a heaptap.
-    fn push_beside(&mut self, work: &Work, heaptap: u32) -> Result<()> {
-        let before = cpu_seconds(heaptap)?;
-        let took = by_itself(work)?;
-        self.push(took);
-        self.own.push(100.0 * (cpu_seconds(heaptap)? - before) / took.cpu.max(0.01));
-        Ok(())
-    }
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -112,9 +92,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut about = String::new();
     let mut defaults = String::from(
         "\n## Watching the whole host, as it is by default\n\n\
-         | program | beside | time, s | slower, % | CPU, s | more CPU, % | heaptap's own CPU, % of the program's | \
+         | program | beside | time, s | slower than its twin, % | heaptap's own CPU, % of the program's | \
          events | lost |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut exact = String::from(
         "\n## Every allocation, without a budget\n\n\
@@ -132,7 +112,9 @@ pub fn run(options: &Options) -> Result<()> {
         }
         let work = Work::prepare(name, Size::Long)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
-        watched(options, &work, &mut defaults).with_context(|| name.clone())?;
+        if options.rounds > 0 {
+            defaults += &twins::rows(options, name).with_context(|| name.clone())?;
+        }
         if options.exact_rounds > 0 {
             // A work that is traced wholly takes up to fifty times as long.
             let work = Work::prepare(name, Size::Short)?;
@@ -141,12 +123,15 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     let mut body = format!(
-        "{} rounds, {} of the second table; medians (smallest to largest). Slower and more CPU are percent \
-         of the mean of the program alone right before and right after; the row *alone* is the same of its \
-         times alone and the ones before and after those: the noise.\n\n{about}",
+        "{} rounds, {} of the second table; medians (smallest to largest). A program and its twin work at \
+         the same time, each on one processor, heaptap on that of the program that it watches; then they \
+         change places. Slower: median (95 % confidence interval of the median), beside nobody it is what \
+         the method is wrong by.\n\n{about}",
         options.rounds, options.exact_rounds
     );
-    body += &defaults;
+    if options.rounds > 0 {
+        body += &defaults;
+    }
     if options.exact_rounds > 0 {
         body += &exact;
     }
@@ -160,56 +145,6 @@ pub fn run(options: &Options) -> Result<()> {
         report::first_line("bpftrace", &["--version"]),
     ];
     report::keep("slowdown", "What programs feel", &versions, &body)
-}
-
-/// The first table's rows of one program.
-fn watched(options: &Options, work: &Work, table: &mut String) -> Result<()> {
-    let watchers = options.watchers.iter().map(|name| {
-        let known = WATCHERS.iter().find(|watcher| watcher.name == name);
-        known.with_context(|| format!("no watcher called {name}"))
-    });
-    let watchers = watchers.collect::<Result<Vec<_>>>()?;
-    // What each is compared with; first of all, the times alone among themselves.
-    let (mut alone, mut mean_alone) = (Times::default(), Times::default());
-    let mut mean_beside: Vec<Times> = watchers.iter().map(|_| Times::default()).collect();
-    let mut beside: Vec<Times> = watchers.iter().map(|_| Times::default()).collect();
-    for round in 0..options.rounds {
-        eprint!("\rslowdown: {}, round {} of {} ", work.name, round + 1, options.rounds);
-        let mut by_itself_then = vec![by_itself(work)?];
-        for (watcher, (times, mean)) in watchers.iter().zip(beside.iter_mut().zip(&mut mean_beside))
-        {
-            let before = by_itself_then[by_itself_then.len() - 1];
-            watch(options, watcher, work, times).context(watcher.name)?;
-            let after = by_itself(work)?;
-            mean.push(before.mean(after));
-            by_itself_then.push(after);
-        }
-        for near in by_itself_then.windows(3) {
-            alone.push(near[1]);
-            mean_alone.push(near[0].mean(near[2]));
-        }
-    }
-    eprintln!();
-    let rows = watchers
-        .iter()
-        .zip(beside.iter().zip(&mean_beside))
-        .map(|(watcher, times)| (format!("`{}`", watcher.arguments.join(" ")), times));
-    let noise = ("alone".to_owned(), (&alone, &mean_alone));
-    for (name, (times, mean)) in std::iter::once(noise).chain(rows) {
-        writeln!(
-            table,
-            "| {} | {name} | {} | {} | {} | {} | {} | {} | {} |",
-            work.name,
-            times.wall.text(2),
-            times.wall.percent_over(&mean.wall).text(1),
-            times.cpu.text(2),
-            times.cpu.percent_over(&mean.cpu).text(1),
-            times.own.text(2),
-            times.events.text(0),
-            times.lost.text(0),
-        )?;
-    }
-    Ok(())
 }
 
 /// The second table's row of one program.
@@ -226,10 +161,15 @@ fn traced_wholly(options: &Options, mut work: Work, table: &mut String) -> Resul
             round + 1,
             options.exact_rounds
         );
-        alone.push(by_itself(&work)?);
-        watch(options, &EXACT, &work, &mut heaptap)?;
+        alone.cpu.push(by_itself(&work)?.cpu);
+        let watched = Watched::start(options, &EXACT, &[])?;
+        heaptap.cpu.push(by_itself(&work)?.cpu);
+        if let Some((events, lost)) = watched.end()? {
+            heaptap.events.push(events);
+            heaptap.lost.push(lost);
+        }
         let mut bpftrace = Tracer::bpftrace(&script(&work, &functions), None)?;
-        peer.push(by_itself(&work)?);
+        peer.cpu.push(by_itself(&work)?.cpu);
         bpftrace.stop()?;
     }
     eprintln!();
@@ -255,43 +195,67 @@ fn by_itself(work: &Work) -> Result<Took> {
     Ok(took)
 }
 
-/// The work beside a watcher.
-fn watch(options: &Options, watcher: &Watcher, work: &Work, times: &mut Times) -> Result<()> {
-    let dir = TempDir::new()?;
-    let json = dir.path().join("recorded.json");
-    let mut arguments = watcher.arguments.to_vec();
-    match watcher.kind {
-        Kind::Prints | Kind::Shows => {
-            let (mut tracer, mut shown) = match watcher.kind {
-                Kind::Shows => Tracer::spawn_on_terminal(&options.heaptap, &arguments)?,
-                _ => Tracer::spawn_printing(&options.heaptap, &arguments)?,
-            };
-            ensure!(shown.read(&mut [0])? > 0, "nothing was printed");
-            // A terminal ends in an error when nobody is left on it.
-            let rest = thread::spawn(move || {
-                BufReader::new(shown).bytes().map_while(io::Result::ok).count()
-            });
-            times.push_beside(work, tracer.pid())?;
-            tracer.stop()?;
-            let Ok(printed) = rest.join() else { bail!("the thread that reads has failed") };
-            ensure!(printed > 0, "it has not read while the program worked");
-        }
-        Kind::Records => {
-            let output = format!("--output={}", json.display());
-            arguments.remove(0);
-            arguments.extend(["--quiet", &output]);
-            let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
-            tracer.until_recording()?;
-            times.push_beside(work, tracer.pid())?;
-            tracer.stop()?;
-            let mut recorded = Frames::default();
-            recorded.add(&json)?;
-            times.events.push(recorded.events as f64);
-            times.lost.push(recorded.lost as f64);
+/// A watcher that watches.
+struct Watched {
+    tracer: Tracer,
+    seen: Seen,
+}
+
+/// What comes of it.
+enum Seen {
+    /// How much was printed.
+    Printed(JoinHandle<usize>),
+    /// A profile in this directory.
+    Recorded(TempDir),
+}
+
+impl Watched {
+    /// Starts one and waits until it watches.
+    fn start(options: &Options, watcher: &Watcher, more: &[&str]) -> Result<Self> {
+        let mut arguments = [watcher.arguments, more].concat();
+        let (tracer, mut shown) = match watcher.kind {
+            Kind::Shows => Tracer::spawn_on_terminal(&options.heaptap, &arguments)?,
+            Kind::Prints => Tracer::spawn_printing(&options.heaptap, &arguments)?,
+            Kind::Records => {
+                let dir = TempDir::new()?;
+                let output = format!("--output={}", dir.path().join(RECORDED).display());
+                arguments.remove(0);
+                arguments.extend(["--quiet", &output]);
+                let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
+                tracer.until_recording()?;
+                return Ok(Self { tracer, seen: Seen::Recorded(dir) });
+            }
+        };
+        ensure!(shown.read(&mut [0])? > 0, "nothing was printed");
+        // A terminal ends in an error when nobody is left on it.
+        let rest =
+            thread::spawn(move || BufReader::new(shown).bytes().map_while(io::Result::ok).count());
+        Ok(Self { tracer, seen: Seen::Printed(rest) })
+    }
+
+    fn pid(&self) -> u32 {
+        self.tracer.pid()
+    }
+
+    /// Ends it; how many events it counted and lost, where it counts.
+    fn end(mut self) -> Result<Option<(f64, f64)>> {
+        self.tracer.stop()?;
+        match self.seen {
+            Seen::Printed(rest) => {
+                let Ok(printed) = rest.join() else { bail!("the thread that reads has failed") };
+                ensure!(printed > 0, "it has not read while the program worked");
+                Ok(None)
+            }
+            Seen::Recorded(dir) => {
+                let mut recorded = Frames::default();
+                recorded.add(&dir.path().join(RECORDED))?;
+                Ok(Some((recorded.events as f64, recorded.lost as f64)))
+            }
         }
     }
-    Ok(())
 }
+
+const RECORDED: &str = "recorded.json";
 
 /// The functions that heaptap attaches to in mode exact.
 fn allocators(work: &Work) -> Result<Vec<Named>> {
