@@ -9,6 +9,8 @@
 //! One thing is outside of the interval, and said with every span profile: programs whose
 //! allocations of one size alternate in step with the number of objects in a span.
 
+use super::Profile;
+
 /// Normal quantile of a two-sided 95 % interval.
 const Z: f64 = 1.96;
 
@@ -98,9 +100,43 @@ pub fn random(state: &mut u64) -> f64 {
     (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
 }
 
+impl Profile {
+    /// Gives errors three significant digits, and makes none smaller: more of them say nothing, and would be
+    /// most of what a recording has to keep.
+    pub fn round_errors(&mut self) {
+        const BELOW: u64 = (1 << 42) - 1;
+        for error in self.samples.iter_mut().flat_map(|sample| &mut sample.error) {
+            *error = f64::from_bits(error.to_bits().saturating_add(BELOW) & !BELOW);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::{Source, build::Build};
+
+    #[test]
+    fn rounded_errors_are_hardly_larger() {
+        let mut build = Build::new(Source::Span);
+        let process = build.process(1, "x", "");
+        for (one, two) in [(0.0, 1.0), (1_234.567_8, 0.333_333), (1e300, f64::INFINITY)] {
+            build.stack(process, &["main.a a.go:1"], 1, 1).error(one, two);
+        }
+        let mut profile = build.done();
+        let before = profile.clone();
+        profile.round_errors();
+        for (now, before) in profile.samples.iter().zip(&before.samples) {
+            for (now, before) in now.error.iter().zip(&before.error) {
+                assert!(
+                    now == before || (*now > *before && *now < before * 1.001),
+                    "{now} {before}"
+                );
+            }
+        }
+        assert_eq!(profile.samples[0].error, [0.0, 1.0]);
+        assert_ne!(profile.samples[1].error[0], 1_234.567_8);
+    }
 
     fn hits(hits: u64, weight: u64) -> Weights {
         Weights { hits, objects: hits * weight, squares: hits * weight * weight }

@@ -3,15 +3,15 @@
 //! In: contents of records, in the order in which they were written. Out: a profile, when it is asked for. Every number
 //! is checked against what there is, and memory is taken out of a given amount.
 
+mod made;
+mod tables;
+
 use std::time::{Duration, SystemTime};
 
 use super::wire::{Get, Wrong, grows_with_count, in_proportion};
 use super::{Error, Shot, Shown, codes};
-use crate::address::VAddr;
 use crate::profile::{
-    Ages, Binary, BinaryId, Cost, CounterValue, Frame, Interner, Iterations, Label, LabelValue,
-    Location, LocationId, Meta, Name, Period, Process, ProcessId, Profile, Sample, Source,
-    ValueType, Workload,
+    Ages, Binary, Cost, Interner, Iterations, Location, LocationId, Meta, Process, Sample, Source,
 };
 
 /// Deepest stack; heaptap's own have less than 200 places.
@@ -212,201 +212,6 @@ impl Decoder {
         self.values(get, width)
     }
 
-    fn text(&self, get: &mut Get) -> Result<String, Fault> {
-        Ok(self.names.text(self.name(get)?).to_owned())
-    }
-
-    fn some_text(&mut self, get: &mut Get) -> Result<Option<String>, Fault> {
-        let Some(number) = get.option()? else { return Ok(None) };
-        let text = self.names.text(self.known_name(number)?).to_owned();
-        self.room.take(text.len())?;
-        Ok(Some(text))
-    }
-
-    fn name(&self, get: &mut Get) -> Result<Name, Fault> {
-        self.known_name(get.small()?)
-    }
-
-    fn known_name(&self, number: u32) -> Result<Name, Fault> {
-        match (number as usize) < self.names.len() {
-            true => Ok(Name(number)),
-            false => Err("there is no such text".into()),
-        }
-    }
-
-    fn binary(&mut self, get: &mut Get) -> Result<Binary, Fault> {
-        let (path, build_id) = (self.text(get)?, self.text(get)?);
-        self.room.take(path.len() + build_id.len())?;
-        Ok(Binary {
-            path,
-            build_id,
-            text_start: VAddr(get.number()?),
-            text_end: VAddr(get.number()?),
-            text_offset: get.number()?,
-        })
-    }
-
-    fn process(&mut self, get: &mut Get) -> Result<Process, Fault> {
-        let (pid, start_ticks, comm) = (get.small()?, get.number()?, self.text(get)?);
-        self.room.take(comm.len())?;
-        Ok(Process {
-            pid,
-            start_ticks,
-            comm,
-            container: self.some_text(get)?,
-            workload: Workload {
-                container: self.some_text(get)?,
-                pod: self.some_text(get)?,
-                namespace: self.some_text(get)?,
-                unit: self.some_text(get)?,
-            },
-            go_version: self.some_text(get)?,
-            binary: BinaryId(known(get.small()?, self.binaries.len(), "there is no such file")?),
-            processes: 1,
-            cost: None,
-        })
-    }
-
-    fn location(&mut self, get: &mut Get) -> Result<Location, Fault> {
-        let binary = get.option()?;
-        let binary = binary
-            .map(|id| known(id, self.binaries.len(), "there is no such file").map(BinaryId))
-            .transpose()?;
-        let address = VAddr(get.number()?);
-        let count = get.count()?;
-        if count == 0 {
-            return Err("a place without frames".into());
-        }
-        self.room.take(size_of::<Location>() + count * size_of::<Frame>())?;
-        let mut frames = Vec::with_capacity(count);
-        for _ in 0..count {
-            frames.push(Frame {
-                function: self.name(get)?,
-                file: self.name(get)?,
-                line: get.small()?,
-                start_line: get.small()?,
-                kind: codes::frame(get.small()?)?,
-            });
-        }
-        Ok(Location { binary, address, frames })
-    }
-
-    fn known_location(&self, number: u32) -> Result<LocationId, Fault> {
-        Ok(LocationId(known(number, self.locations.len(), "there is no such place")?))
-    }
-
-    fn node(&mut self, get: &mut Get) -> Result<Node, Fault> {
-        let back: u32 = get.small()?;
-        let next = self.nodes.len() as u32;
-        let parent = match back {
-            0 => None,
-            back => Some(next.checked_sub(back).ok_or("a stack before the first")?),
-        };
-        self.last_location = get.change(self.last_location)?;
-        let location = u32::try_from(self.last_location).map_err(|_| "there is no such place")?;
-        let location = self.known_location(location)?;
-        let depth = parent.map_or(0, |parent| self.nodes[parent as usize].depth) + 1;
-        match depth > DEEPEST {
-            true => Err("a stack is too deep".into()),
-            false => Ok(Node { parent, location, depth }),
-        }
-    }
-
-    fn one_series(&mut self, get: &mut Get) -> Result<Series, Fault> {
-        let process = known(get.small()?, self.processes.len(), "there is no such process")?;
-        let go_type = get.option()?.map(|name| self.known_name(name)).transpose()?;
-        let leaf = get.option()?.map(|leaf| self.known_location(leaf)).transpose()?;
-        let count = get.count()?;
-        self.room.take(size_of::<Series>() + count * size_of::<Label>())?;
-        let mut labels = Vec::with_capacity(count);
-        for _ in 0..count {
-            let key = self.name(get)?;
-            let value = match get.flag()? {
-                false => LabelValue::Number(get.number()?),
-                true => LabelValue::Text(self.name(get)?),
-            };
-            labels.push(Label { key, value });
-        }
-        self.last_node = get.change(self.last_node)?;
-        let node = self.last_node.checked_sub(1);
-        let node = node
-            .map(|node| u32::try_from(node).map_err(|_| "there is no such stack"))
-            .transpose()?
-            .map(|node| known(node, self.nodes.len(), "there is no such stack"))
-            .transpose()?;
-        let sample = Sample {
-            process: ProcessId(process),
-            stack: Vec::new(),
-            values: Vec::new(),
-            error: Vec::new(),
-            go_type,
-            leaf,
-            labels,
-            ages: None,
-            iterations: None,
-        };
-        Ok(Series { sample, node })
-    }
-
-    fn read_meta(&self, get: &mut Get) -> Result<Meta, Fault> {
-        let mut room = self.room;
-        let mut text = |get: &mut Get| {
-            let name = self.name(get)?;
-            room.take(100 + 2 * self.names.text(name).len())?;
-            Ok::<_, Fault>(self.names.text(name).to_owned())
-        };
-        let source = codes::source(get.small()?)?;
-        let method = get.option()?.map(|name| self.known_name(name)).transpose()?;
-        let started = SystemTime::UNIX_EPOCH + Duration::from_nanos(get.number()?);
-        let duration = Duration::from_nanos(get.number()?);
-        let mut value_types = Vec::new();
-        for _ in 0..get.count()? {
-            value_types.push(self.value_type(get)?);
-        }
-        let default_value = get.small()?;
-        if default_value >= value_types.len() {
-            return Err("there is no such value".into());
-        }
-        let period = match get.flag()? {
-            true => Some(Period { of: self.value_type(get)?, length: get.number()? }),
-            false => None,
-        };
-        let mut counters = Vec::new();
-        for _ in 0..get.count()? {
-            counters.push(CounterValue {
-                name: text(get)?.into(),
-                help: text(get)?.into(),
-                is_loss: get.flag()?,
-                count: get.number()?,
-            });
-        }
-        let (budget, in_windows) = (get.maybe()?, get.flag()?);
-        let mut notes = Vec::new();
-        for _ in 0..get.count()? {
-            notes.push(text(get)?);
-        }
-        let method = method.map(|name| self.names.text(name).to_owned());
-        Ok(Meta {
-            source,
-            method,
-            started,
-            duration,
-            value_types,
-            default_value,
-            period,
-            counters,
-            budget,
-            in_windows,
-            notes,
-        })
-    }
-
-    fn value_type(&self, get: &mut Get) -> Result<ValueType, Fault> {
-        let (kind, unit) = (self.name(get)?, self.name(get)?);
-        let of = ValueType::known(self.names.text(kind), self.names.text(unit));
-        Ok(of.ok_or("it measures what this heaptap does not know")?)
-    }
-
     /// Files and processes.
     fn who(&mut self, get: &mut Get) -> Result<(), Fault> {
         self.of_binaries.clear();
@@ -483,70 +288,6 @@ impl Decoder {
             };
         }
         Ok(())
-    }
-
-    fn profile(&self) -> Result<Profile, Fault> {
-        let mut room = self.room;
-        let mut profile = Profile::new(self.meta.clone());
-        profile.names = self.names.clone();
-        let mut binaries = vec![None; self.binaries.len()];
-        for (at, id) in self.of_binaries.iter().enumerate() {
-            if binaries[*id as usize].replace(BinaryId(at as u32)).is_some() {
-                return Err("a file is there twice".into());
-            }
-            profile.binaries.push(self.binaries[*id as usize].clone());
-        }
-        let binary = |BinaryId(id): BinaryId| {
-            binaries[id as usize].ok_or(Fault::Wrong("a file is not there"))
-        };
-        let mut processes = vec![None; self.processes.len()];
-        for (at, present) in self.of_processes.iter().enumerate() {
-            if processes[present.id as usize].replace(ProcessId(at as u32)).is_some() {
-                return Err("a process is there twice".into());
-            }
-            let process = &self.processes[present.id as usize];
-            profile.processes.push(Process {
-                binary: binary(process.binary)?,
-                processes: present.processes,
-                cost: present.cost,
-                ..process.clone()
-            });
-        }
-        let mut locations: Vec<Option<LocationId>> = vec![None; self.locations.len()];
-        let mut location = |profile: &mut Profile, room: &mut Room, LocationId(id): LocationId| {
-            if let Some(known) = locations[id as usize] {
-                return Ok::<_, Fault>(known);
-            }
-            let Location { binary: of, address, frames } = &self.locations[id as usize];
-            room.take(size_of::<Location>() + size_of::<Frame>() * frames.len())?;
-            let (frames, of) = (frames.clone(), of.map(binary).transpose()?);
-            profile.locations.push(Location { binary: of, address: *address, frames });
-            let made = LocationId(profile.locations.len() as u32 - 1);
-            locations[id as usize] = Some(made);
-            Ok(made)
-        };
-        for (first, count) in &self.runs {
-            for Series { sample, node } in &self.series[*first as usize..][..*count as usize] {
-                let depth = node.map_or(0, |node| self.nodes[node as usize].depth);
-                let width = sample.values.len() + sample.error.len() + 3 * sample.labels.len();
-                room.take(size_of::<Sample>() + 4 * depth as usize + 8 * width)?;
-                room.take(sample.ages.as_ref().map_or(0, |_| size_of::<Ages>()))?;
-                let mut sample =
-                    Sample { stack: Vec::with_capacity(depth as usize), ..sample.clone() };
-                let mut next = *node;
-                while let Some(node) = next.map(|node| &self.nodes[node as usize]) {
-                    sample.stack.push(location(&mut profile, &mut room, node.location)?);
-                    next = node.parent;
-                }
-                if let Some(leaf) = &mut sample.leaf {
-                    *leaf = location(&mut profile, &mut room, *leaf)?;
-                }
-                let process = processes[sample.process.0 as usize];
-                sample.process = process.ok_or(Fault::Wrong("a process is not there"))?;
-                profile.samples.push(sample);
-            }
-        }
-        Ok(profile)
     }
 }
 

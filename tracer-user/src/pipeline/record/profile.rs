@@ -108,6 +108,7 @@ impl Told<'_> {
         if config.short_lived {
             profile.keep_short_lived();
         }
+        profile.round_errors();
         let mut findings = output::maps::findings(&profile, &config.maps.limits);
         findings.extend(output::os::findings(&profile));
         findings.extend(output::creators::findings(&profile));

@@ -162,6 +162,14 @@ fn what_an_hour_takes() {
         busy.profile.samples.iter_mut().for_each(|sample| sample.values[0] += 1000);
     };
     told("every stack changes", recording(360, all));
+    let estimates = |busy: &mut Busy| {
+        busy.pass(2_000);
+        for sample in &mut busy.profile.samples {
+            sample.error = sample.values.iter().map(|value| (*value as f64).sqrt() * 9.7).collect();
+        }
+        busy.profile.round_errors();
+    };
+    told("with errors", recording(360, estimates));
     let other = |busy: &mut Busy| {
         busy.pass(2_000);
         // Nothing is where it was.
