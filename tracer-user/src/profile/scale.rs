@@ -6,16 +6,44 @@
 
 /// Objects and bytes that stand behind `count` samples of `size` bytes.
 pub fn heap_sample(count: u64, size: u64, rate: u64) -> (u64, u64) {
-    if count == 0 || size == 0 {
-        return (0, 0);
+    if count == 0 { (0, 0) } else { Scale::new(size, rate, is_fused()).values(count) }
+}
+
+/// What samples of one size stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    size: u64,
+    /// Nothing: every allocation was sampled.
+    factor: Option<f64>,
+}
+
+impl Scale {
+    /// `is_fused`: as on a processor where [`is_fused`] says that.
+    pub fn new(size: u64, rate: u64, is_fused: bool) -> Self {
+        let factor = || 1.0 / (1.0 - exp(-(size as f64) / rate as f64, is_fused));
+        Self { size, factor: (rate > 1).then(factor) }
     }
-    let bytes = count.saturating_mul(size);
-    if rate <= 1 {
-        return (count, bytes);
+
+    /// Objects and bytes that stand behind `count` samples.
+    pub fn values(&self, count: u64) -> (u64, u64) {
+        if count == 0 || self.size == 0 {
+            return (0, 0);
+        }
+        let bytes = count.saturating_mul(self.size);
+        match self.factor {
+            // Both truncate, as Go's conversion does; Rust's saturates besides.
+            Some(factor) => ((count as f64 * factor) as u64, (bytes as f64 * factor) as u64),
+            None => (count, bytes),
+        }
     }
-    let scale = 1.0 / (1.0 - exp(-(size as f64) / rate as f64));
-    // Both truncate, as Go's conversion does; Rust's saturates besides.
-    ((count as f64 * scale) as u64, (bytes as f64 * scale) as u64)
+
+    /// The samples that exactly these objects and bytes stand for.
+    pub fn count(&self, objects: u64, bytes: u64) -> Option<u64> {
+        let near = bytes as f64 / (self.size.max(1) as f64 * self.factor.unwrap_or(1.0));
+        let near = near.round() as u64;
+        let mut all = [near, near.saturating_sub(1), near.saturating_add(1)].into_iter();
+        all.find(|count| self.values(*count) == (objects, bytes))
+    }
 }
 
 /// `math.Exp` of Go on amd64 for arguments up to 0, the same in Go 1.19 to 1.27 (math/exp_amd64.s),
@@ -24,7 +52,7 @@ pub fn heap_sample(count: u64, size: u64, rate: u64) -> (u64, u64) {
 /// After Shibata, "Efficient evaluation methods of elementary functions suitable for SIMD
 /// computation" (ISC 2010): x is brought down to a sixteenth of what is left of it modulo ln 2, a
 /// series gives exp − 1 of that, which is doubled four times.
-fn exp(x: f64) -> f64 {
+fn exp(x: f64, fused: bool) -> f64 {
     const LN2_UPPER: f64 = 0.693_147_180_559_663;
     const LN2_LOWER: f64 = 2.823_529_056_303_157_7e-13;
     const SERIES: [f64; 9] = [
@@ -42,7 +70,6 @@ fn exp(x: f64) -> f64 {
         // Nothing that 1 − exp(x) would show.
         return 0.0;
     }
-    let fused = has_fma();
     let multiply_add = |a: f64, b: f64, c: f64| if fused { a.mul_add(b, c) } else { a * b + c };
     let power = (x * std::f64::consts::LOG2_E).round_ties_even();
     let rest = multiply_add(-power, LN2_UPPER, x);
@@ -62,12 +89,12 @@ fn exp(x: f64) -> f64 {
 /// Whether Go's code would fuse multiplications and additions on this processor, and heaptap runs on
 /// the one that the program runs on.
 #[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
+pub fn is_fused() -> bool {
     std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn has_fma() -> bool {
+pub fn is_fused() -> bool {
     true
 }
 
@@ -116,12 +143,26 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_found_again() {
+        for (count, size, rate, objects, bytes) in GO {
+            let scale = Scale::new(size, rate, is_fused());
+            assert_eq!(scale.count(objects, bytes), Some(count), "{count} {size} {rate}");
+            assert_eq!(scale.count(objects + 1, bytes), None);
+        }
+        assert_eq!(Scale::new(0, 4096, true).count(0, 0), Some(0));
+        assert_eq!(Scale::new(0, 4096, true).count(1, 0), None);
+        assert_eq!(Scale::new(16, 1, true).count(7, 112), Some(7));
+        assert_eq!(Scale::new(16, 4096, true).count(u64::MAX, u64::MAX), None);
+    }
+
+    #[test]
     fn exp_is_exp() {
         for i in 0..7000 {
             let x = f64::from(i) * -0.1;
+            let exp = |x| exp(x, is_fused());
             let error = (exp(x) - x.exp()).abs() / x.exp().max(f64::MIN_POSITIVE);
-            assert!(error < 1e-15 || x < -690.0, "exp({x}): {error}");
+            assert!(error < 1e-15 || x < -690.0, "exp of {x}: {error}");
         }
-        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(0.0, true), 1.0);
     }
 }

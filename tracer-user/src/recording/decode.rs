@@ -30,6 +30,8 @@ pub struct Decoder {
     last_node: u64,
     meta: Meta,
     shown: Shown,
+    /// Values are what was sampled, and how they were scaled.
+    sampled: Option<bool>,
     /// Files and processes of the last snapshot.
     of_binaries: Vec<u32>,
     of_processes: Vec<Present>,
@@ -112,6 +114,7 @@ impl Decoder {
             last_node: 0,
             meta,
             shown: Shown::default(),
+            sampled: None,
             of_binaries: Vec::new(),
             of_processes: Vec::new(),
             runs: Vec::new(),
@@ -199,7 +202,13 @@ impl Decoder {
         self.meta = self.read_meta(get)?;
         let [by_type, label_roots] = [get.flag()?, get.flag()?];
         self.shown = Shown { by_type, label_roots };
-        let width = self.meta.value_types.len();
+        self.sampled = match get.number()? {
+            0 => None,
+            how @ (1 | 2) => Some(how == 2),
+            _ => return Err("no such values".into()),
+        };
+        let types = self.meta.value_types.len();
+        let width = if self.sampled.is_some() { 2 } else { types };
         for series in &mut self.series[old_series..] {
             self.room.take(8 * width)?;
             series.sample.values.resize(width, 0);
@@ -233,7 +242,7 @@ impl Decoder {
         let of = ids(get, self.series.len())?;
         let mut counts = vec![0; of.len()];
         for value in 0..width {
-            let grows = grows_with_count(&self.meta.value_types, value);
+            let grows = self.sampled.is_none() && grows_with_count(&self.meta.value_types, value);
             for (id, count) in of.iter().zip(&mut counts) {
                 let values = &mut self.series[*id].sample.values;
                 let before = values[value];
@@ -247,7 +256,7 @@ impl Decoder {
         }
         for id in ids(get, self.series.len())? {
             let count = get.count()?;
-            if count != 0 && count != width {
+            if count != 0 && count != self.meta.value_types.len() {
                 return Err("not as many errors as values".into());
             }
             let error = &mut self.series[id].sample.error;

@@ -10,11 +10,12 @@ use std::time::SystemTime;
 use super::Shown;
 use super::codes;
 use super::numbers::Numbers;
+use super::sampled::Counts;
 use super::table::Table;
 use super::wire::{Put, grows_with_count, in_proportion};
 use crate::profile::{
     Ages, Cost, Iterations, LabelValue, Location, LocationId, Meta, Name, Process, Profile, Sample,
-    ValueType,
+    ValueType, scale,
 };
 
 /// What the snapshots of a segment have said.
@@ -28,6 +29,8 @@ pub struct Encoder {
     /// What each series was when it was last seen.
     rows: Vec<Row>,
     value_types: Vec<ValueType>,
+    /// Values are told as what was sampled.
+    is_sampled: bool,
     /// Counts snapshots.
     shot: u64,
     /// Location of the last node, and node of the last series, which the next ones are told by.
@@ -46,6 +49,19 @@ struct Row {
     iterations: Option<Box<Iterations>>,
 }
 
+/// A sample, and what is told as its values.
+#[derive(Clone, Copy)]
+struct One<'a> {
+    sample: &'a Sample,
+    values: &'a [u64],
+}
+
+impl One<'_> {
+    fn value(&self, value: usize) -> u64 {
+        self.values.get(value).copied().unwrap_or(0)
+    }
+}
+
 impl Default for Encoder {
     fn default() -> Self {
         Self {
@@ -57,6 +73,7 @@ impl Default for Encoder {
             series: Table::default(),
             rows: Vec::new(),
             value_types: Vec::new(),
+            is_sampled: false,
             shot: 0,
             last_location: 0,
             last_node: 0,
@@ -68,13 +85,21 @@ impl Default for Encoder {
 
 impl Encoder {
     /// Whether a profile can follow what was said.
-    pub fn fits(&self, profile: &Profile) -> bool {
-        self.shot > 0 && self.value_types == profile.meta.value_types
+    pub fn fits(&self, profile: &Profile, counts: Option<&[Counts]>) -> bool {
+        self.shot > 0
+            && self.value_types == profile.meta.value_types
+            && self.is_sampled == counts.is_some()
     }
 
-    /// Says a snapshot.
-    pub fn encode(&mut self, profile: &Profile, shown: Shown) -> Vec<u8> {
+    /// Says a snapshot; `counts` are those of its samples, where its values follow from them.
+    pub fn encode(
+        &mut self,
+        profile: &Profile,
+        counts: Option<&[Counts]>,
+        shown: Shown,
+    ) -> Vec<u8> {
         self.shot += 1;
+        self.is_sampled = counts.is_some();
         self.value_types.clone_from(&profile.meta.value_types);
         let mut numbers = take(&mut self.numbers);
         numbers.begin(profile);
@@ -94,19 +119,20 @@ impl Encoder {
             self.processes.next_id(said.bytes(), self.shot, |new| new.raw(said.bytes()))
         });
         numbers.processes = processes.collect();
-        let mut present: Vec<(u32, &Sample)> = profile
-            .samples
-            .iter()
-            .map(|sample| (self.series(profile, sample, &mut numbers), sample))
-            .collect();
+        let of = profile.samples.iter().enumerate().map(|(at, sample)| {
+            let values = counts.map_or(&sample.values[..], |counts| &counts[at]);
+            (self.series(profile, sample, &mut numbers), One { sample, values })
+        });
+        let mut present: Vec<(u32, One<'_>)> = of.collect();
         present.sort_unstable_by_key(|(id, _)| *id);
-        let new = Row { values: vec![0; self.value_types.len()], ..Row::default() };
+        let width = if self.is_sampled { 2 } else { self.value_types.len() };
+        let new = Row { values: vec![0; width], ..Row::default() };
         self.rows.resize(self.series.len() as usize, new);
         let mut body = Put::default();
         self.meta(&profile.meta, shown, &mut body);
         put_processes(profile, &numbers, &mut body);
         put_runs(&present, &mut body);
-        self.values(&present, &mut body);
+        self.values(&present, width, &mut body);
         let mut put = Put::default();
         let Self { texts, binaries, processes, locations, nodes, series, .. } = self;
         for table in [texts, binaries, processes, locations, nodes, series] {
@@ -229,6 +255,10 @@ impl Encoder {
         }
         put.number(u8::from(shown.by_type));
         put.number(u8::from(shown.label_roots));
+        put.number(match self.is_sampled {
+            false => 0u8,
+            true => 1 + u8::from(scale::is_fused()),
+        });
     }
 
     fn value_type(&mut self, of: ValueType, put: &mut Put) {
@@ -237,44 +267,42 @@ impl Encoder {
     }
 
     /// Says what has changed since each series was last seen.
-    fn values(&mut self, present: &[(u32, &Sample)], put: &mut Put) {
-        let width = self.value_types.len();
+    fn values(&mut self, present: &[(u32, One<'_>)], width: usize, put: &mut Put) {
         let rows = &mut self.rows;
-        let changed = |differs: &dyn Fn(&Row, &Sample) -> bool, rows: &[Row]| {
-            let differs = |(id, sample): &&(u32, &Sample)| differs(&rows[*id as usize], sample);
+        let changed = |differs: &dyn Fn(&Row, &One) -> bool, rows: &[Row]| {
+            let differs = |(id, one): &&(u32, One<'_>)| differs(&rows[*id as usize], one);
             present.iter().filter(differs).copied().collect::<Vec<_>>()
         };
-        let values = |row: &Row, sample: &Sample| {
-            (0..width).any(|value| row.values[value] != sample.value(value))
-        };
+        let values =
+            |row: &Row, one: &One| (0..width).any(|value| row.values[value] != one.value(value));
         let of = changed(&values, rows);
         put_ids(&of, put);
         for value in 0..width {
-            let grows = grows_with_count(&self.value_types, value);
-            for (id, sample) in &of {
+            let grows = !self.is_sampled && grows_with_count(&self.value_types, value);
+            for (id, one) in &of {
                 let row = &rows[*id as usize].values;
                 let expected = match grows {
-                    true => in_proportion(row[value - 1], row[value], sample.value(value - 1)),
+                    true => in_proportion(row[value - 1], row[value], one.value(value - 1)),
                     false => row[value],
                 };
-                put.change(expected, sample.value(value));
+                put.change(expected, one.value(value));
             }
         }
-        for (id, sample) in of {
+        for (id, one) in of {
             for (value, now) in rows[id as usize].values.iter_mut().enumerate() {
-                *now = sample.value(value);
+                *now = one.value(value);
             }
         }
-        let of = changed(&|row, sample| row.error != sample.error, rows);
+        let of = changed(&|row, one| row.error != one.sample.error, rows);
         put_ids(&of, put);
-        for (id, sample) in of {
+        for (id, One { sample, .. }) in of {
             put.count(sample.error.len());
             sample.error.iter().for_each(|error| put.float(*error));
             rows[id as usize].error.clone_from(&sample.error);
         }
-        let of = changed(&|row, sample| row.ages != sample.ages, rows);
+        let of = changed(&|row, one| row.ages != one.sample.ages, rows);
         put_ids(&of, put);
-        for (id, sample) in of {
+        for (id, One { sample, .. }) in of {
             let row = &mut rows[id as usize];
             put.number(u8::from(sample.ages.is_some()));
             if let Some(now) = &sample.ages {
@@ -286,9 +314,9 @@ impl Encoder {
             }
             row.ages.clone_from(&sample.ages);
         }
-        let of = changed(&|row, sample| row.iterations != sample.iterations, rows);
+        let of = changed(&|row, one| row.iterations != one.sample.iterations, rows);
         put_ids(&of, put);
-        for (id, sample) in of {
+        for (id, One { sample, .. }) in of {
             let said = sample.iterations.as_deref().map(Iterations::numbers).unwrap_or_default();
             put.count(said.len());
             said.iter().for_each(|number| put.number(*number));
@@ -334,7 +362,7 @@ fn put_processes(profile: &Profile, numbers: &Numbers, put: &mut Put) {
 }
 
 /// Which series there are, as runs: what is left out, and how many there are then.
-fn put_runs(present: &[(u32, &Sample)], put: &mut Put) {
+fn put_runs(present: &[(u32, One<'_>)], put: &mut Put) {
     let runs: Vec<_> = present.chunk_by(|(one, _), (next, _)| one + 1 == *next).collect();
     put.count(runs.len());
     let mut end = 0;
@@ -347,7 +375,7 @@ fn put_runs(present: &[(u32, &Sample)], put: &mut Put) {
 }
 
 /// Numbers of series, as distances.
-fn put_ids(of: &[(u32, &Sample)], put: &mut Put) {
+fn put_ids(of: &[(u32, One<'_>)], put: &mut Put) {
     put.count(of.len());
     let mut next = 0;
     for (id, _) in of {

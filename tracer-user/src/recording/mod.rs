@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod numbers;
 mod reader;
+mod sampled;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 
 use super::block::{self, FILE_HEADER, KEY, NEXT};
 use super::encode::Encoder;
+use super::sampled::{Counts, Sampled};
 use super::{Error, LARGEST, Shown};
 use crate::profile::Profile;
 
@@ -89,11 +90,12 @@ impl Writer {
     pub fn write(&mut self, profile: &Profile, shown: Shown) -> Result<(), Error> {
         // A clock may be set back.
         self.time = self.time.max(end_of(profile));
-        let begins = !self.goes_on(profile);
+        let counts = Sampled::counts(profile);
+        let begins = !self.goes_on(profile, counts.as_deref());
         if begins {
             self.encoder = Encoder::default();
         }
-        let contents = self.encoder.encode(profile, shown);
+        let contents = self.encoder.encode(profile, counts.as_deref(), shown);
         if contents.len() > LARGEST {
             // What was said is not in the file.
             self.encoder = Encoder::default();
@@ -108,10 +110,10 @@ impl Writer {
     }
 
     /// Whether the segment does.
-    fn goes_on(&self, profile: &Profile) -> bool {
+    fn goes_on(&self, profile: &Profile, counts: Option<&[Counts]>) -> bool {
         let Some(last) = self.segments.back() else { return false };
         let (bytes, age) = (self.end - last.at, Duration::from_nanos(self.time - last.time));
-        self.encoder.fits(profile)
+        self.encoder.fits(profile, counts)
             && last.shots < SHOTS
             && self.bounds.size.is_none_or(|size| bytes < size / u64::from(PART))
             && self.bounds.age.is_none_or(|most| age < most / PART)

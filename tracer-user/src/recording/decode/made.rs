@@ -6,6 +6,7 @@ use super::{Decoder, Fault, Room, Series};
 use crate::profile::{
     Ages, BinaryId, Frame, Location, LocationId, Process, ProcessId, Profile, Sample,
 };
+use crate::recording::sampled::{self, Sampled};
 
 impl Decoder {
     /// The profile of the last snapshot.
@@ -49,6 +50,11 @@ impl Decoder {
             locations[id as usize] = Some(made);
             Ok(made)
         };
+        let mut sampled = None;
+        if let Some(is_fused) = self.sampled {
+            let what = "it has no sampler whose counts these could be";
+            sampled = Some(Sampled::new(&self.meta, is_fused).ok_or(what)?);
+        }
         for (first, count) in &self.runs {
             for Series { sample, node } in &self.series[*first as usize..][..*count as usize] {
                 let depth = node.map_or(0, |node| self.nodes[node as usize].depth);
@@ -64,6 +70,10 @@ impl Decoder {
                 }
                 if let Some(leaf) = &mut sample.leaf {
                     *leaf = location(&mut profile, &mut room, *leaf)?;
+                }
+                if let (Some(sampled), [allocs, alive]) = (&mut sampled, &sample.values[..]) {
+                    let size = sampled::size(&profile, &sample).ok_or("a size is missing")?;
+                    sample.values = sampled.values(size, [*allocs, *alive]);
                 }
                 let process = processes[sample.process.0 as usize];
                 sample.process = process.ok_or(Fault::Wrong("a process is not there"))?;

@@ -196,6 +196,32 @@ fn a_clock_that_was_set_back_moves_no_snapshot_before_another() {
 }
 
 #[test]
+fn values_that_follow_from_samples_are_told_as_those() {
+    let mut busy = Busy::new(200);
+    let mut all = vec![busy.profile.clone()];
+    for step in 0..6 {
+        busy.pass(300);
+        let mut next = busy.profile.clone();
+        if step / 2 == 1 {
+            // No count of samples gives this.
+            next.samples[7].values[0] += 1;
+        }
+        if step == 4 {
+            next.meta.period = None;
+        }
+        all.push(next);
+    }
+    let bytes = recorded(&all);
+    for profile in &all {
+        let end = profile.meta.started.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let found = open(&bytes).at(end.as_nanos() as u64).unwrap().unwrap();
+        assert!(all_of(&found.shot.profile) == all_of(profile));
+    }
+    let length = |profile: &Profile| recorded([profile]).len();
+    assert!(length(&all[2]) + 400 < length(&all[3]), "{} {}", length(&all[2]), length(&all[3]));
+}
+
+#[test]
 fn an_empty_stack_and_a_marker_alone_are_stacks() {
     let mut build = Build::new(Source::Exact);
     let process = build.process(1, "x", "");
