@@ -28,6 +28,8 @@ const SHARE: u32 = 50;
 const LOAN: Duration = Duration::from_millis(50);
 /// Changes of single collections that are kept, 32 bytes each.
 const MOST_CHANGES: usize = 1 << 20;
+/// Spans that are told one by one.
+const MOST_SPANS: usize = 100_000;
 /// How often, and how long in between, the end of sweeping is waited for at the end.
 const LAST_TRIES: u32 = 50;
 const LAST_PAUSE: Duration = Duration::from_millis(1);
@@ -40,8 +42,12 @@ pub struct Growing {
     rate: Option<u64>,
     spans: VecDeque<Sampled>,
     changes: usize,
-    /// Since the first profile, by bucket.
-    total: HashMap<u32, Change>,
+    /// How many of the first ones have no stacks any more, and how many there were before these.
+    cut: usize,
+    forgotten: u64,
+    /// Since the first profile, by the bucket's number; and the first collection of that.
+    total: Vec<Option<Change>>,
+    first: Option<u32>,
     began: Instant,
     /// CPU time that reading took, and when there may be the next.
     took: Duration,
@@ -62,9 +68,14 @@ pub struct Growing {
 struct Sampled {
     first: u32,
     last: u32,
-    sum: Amounts,
-    /// Nothing: not kept.
-    changes: Option<Vec<Change>>,
+    kept: Kept,
+}
+
+/// What is kept of it.
+enum Kept {
+    Changes(Vec<Change>),
+    /// Their sum alone.
+    Sum(Amounts),
 }
 
 impl Growing {
@@ -76,7 +87,10 @@ impl Growing {
             rate: None,
             spans: VecDeque::new(),
             changes: 0,
-            total: HashMap::new(),
+            cut: 0,
+            forgotten: 0,
+            total: Vec::new(),
+            first: None,
             began: Instant::now(),
             took: Duration::ZERO,
             next: Instant::now(),
@@ -142,20 +156,19 @@ impl Growing {
             // Those that ended before are not told.
             self.not_before = ended;
         }
-        self.rate = Some(rate);
+        self.rate.get_or_insert(rate);
         let is_new = self.last.as_ref().is_none_or(|last| newest > last.collection);
         if !is_new || newest < self.not_before {
             return Ok(());
         }
         let began = cpu_time();
-        let read = live.heap_as_of(&mut self.known, self.limits);
-        self.took += cpu_time().saturating_sub(began);
-        self.next = self.began + SHARE * self.took.saturating_sub(LOAN);
-        match read? {
+        let read = live.heap_as_of(&mut self.known, self.limits).map(|read| match read {
             Some(as_of) => self.take(as_of),
             None => self.too_fast += 1,
-        }
-        Ok(())
+        });
+        self.took += cpu_time().saturating_sub(began);
+        self.next = self.began + SHARE * self.took.saturating_sub(LOAN);
+        read
     }
 
     fn take(&mut self, now: AsOf) {
@@ -167,55 +180,56 @@ impl Growing {
         if before.rate != now.rate {
             // Nobody knows with which of both what was sampled.
             self.spans.clear();
+            self.cut = 0;
             self.total.clear();
+            (self.first, self.rate) = (None, Some(now.rate));
             (self.changes, self.changed_rate) = (0, true);
         } else if now.collection > before.collection {
             let changes: Vec<Change> = now.since(&before).collect();
+            self.total.resize(now.counts.len(), None);
             for change in &changes {
-                let total = self.total.entry(change.bucket).or_insert(Change {
-                    allocs: 0,
-                    frees: 0,
-                    ..*change
-                });
+                let Some(total) = self.total.get_mut(change.bucket as usize) else { continue };
+                let total = total.get_or_insert(Change { allocs: 0, frees: 0, ..*change });
                 total.allocs += change.allocs;
                 total.frees += change.frees;
             }
-            let sum = self.amounts(changes.iter(), now.rate);
             self.changes += changes.len();
-            self.spans.push_back(Sampled {
-                first: before.collection + 1,
-                last: now.collection,
-                sum,
-                changes: Some(changes),
-            });
+            let first = before.collection + 1;
+            self.first.get_or_insert(first);
+            let kept = Kept::Changes(changes);
+            self.spans.push_back(Sampled { first, last: now.collection, kept });
             self.forget();
         }
         self.last = Some(now);
     }
 
-    /// Lets go of the oldest stacks when they are too many.
+    /// Lets go of the oldest stacks when they are too many, and of the oldest sums.
     fn forget(&mut self) {
-        let mut spans = self.spans.iter_mut();
+        let rate = self.rate.unwrap_or(0);
+        let known = &self.known;
+        let mut spans = self.spans.iter_mut().skip(self.cut);
         while self.changes > MOST_CHANGES {
-            let Some(span) = spans.next() else { return };
-            self.changes -= span.changes.take().map_or(0, |changes| changes.len());
+            let Some(span) = spans.next() else { break };
+            self.cut += 1;
+            if let Kept::Changes(changes) = &span.kept {
+                self.changes -= changes.len();
+                span.kept = Kept::Sum(amounts(known, changes.iter(), rate));
+            }
         }
-    }
-
-    fn amounts<'c>(&self, changes: impl Iterator<Item = &'c Change>, rate: u64) -> Amounts {
-        let mut sum = Sum::default();
-        for change in changes {
-            let size = self.known.bucket(change.bucket).map_or(0, |(_, size)| size);
-            sum.add(change, size, rate);
+        if self.spans.len() > MOST_SPANS {
+            if let Some(Sampled { kept: Kept::Changes(changes), .. }) = self.spans.pop_front() {
+                self.changes -= changes.len();
+            }
+            self.cut = self.cut.saturating_sub(1);
+            self.forgotten += 1;
         }
-        sum.amounts()
     }
 
     /// What is told of it, with names; `process` is what else is known.
     pub fn tell<M>(self, live: &Live<M>, process: &Process) -> Growth {
         let mut growth = Growth { rate: self.rate, ..Growth::default() };
         let rate = self.rate.unwrap_or(0);
-        let buckets: Vec<u32> = self.total.keys().copied().collect();
+        let buckets = self.total.iter().flatten().map(|change| change.bucket).collect();
         let mut names = Names::default();
         let stacks = names.stacks(&mut growth, &self.known, live, buckets);
         let by = |changes: &mut dyn Iterator<Item = &Change>| {
@@ -233,31 +247,31 @@ impl Growing {
             });
             by
         };
-        let cut = self.spans.iter().filter(|span| span.changes.is_none()).count();
-        growth.spans = (self.spans.iter())
-            .map(|span| Span {
-                first: span.first,
-                last: span.last,
-                sum: span.sum,
-                by: by(&mut span.changes.iter().flatten()),
-                is_cut: span.changes.is_none(),
-            })
-            .collect();
-        if let (Some(first), Some(last)) = (self.spans.front(), self.spans.back()) {
+        let span = |span: &Sampled| {
+            let (sum, by, is_cut) = match &span.kept {
+                Kept::Changes(all) => {
+                    (amounts(&self.known, all.iter(), rate), by(&mut all.iter()), false)
+                }
+                Kept::Sum(sum) => (*sum, Vec::new(), true),
+            };
+            Span { first: span.first, last: span.last, sum, by, is_cut }
+        };
+        growth.spans = self.spans.iter().map(span).collect();
+        if let (Some(first), Some(last)) = (self.first, self.spans.back()) {
             growth.total = Some(Span {
-                first: first.first,
+                first,
                 last: last.last,
-                sum: self.amounts(self.total.values(), rate),
-                by: by(&mut self.total.values()),
+                sum: amounts(&self.known, self.total.iter().flatten(), rate),
+                by: by(&mut self.total.iter().flatten()),
                 is_cut: false,
             });
         }
         growth.unknown = unknown(process, &growth.spans);
-        growth.notes = self.notes(growth.unknown, cut);
+        growth.notes = self.notes(growth.unknown);
         growth
     }
 
-    fn notes(&self, unknown: u64, cut: usize) -> Vec<String> {
+    fn notes(&self, unknown: u64) -> Vec<String> {
         let mut notes = Vec::new();
         if self.rate.is_none() && self.failed.is_none() {
             notes.push(
@@ -287,11 +301,21 @@ impl Growing {
         if self.refused > 0 {
             notes.push(format!("{} buckets that can't be", self.refused));
         }
-        if cut > 0 {
+        if self.cut > 0 || self.forgotten > 0 {
+            let cut = self.cut as u64 + self.forgotten;
             notes.push(format!("stacks of the first {cut} are told together only"));
         }
         notes
     }
+}
+
+fn amounts<'c>(known: &Known, changes: impl Iterator<Item = &'c Change>, rate: u64) -> Amounts {
+    let mut sum = Sum::default();
+    for change in changes {
+        let size = known.bucket(change.bucket).map_or(0, |(_, size)| size);
+        sum.add(change, size, rate);
+    }
+    sum.amounts()
 }
 
 /// CPU time of this thread.

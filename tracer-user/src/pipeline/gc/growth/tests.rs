@@ -11,7 +11,10 @@ fn as_of(collection: u32, rate: u64, counts: &[(u64, u64)]) -> AsOf {
 }
 
 fn told(growing: &Growing) -> Vec<(u32, u32, usize)> {
-    let len = |span: &Sampled| span.changes.as_ref().map_or(usize::MAX, Vec::len);
+    let len = |span: &Sampled| match &span.kept {
+        Kept::Changes(changes) => changes.len(),
+        Kept::Sum(_) => usize::MAX,
+    };
     growing.spans.iter().map(|span| (span.first, span.last, len(span))).collect()
 }
 
@@ -22,10 +25,10 @@ fn what_is_between_two_profiles_is_told_together() {
     growing.take(as_of(7, 1, &[(5, 2), (9, 0)]));
     growing.take(as_of(9, 1, &[(5, 2), (10, 4)]));
     assert_eq!(told(&growing), [(7, 7, 2), (8, 9, 1)]);
-    let total = |bucket| growing.total.get(&bucket).copied();
+    let total = |bucket: usize| growing.total[bucket];
     assert_eq!(total(0), Some(Change { bucket: 0, before: 4, allocs: 0, frees: 1 }));
     assert_eq!(total(1), Some(Change { bucket: 1, before: 0, allocs: 10, frees: 4 }));
-    assert_eq!(growing.notes(0, 0).len(), 1, "its sampler was never seen to be on");
+    assert_eq!(growing.notes(0).len(), 1, "its sampler was never seen to be on");
 }
 
 #[test]
@@ -36,9 +39,10 @@ fn of_two_rates_nothing_is_told_together() {
     growing.take(as_of(7, 1, &[(6, 1)]));
     growing.take(as_of(8, 4096, &[(8, 1)]));
     assert_eq!((told(&growing), growing.total.len()), (vec![], 0));
+    assert_eq!((growing.rate, growing.first), (Some(4096), None));
     growing.take(as_of(9, 4096, &[(9, 1)]));
     assert_eq!(told(&growing), [(9, 9, 1)]);
-    assert!(growing.notes(2, 0)[0].contains("changed its sampler's rate"));
+    assert!(growing.notes(2)[0].contains("changed its sampler's rate"));
 }
 
 #[test]
@@ -49,7 +53,15 @@ fn the_oldest_stacks_go_first_and_sums_stay() {
     assert_eq!(told(&growing).iter().filter(|span| span.2 == usize::MAX).count(), 2);
     assert!(growing.changes <= MOST_CHANGES);
     assert_eq!(growing.total.len(), MOST_CHANGES / 2 + 1);
-    assert_eq!(growing.notes(0, 2).len(), 1);
+    growing.rate = Some(1);
+    assert_eq!(growing.notes(0), ["stacks of the first 2 are told together only"]);
+    // Sums go at last.
+    let mut growing = Growing::new(false, 1 << 20);
+    let long = MOST_SPANS as u32 + 10;
+    (0..=long).for_each(|n| growing.take(as_of(n, 1, &[(u64::from(n), 0)])));
+    assert_eq!((growing.spans.len(), growing.first), (MOST_SPANS, Some(1)));
+    assert_eq!(growing.total[0].map(|total| total.allocs), Some(u64::from(long)));
+    assert_eq!((growing.forgotten, growing.changes), (10, MOST_SPANS));
 }
 
 #[test]
