@@ -135,6 +135,18 @@ pub struct Usage {
     pub timed: u64,
 }
 
+/// When the gate of a process is shut, by [`ProcEntry::slot`]: when the program has gone on for long enough without
+/// what its events cost.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closes {
+    /// In nanoseconds of CLOCK_MONOTONIC, if no event comes; 0: never.
+    pub until: u64,
+    /// Traps that it had taken before, and by how many nanoseconds each one puts it off.
+    pub traps: u64,
+    pub each: u64,
+}
+
 /// One event in this many is timed; a power of two.
 pub const TIMED: u64 = 64;
 
@@ -302,7 +314,7 @@ pub const SCRATCH_SLOTS: u32 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// [`NOTICE_EXEC`], [`NOTICE_EXIT`] or [`NOTICE_DRY`].
+    /// [`NOTICE_EXEC`], [`NOTICE_EXIT`], [`NOTICE_DRY`] or [`NOTICE_LATE`].
     pub kind: u32,
     pub pid: u32,
     /// The image that the process was running, 0 when it was not traced.
@@ -316,6 +328,7 @@ pub const NOTICE_EXEC: u32 = 1;
 pub const NOTICE_EXIT: u32 = 2;
 /// The process has taken the last trap that it was allowed.
 pub const NOTICE_DRY: u32 = 3;
+pub const NOTICE_LATE: u32 = 4;
 
 const _: () = {
     use core::mem::{offset_of, size_of};
@@ -348,6 +361,8 @@ mod pod {
     unsafe impl aya::Pod for super::Notice {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Usage {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Closes {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Scratch {}
     // SAFETY: as above.

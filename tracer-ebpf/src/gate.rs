@@ -8,13 +8,13 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{
     Counter, ProcEntry,
-    record::{NOTICE_DRY, TIMED, TIMED_AT_MOST},
+    record::{Closes, NOTICE_DRY, NOTICE_LATE, TIMED, TIMED_AT_MOST},
 };
 
 use crate::{
     atomic,
     count::count,
-    maps::{ALLOWED, BUDGET, TAKEN, UNTIL, USAGE},
+    maps::{ALLOWED, BUDGET, CLOSES, TAKEN, USAGE},
     process::notify,
 };
 
@@ -45,11 +45,11 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
         count(Counter::OverBudget);
         return None;
     }
-    if is_late(slot) {
+    if is_late(slot, before) {
         count(Counter::OverBudget);
         // SAFETY: as above.
         unsafe { allowance.write_volatile(0) };
-        notify(NOTICE_DRY, pid, process.image);
+        notify(NOTICE_LATE, pid, process.image);
         return None;
     }
     if before + 1 == allowed {
@@ -64,12 +64,17 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
 
 /// Whether the gate is shut by now.
 #[inline(always)]
-fn is_late(slot: u32) -> bool {
-    let Some(until) = UNTIL.get_ptr(slot) else { return false };
-    // SAFETY: a word of the map.
-    let until = unsafe { until.read_volatile() };
+fn is_late(slot: u32, before: u64) -> bool {
+    let Some(closes) = CLOSES.get_ptr(slot) else { return false };
+    // SAFETY: a value of the map; it is written while nothing is allowed.
+    let Closes { until, traps, each } = unsafe { closes.read_volatile() };
+    if until == 0 {
+        return false;
+    }
+    let cost = before.wrapping_sub(traps).wrapping_mul(each);
     // SAFETY: a helper without arguments.
-    until != 0 && unsafe { bpf_ktime_get_ns() } >= until
+    let now = unsafe { bpf_ktime_get_ns() };
+    now >= until.wrapping_add(cost)
 }
 
 impl Drop for Passed {

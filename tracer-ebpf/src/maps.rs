@@ -13,7 +13,8 @@ use tracer_common::{
     iteration::{Goroutine, GoroutineKey},
     os::{Calling, Resident, Slow},
     record::{
-        FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, Usage,
+        Closes, FreedValue, Labels, LabelsKey, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch,
+        Usage,
     },
 };
 
@@ -103,10 +104,9 @@ pub static TAKEN: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static ALLOWED: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Until when it is counted, by the kernel's clock; 0: for as long as the traps last. Written by the loader
-/// only.
+/// Until when it is counted. Written by the loader only.
 #[map]
-pub static UNTIL: Array<u64> = Array::with_max_entries(1, 0);
+pub static CLOSES: Array<Closes> = Array::with_max_entries(1, 0);
 
 /// What its events cost beyond the trap.
 #[map]

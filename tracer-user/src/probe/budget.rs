@@ -26,7 +26,7 @@ const SHORTEST: Duration = Duration::from_micros(100);
 const GROWS: f64 = 1.03;
 const SHRINKS: f64 = 0.5;
 /// How long after its end such a window is looked at: by then its last event is over.
-const AFTER: Duration = Duration::from_millis(1);
+const AFTER: Duration = Duration::from_millis(2);
 /// How long programs are looked at before a window begins.
 const LOOK: Duration = Duration::from_millis(2);
 /// How often accounts are looked at while a group is on.

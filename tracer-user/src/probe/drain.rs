@@ -14,7 +14,7 @@ use tracer_common::{
     Counter, StackKey, StackValue,
     record::{
         AGES, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_DRY, NOTICE_EXEC,
-        NOTICE_EXIT, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
+        NOTICE_EXIT, NOTICE_LATE, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
     },
 };
 
@@ -70,6 +70,8 @@ pub enum Notice {
     Exit { pid: u32, image: u32 },
     /// It has taken the last trap that it was allowed.
     Dry { image: u32, at: Duration },
+    /// It was seen for as long as it was to be.
+    Late { image: u32, at: Duration },
 }
 
 /// Notices as they come.
@@ -217,9 +219,11 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     match kind {
         NOTICE_EXEC => Some(Notice::Exec { pid, image }),
         NOTICE_EXIT => Some(Notice::Exit { pid, image }),
-        NOTICE_DRY => {
+        NOTICE_DRY | NOTICE_LATE => {
             let at = u64::from_ne_bytes(bytes.get(16..24)?.try_into().ok()?);
-            Some(Notice::Dry { image, at: Duration::from_nanos(at) })
+            let at = Duration::from_nanos(at);
+            let is_dry = kind == NOTICE_DRY;
+            Some(if is_dry { Notice::Dry { image, at } } else { Notice::Late { image, at } })
         }
         _ => None,
     }
@@ -284,6 +288,8 @@ mod tests {
         bytes[0] = NOTICE_DRY as u8;
         let at = Duration::from_nanos(9);
         assert_eq!(decode_notice(&bytes), Some(Notice::Dry { image: 7, at }));
+        bytes[0] = NOTICE_LATE as u8;
+        assert_eq!(decode_notice(&bytes), Some(Notice::Late { image: 7, at }));
         bytes[0] = 99;
         assert_eq!(decode_notice(&bytes), None);
     }

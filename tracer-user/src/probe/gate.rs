@@ -3,10 +3,8 @@
 //! In: slots of the process table's entries. Out: counts, as of now. What they cost and what is
 //! allowed is decided in [`super::budget`].
 
-use std::time::Duration;
-
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
-use tracer_common::record::Usage;
+use tracer_common::record::{Closes, Usage};
 
 use super::{Error, Kernel, load::map};
 
@@ -59,16 +57,15 @@ impl Kernel {
         allowed.set(slot, traps, 0).map_err(failed)
     }
 
-    /// Lets a slot's process be counted until a moment of the kernel's clock; nothing: as long as its traps
-    /// last.
+    /// Shuts a slot's gate at some time.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn count_until(&mut self, slot: u32, until: Option<Duration>) -> Result<(), Error> {
-        let failed = |source: MapError| Error::Map { map: "UNTIL", source };
-        let map = self.ebpf.map_mut("UNTIL").ok_or(Error::Missing("UNTIL"))?;
-        let mut times: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
-        times.set(slot, until.map_or(0, |until| until.as_nanos() as u64), 0).map_err(failed)
+    pub fn close_at(&mut self, slot: u32, closes: Closes) -> Result<(), Error> {
+        let failed = |source: MapError| Error::Map { map: "CLOSES", source };
+        let map = self.ebpf.map_mut("CLOSES").ok_or(Error::Missing("CLOSES"))?;
+        let mut times: Array<&mut MapData, Closes> = map.try_into().map_err(failed)?;
+        times.set(slot, closes, 0).map_err(failed)
     }
 
     /// A slot that another process takes over: its counts begin anew.
@@ -80,6 +77,6 @@ impl Kernel {
         let map = self.ebpf.map_mut("TAKEN").ok_or(Error::Missing("TAKEN"))?;
         let mut taken: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
         taken.set(slot, 0, 0).map_err(failed)?;
-        self.count_until(slot, None)
+        self.close_at(slot, Closes::default())
     }
 }

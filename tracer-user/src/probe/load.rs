@@ -143,7 +143,7 @@ impl Kernel {
             .map_max_entries("MAPPINGS", if with_os { MAPPINGS_BYTES } else { PAGE })
             .map_max_entries("TAKEN", slots)
             .map_max_entries("ALLOWED", slots)
-            .map_max_entries("UNTIL", slots)
+            .map_max_entries("CLOSES", slots)
             .map_max_entries("USAGE", slots)
             .override_global("BUDGET", &budget, true)
             .override_global("BY_TYPE", &by_type, true)

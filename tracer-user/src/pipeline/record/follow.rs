@@ -282,6 +282,10 @@ impl Recording {
                 self.targets.dry(&mut self.kernel, image, at);
                 return;
             }
+            Notice::Late { image, at } => {
+                self.targets.late(image, at);
+                return;
+            }
             Notice::Exec { pid, image } => {
                 // It may run the same program again, another Go program, or something else.
                 self.targets.ended(&mut self.kernel, image);

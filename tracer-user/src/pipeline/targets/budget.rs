@@ -9,6 +9,8 @@ use std::{
 };
 
 use super::{Image, Targets, failure, plan::Class, spans::Span, windows::View};
+use tracer_common::record::Closes;
+
 use crate::{
     exit::Failure,
     probe::{
@@ -23,24 +25,29 @@ const CLOSING: Duration = Duration::from_millis(30);
 impl Targets {
     /// An image has taken its last trap, at a moment of the kernel's clock: its group is taken off.
     pub fn dry(&mut self, kernel: &mut Kernel, image: u32, at: Duration) {
-        let at = self.meters.on_own_clock(at);
-        let Some(image) = self.images.get_mut(image) else { return };
-        let group = image.group;
-        let span = image.metered.as_mut().and_then(|metered| metered.span.as_mut());
-        let Some(span) = span.filter(|span| !span.is_after(at)) else {
-            // It speaks of what is over.
-            return;
-        };
-        span.end(at);
-        let is_late = span.is_over(at);
-        let now = self.meters.now();
-        match self.meters.governors.get_mut(&group) {
-            Some(governor) if is_late => {
-                governor.is_over(now);
-                self.meters.wake(group, Instant::now());
-            }
-            _ => self.take_group_off(kernel, group),
+        if let Some((span, group)) = self.seen_until(image, at) {
+            span.cut();
+            self.take_group_off(kernel, group);
         }
+    }
+
+    /// An image was seen for as long as it was to be: it is looked whether that goes on.
+    pub fn late(&mut self, image: u32, at: Duration) {
+        let Some((_, group)) = self.seen_until(image, at) else { return };
+        let now = self.meters.now();
+        if let Some(governor) = self.meters.governors.get_mut(&group) {
+            governor.is_over(now);
+        }
+        self.meters.wake(group, Instant::now());
+    }
+
+    /// An image is not seen any more; nothing when the word is of what has been over before.
+    fn seen_until(&mut self, image: u32, at: Duration) -> Option<(&mut Span, GroupId)> {
+        let at = self.meters.on_own_clock(at);
+        let image = self.images.get_mut(image)?;
+        let span = image.metered.as_mut()?.span.as_mut().filter(|span| !span.is_after(at))?;
+        span.end(at);
+        Some((span, image.group))
     }
 
     fn take_group_off(&mut self, kernel: &mut Kernel, group: GroupId) {
@@ -150,7 +157,7 @@ impl Targets {
                     // From here on it is seen: that stands for itself.
                     metered.weight = Some(0.0);
                     metered.span = Some(Span::for_itself(self.meters.now()));
-                    kernel.count_until(metered.slot, None).map_err(failure)?;
+                    kernel.close_at(metered.slot, Closes::default()).map_err(failure)?;
                 }
             }
         }
@@ -225,14 +232,18 @@ impl Targets {
             let Some(metered) = &mut image.metered else { continue };
             let allowed = allowances.iter().find(|(slot, _)| *slot == metered.slot);
             let Some((slot, allowed)) = allowed else { continue };
-            let began = self.meters.now();
-            if let Some(length) = length {
-                let until = self.meters.on_kernels_clock(began + length);
-                kernel.count_until(*slot, Some(until)).map_err(failure)?;
+            if length.is_some() {
                 metered.spread.begin(kernel.timed_by_cpu(*slot).unwrap_or_default());
             }
+            let (each, began) = (metered.each(), self.meters.now());
+            if let Some(length) = length {
+                let until = self.meters.on_kernels_clock(began + length).as_nanos() as u64;
+                let traps = kernel.traps(*slot).unwrap_or_default().traps;
+                let closes = Closes { until, traps, each: each as u64 };
+                kernel.close_at(*slot, closes).map_err(failure)?;
+            }
             kernel.allow(*slot, *allowed).map_err(failure)?;
-            metered.span = Some(Span::new(began, self.meters.now(), length, gap));
+            metered.span = Some(Span::new((began, self.meters.now()), length, gap, each));
         }
         let until = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(until.map(|until| self.meters.at(until)))
@@ -292,8 +303,9 @@ impl Targets {
                 let governor = self.meters.governors.get(&group);
                 let account = governor.and_then(|governor| governor.account(metered.slot));
                 metered.learn(kernel, account);
-                if let Some(span) = metered.span.filter(Span::has_end) {
-                    let own = span.lasted(now);
+                if let Some(span) = metered.span
+                    && let Some(own) = span.meant(now)
+                {
                     lasted = Some(lasted.map_or(own, |lasted| lasted.min(own)));
                 }
                 let time = metered.take_time(now);

@@ -390,11 +390,12 @@ impl Metered {
     /// How long it was seen, at the end of that.
     pub(super) fn take_time(&mut self, now: Duration) -> Option<Time> {
         let span = self.span.take()?;
-        Some(Time {
-            length: span.lasted(now).as_nanos() as f64,
-            gap: span.gap(),
-            each: self.event / self.spread.threads(),
-        })
+        Some(span.time(now, self.each()))
+    }
+
+    /// By how much an event puts it off, in nanoseconds.
+    pub(super) fn each(&self) -> f64 {
+        self.event / self.spread.threads()
     }
 
     /// Glances at what its runtime has counted.

@@ -11,8 +11,8 @@
 //! count as all others do. What it is if events cost more than was measured, or if the program has idle
 //! time in which it makes up for them, comes on top.
 //!
-//! How long a window is must not depend on what is seen in it: windows that the beginning of a burst cuts short
-//! would make too much of it. See [`crate::probe::budget`].
+//! For how long the program goes on in a window must not depend on what is seen in it: windows that the beginning
+//! of a burst cuts short would make too much of it. See [`crate::probe::budget`].
 
 use std::collections::HashMap;
 
@@ -39,6 +39,8 @@ const DIFFER: f64 = 0.5;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Time {
     pub length: f64,
+    /// For how long the program was to go on in it.
+    pub progress: f64,
     /// The time that it stands for; 0: none but itself.
     pub gap: f64,
     /// By how much each event in it made it longer.
@@ -46,10 +48,15 @@ pub struct Time {
 }
 
 impl Time {
-    /// For how long the program went on in it, with so many events: likely, and at least.
+    /// How long it was in all with so many events, of which its end may have been told late.
+    fn lasted(&self, events: u64) -> f64 {
+        self.length.min(self.progress + events as f64 * self.each)
+    }
+
+    /// For how long the program went on in it: likely, and at least.
     pub fn progress(&self, events: u64) -> (f64, f64) {
-        let cost = events as f64 * self.each;
-        let left = |cost: f64, least: f64| (self.length - cost).max(least * self.length);
+        let (length, cost) = (self.lasted(events), events as f64 * self.each);
+        let left = |cost: f64, least: f64| (length - cost).max(least * length);
         (left(cost, LIKELY), left(cost * (1.0 + UNSURE), LEAST))
     }
 }
@@ -86,14 +93,13 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, amount: u64, time: Time, (likely, least): (f64, f64)) {
-        let gap = time.gap;
+    fn add(&mut self, amount: u64, gap: f64, length: f64, (likely, least): (f64, f64)) {
         let r = gap * amount as f64 / likely;
         self.r += r;
         self.r2 += r * r;
         self.rg += r * gap;
         self.most += gap * amount as f64 / least;
-        self.least += gap * amount as f64 / time.length;
+        self.least += gap * amount as f64 / length;
     }
 }
 
@@ -105,7 +111,7 @@ impl Rates {
         events: u64,
         seen: impl Iterator<Item = (u32, &'a Counts)>,
     ) {
-        let Time { length, gap, .. } = time;
+        let (length, gap) = (time.lasted(events), time.gap);
         if length <= 0.0 || gap <= 0.0 || !(length * gap).is_finite() {
             return;
         }
@@ -117,10 +123,10 @@ impl Rates {
             let stack = self.stacks.entry(number).or_default();
             stack.hits += counts.hits;
             stack.gap += gap;
-            stack.events.add(counts.hits, time, progress);
-            stack.objects.add(counts.objects, time, progress);
-            stack.bytes.add(counts.bytes, time, progress);
-            self.all.add(counts.hits, time, progress);
+            stack.events.add(counts.hits, gap, length, progress);
+            stack.objects.add(counts.objects, gap, length, progress);
+            stack.bytes.add(counts.bytes, gap, length, progress);
+            self.all.add(counts.hits, gap, length, progress);
         }
     }
 
@@ -210,7 +216,7 @@ mod tests {
         rates.part(number, 1e9, own, 10e6)
     }
 
-    const FREE: Time = Time { length: 1e6, gap: 1e8, each: 0.0 };
+    const FREE: Time = Time { length: 1e6, progress: f64::INFINITY, gap: 1e8, each: 0.0 };
 
     #[test]
     fn what_is_steady_is_scaled_by_time() {
@@ -287,7 +293,7 @@ mod tests {
     const COST: f64 = 1.2;
 
     impl Bursts {
-        /// A window at a random moment, for so long or until it has cost too much; its length and events.
+        /// A window at a random moment, of so much progress or until it has cost too much; its length and events.
         fn window(&self, random: &mut Random, length: f64, most: u64) -> (f64, u64) {
             let (mut at, mut passed, mut events) = (self.every * random.next(), 0.0, 0);
             loop {
@@ -300,15 +306,15 @@ mod tests {
                 let cut = event && at + step >= self.burst;
                 let step = if cut { self.burst - at + 1e-9 } else { step };
                 passed += step;
+                let cost = events as f64 * COST;
                 if passed >= length {
-                    return (length, events);
+                    return (length + cost, events);
                 }
                 at += step;
                 if event && !cut {
                     events += 1;
-                    passed += COST;
-                    if events >= most || passed >= length {
-                        return (passed, events);
+                    if events >= most {
+                        return (passed + cost + COST, events);
                     }
                 }
             }
@@ -325,7 +331,7 @@ mod tests {
                     let (length, events) = self.window(&mut random, length, most);
                     let gap = 1e8 * (0.5 + random.next());
                     let (length, each) = (length * 1e3, COST * 1e3);
-                    add(&mut rates, Time { length, gap, each }, events);
+                    add(&mut rates, Time { length, gap, each, ..FREE }, events);
                 }
                 let (value, width) = part(&rates, 7, &counts(1, 8)).events;
                 held += u32::from((value - truth).abs() <= width);
@@ -347,8 +353,9 @@ mod tests {
         ] {
             let (held, mean) = bursts.estimates(windows, 500.0, u64::MAX);
             println!("{held} {mean}");
-            assert!(held >= 0.90, "{held} of the intervals of 95 % hold the truth");
-            assert!((mean - 1.0).abs() < 0.05, "{mean} of the truth on average");
+            let least = if windows < 10 { 0.85 } else { 0.95 };
+            assert!(held >= least, "{held} of the intervals of 95 % hold the truth");
+            assert!((mean - 1.0).abs() < 0.04, "{mean} of the truth on average");
         }
     }
 

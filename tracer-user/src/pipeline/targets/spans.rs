@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::rates::Time;
+
 /// How much of a window it may take to begin it, as a part of one: what was not seen of it meanwhile is not
 /// known.
 const LATE: u32 = 10;
@@ -15,29 +17,46 @@ const PAIRS: u64 = 20;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     began: Duration,
-    /// Its end, where what is seen in it has no say in that.
-    until: Option<Duration>,
+    /// For how long the program is to go on in it, where what is seen has no say in that; and by how much each
+    /// event puts off the end, in nanoseconds.
+    progress: Option<(Duration, f64)>,
     ended: Option<Duration>,
+    /// Whether it ended because of what it had cost.
+    is_cut: bool,
     /// The time that it stands for, in nanoseconds.
     gap: f64,
 }
 
 impl Span {
-    /// A window that stands for a time, in nanoseconds.
-    pub fn new(began: Duration, begun: Duration, length: Option<Duration>, gap: f64) -> Self {
-        let until = length.map(|length| began + length);
-        let is_late = length.is_some_and(|length| (begun - began.min(begun)) * LATE > length);
-        Self { began, until, ended: None, gap: if is_late { 0.0 } else { gap } }
+    /// A window that stands for a time, in nanoseconds, and was opened at some moment between two.
+    pub fn new(
+        opened: (Duration, Duration),
+        length: Option<Duration>,
+        gap: f64,
+        each: f64,
+    ) -> Self {
+        let took = opened.1.saturating_sub(opened.0);
+        let is_late = length.is_some_and(|length| took * LATE > length);
+        Self {
+            progress: length.map(|length| (length, each)),
+            gap: if is_late { 0.0 } else { gap },
+            ..Self::for_itself(opened.0)
+        }
     }
 
     /// It says nothing of other times: its beginning was no matter of chance.
     pub fn for_itself(began: Duration) -> Self {
-        Self { began, until: None, ended: None, gap: 0.0 }
+        Self { began, progress: None, ended: None, is_cut: false, gap: 0.0 }
     }
 
     /// It ends, unless it has before.
     pub fn end(&mut self, at: Duration) {
         self.ended = Some(self.ended.map_or(at, |ended| ended.min(at)));
+    }
+
+    /// It ended because of what it had cost.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
     }
 
     /// Whether it began later.
@@ -47,22 +66,28 @@ impl Span {
 
     /// Whether it has an end that was chosen before.
     pub fn has_end(&self) -> bool {
-        self.until.is_some()
+        self.progress.is_some()
     }
 
-    /// Whether that has come.
-    pub fn is_over(&self, at: Duration) -> bool {
-        self.until.is_some_and(|until| until <= at)
+    fn lasted(&self, now: Duration) -> Duration {
+        self.ended.unwrap_or(now).saturating_sub(self.began)
     }
 
-    /// How long it was, when it is over.
-    pub fn lasted(&self, now: Duration) -> Duration {
-        let ended = self.ended.unwrap_or(now);
-        self.until.map_or(ended, |until| until.min(ended)).saturating_sub(self.began)
+    /// How long it was as it was meant, or until it had cost too much; nothing where nothing was meant.
+    pub fn meant(&self, now: Duration) -> Option<Duration> {
+        let (length, _) = self.progress?;
+        let less = length.saturating_sub(Duration::from_nanos(1));
+        Some(if self.is_cut { self.lasted(now).min(less) } else { length })
     }
 
-    pub fn gap(&self) -> f64 {
-        self.gap
+    /// What it was, when it is over; `each` is what an event costs where that was not said before.
+    pub fn time(&self, now: Duration, each: f64) -> Time {
+        Time {
+            length: self.lasted(now).as_nanos() as f64,
+            progress: self.progress.map_or(f64::INFINITY, |(length, _)| length.as_nanos() as f64),
+            gap: self.gap,
+            each: self.progress.map_or(each, |(_, each)| each.floor()),
+        }
     }
 }
 
@@ -110,22 +135,25 @@ mod tests {
 
     #[test]
     fn a_window_ends_when_it_was_to_end_or_before() {
-        let mut span = Span::new(10 * MS, 10 * MS, Some(2 * MS), 5e6);
-        assert!(span.has_end() && !span.is_over(11 * MS) && span.is_over(12 * MS));
-        assert_eq!((span.lasted(11 * MS), span.lasted(50 * MS)), (MS, 2 * MS));
-        assert!(span.is_after(9 * MS) && !span.is_after(10 * MS));
+        let mut span = Span::new((10 * MS, 10 * MS), Some(2 * MS), 5e6, 700.9);
+        assert!(span.has_end() && span.is_after(9 * MS) && !span.is_after(10 * MS));
+        assert_eq!(span.meant(50 * MS), Some(2 * MS));
+        span.end(13 * MS);
         // What comes too late changes nothing.
         span.end(30 * MS);
-        assert_eq!(span.lasted(50 * MS), 2 * MS);
+        let time = Time { length: 3e6, progress: 2e6, gap: 5e6, each: 700.0 };
+        assert_eq!(span.time(50 * MS, 1.0), time);
+        span.cut();
+        assert!(span.meant(50 * MS).unwrap() < 2 * MS);
         span.end(11 * MS);
-        span.end(12 * MS);
-        assert_eq!((span.lasted(50 * MS), span.gap()), (MS, 5e6));
+        assert_eq!((span.meant(50 * MS), span.time(MS, 1.0).length), (Some(MS), 1e6));
         // Nobody knows what came while it was opened.
-        assert_eq!(Span::new(10 * MS, 11 * MS, Some(2 * MS), 5e6).gap(), 0.0);
-        let mut first = Span::for_itself(MS);
-        assert!(!first.is_over(99 * MS) && !first.has_end());
-        first.end(4 * MS);
-        assert_eq!((first.lasted(9 * MS), first.gap()), (3 * MS, 0.0));
+        let late = Span::new((10 * MS, 11 * MS), Some(2 * MS), 5e6, 1.0);
+        assert_eq!(late.time(MS, 1.0).gap, 0.0);
+        let first = Span::for_itself(MS);
+        assert_eq!((first.has_end(), first.meant(9 * MS)), (false, None));
+        let time = first.time(4 * MS, 9.0);
+        assert_eq!((time.length, time.gap, time.each), (3e6, 0.0, 9.0));
     }
 
     #[test]
