@@ -121,7 +121,7 @@ fn without_a_budget_nothing_is_kept_back() -> Result<()> {
     let run = record(2_000, &["--mode", "exact", "--budget", "none", "--stats"])?;
     let own = run.profile.notes.iter().find(|note| note.starts_with("heaptap itself: "));
     let own = own.context("heaptap does not tell what it takes")?;
-    for word in ["resident", "of CPU time", "in the kernel's tables", "of 16,384 stacks"] {
+    for word in ["resident", "of CPU time", "in the kernel's tables", "of 65,536 stacks"] {
         ensure!(own.contains(word), "{own}");
     }
     ensure!(run.profile.processes[0].cost.is_none() && run.profile.meta.budget.is_none());
