@@ -133,7 +133,8 @@ mod tests {
         serde_json::from_value(json!({
             "schema": "heaptap.profile/1",
             "meta": {
-                "source": "exact", "estimate": false, "lost_events": 0, "totals": [objects, bytes],
+                "source": "exact", "estimate": false, "started_unix_ns": 0, "duration_ns": 0,
+                "lost_events": 0, "totals": [objects, bytes],
                 "value_types": [{"kind": "alloc_objects"}, {"kind": "alloc_space"}],
             },
             "counters": [], "notes": [],
