@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<()> {
         let work = Work::prepare(name, Size::Long)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
         if options.rounds > 0 {
-            defaults += &twins::rows(options, name).with_context(|| name.clone())?;
+            defaults += &twins::rows(options, work).with_context(|| name.clone())?;
         }
         if options.exact_rounds > 0 {
             // A work that is traced wholly takes up to fifty times as long.

@@ -41,9 +41,10 @@ struct Times {
 }
 
 /// The first table's rows of one program: nobody watches, and each watcher.
-pub fn rows(options: &Options, name: &str) -> Result<String> {
+pub fn rows(options: &Options, work: Work) -> Result<String> {
     let cpus = two_processors()?;
-    let mut twins = Twins::of(name)?;
+    let name = work.name;
+    let twins = Twins::of(work)?;
     let watchers = options.watchers.iter().map(|name| {
         let known = WATCHERS.iter().find(|watcher| watcher.name == name);
         known.with_context(|| format!("no watcher called {name}"))
@@ -81,9 +82,8 @@ pub fn rows(options: &Options, name: &str) -> Result<String> {
 }
 
 impl Twins {
-    fn of(name: &str) -> Result<Self> {
-        let [mut watched, mut twin] =
-            [Work::prepare(name, Size::Long)?, Work::prepare(name, Size::Long)?];
+    fn of(mut watched: Work) -> Result<Self> {
+        let mut twin = Work::prepare(watched.name, Size::Long)?;
         watched.copy_program("tapped")?;
         twin.copy_program(TWIN)?;
         Ok(Self { watched, twin })
@@ -91,7 +91,7 @@ impl Twins {
 
     /// Both at work; how much longer the watched one took, as a ratio.
     fn at_once(
-        &mut self,
+        &self,
         options: &Options,
         watcher: Option<&Watcher>,
         here: usize,
@@ -99,7 +99,7 @@ impl Twins {
         times: &mut Times,
     ) -> Result<f64> {
         let exclude = format!("comm={TWIN}");
-        let mut watched = match watcher {
+        let watched = match watcher {
             Some(watcher) => {
                 let start = || Watched::start(options, watcher, &["--exclude", &exclude]);
                 Some(on_processor(here, start)?)
@@ -126,7 +126,7 @@ impl Twins {
             program.end()?;
         }
         times.wall.push(took.wall);
-        if let Some(watched) = watched.take() {
+        if let Some(watched) = watched {
             times.own.push(100.0 * own / took.cpu.max(0.01));
             if let Some((events, lost)) = watched.end()? {
                 times.events.push(events);

@@ -33,9 +33,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     if !config.processes.is_empty() {
         only(&mut profile, &config.processes)?;
     }
-    let mut options = outputs::options(&config.show);
-    options.table.by_type = shown.by_type;
-    options.label_roots = shown.label_roots;
+    let mut options = outputs::options(&config.show, shown);
     options.value = config.value.as_ref().map(|word| value(&profile, word)).transpose()?;
     outputs::write(&config.show, &options, &profile, sinks)
 }

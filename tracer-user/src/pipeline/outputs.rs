@@ -48,9 +48,10 @@ pub fn style(color: Color) -> Style {
 }
 
 /// What was chosen about every profile.
-pub fn options(show: &Show) -> output::Options {
-    let table = TableOptions { style: style(show.color), top: show.top, ..Default::default() };
-    output::Options { table, ..Default::default() }
+pub fn options(show: &Show, Shown { by_type, label_roots }: Shown) -> output::Options {
+    let (style, top) = (style(show.color), show.top);
+    let table = TableOptions { style, top, by_type, ..Default::default() };
+    output::Options { table, label_roots, ..Default::default() }
 }
 
 /// Writes a profile everywhere.
@@ -146,9 +147,7 @@ impl<'a> Rounds<'a> {
     /// # Errors
     /// The first output that could not be written; the others were.
     pub fn write(&mut self, profile: &Profile) -> Result<ControlFlow<()>, Failure> {
-        let mut options = options(self.show);
-        options.table.by_type = self.shown.by_type;
-        options.label_roots = self.shown.label_roots;
+        let options = options(self.show, self.shown);
         let is_first = self.first.is_some();
         let recorded = self.record(profile, is_first);
         let written = self.write_with(&|| output::summary(profile), &|format, out| {

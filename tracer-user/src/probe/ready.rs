@@ -25,6 +25,20 @@ use crate::address::FileOffset;
 /// What is attached to heaptap itself; no other group has this number.
 pub(super) const OWN: GroupId = GroupId(u32::MAX);
 
+/// Attaches an empty program to a function of heaptap's own, in this process alone: another heaptap that
+/// does the same runs the same file.
+pub(super) fn attach_empty(
+    kernel: &mut Kernel,
+    function: Trapped,
+    file: &File,
+    offset: FileOffset,
+) -> Result<(), Error> {
+    let cookie = Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
+    let sites = &[AttachSite { offset, expected: function.instruction(), cookie }];
+    let scope = NonZeroU32::new(std::process::id()).map_or(Scope::File, Scope::Process);
+    kernel.attach(OWN, &Attachment { program: Program::Empty, file, scope, sites })
+}
+
 /// Where that function is.
 pub struct Ready {
     file: Arc<File>,
@@ -43,12 +57,7 @@ impl Ready {
     /// # Errors
     /// The kernel did not attach it.
     pub fn wait(&self, kernel: &mut Kernel) -> Result<(), Error> {
-        let cookie = Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
-        let expected = Trapped::Emulated.instruction();
-        let sites = &[AttachSite { offset: self.offset, expected, cookie }];
-        let scope = NonZeroU32::new(std::process::id()).map_or(Scope::File, Scope::Process);
-        let at = Attachment { program: Program::Empty, file: &self.file, scope, sites };
-        kernel.attach(OWN, &at)?;
+        attach_empty(kernel, Trapped::Emulated, &self.file, self.offset)?;
         kernel.detach(OWN);
         Ok(())
     }

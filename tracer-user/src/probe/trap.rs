@@ -5,12 +5,9 @@
 //! that it has to single-step.
 
 use std::fs::File;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use tracer_common::Cookie;
-
-use super::{AttachSite, Attachment, Error, Kernel, Program, Scope, ready::OWN};
+use super::{Error, Kernel, ready::attach_empty};
 use crate::address::FileOffset;
 
 /// A function made to be trapped, by what stands at its first byte.
@@ -123,12 +120,7 @@ pub fn cost(
     file: &File,
     offset: FileOffset,
 ) -> Result<Duration, Error> {
-    let cookie = Cookie { binary: 0, site: 0, at_check: false, kind: 0 };
-    let sites = &[AttachSite { offset, expected: function.instruction(), cookie }];
-    // Another heaptap that measures at this moment runs the same file.
-    let scope = NonZeroU32::new(std::process::id()).map_or(Scope::File, Scope::Process);
-    let at = Attachment { program: Program::Empty, file, scope, sites };
-    kernel.attach(OWN, &at)?;
+    attach_empty(kernel, function, file, offset)?;
     let cost = median(function);
     kernel.detach_all();
     Ok(cost)

@@ -9,11 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
-
 use crate::gobin::GoBinary;
 use crate::output::gc::{Amounts, Growth, Process, Span};
 use crate::pipeline::naming;
+use crate::probe::clock::cpu_of_thread;
 use crate::profile::Frame;
 use crate::profile::estimate::{chance, sampled_half_width};
 use crate::runtime::buckets::{AsOf, Change, Known, Limits};
@@ -161,12 +160,12 @@ impl Growing {
         if !is_new || newest < self.not_before {
             return Ok(());
         }
-        let began = cpu_time();
+        let began = cpu_of_thread();
         let read = live.heap_as_of(&mut self.known, self.limits).map(|read| match read {
             Some(as_of) => self.take(as_of),
             None => self.too_fast += 1,
         });
-        self.took += cpu_time().saturating_sub(began);
+        self.took += cpu_of_thread().saturating_sub(began);
         self.next = self.began + SHARE * self.took.saturating_sub(LOAN);
         read
     }
@@ -316,12 +315,6 @@ fn amounts<'c>(known: &Known, changes: impl Iterator<Item = &'c Change>, rate: u
         sum.add(change, size, rate);
     }
     sum.amounts()
-}
-
-/// CPU time of this thread.
-fn cpu_time() -> Duration {
-    // The clock is always there; without it reading would not rest.
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Collections that were seen to end and are in no span.
