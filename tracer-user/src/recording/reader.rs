@@ -140,6 +140,59 @@ impl<R: Read + Seek> Recording<R> {
         Err(Error::Malformed { at: FILE_HEADER as u64, what: "its snapshots are damaged" })
     }
 
+    /// How many snapshots end from `from` to `to`, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn count(&mut self, from: u64, to: u64) -> Result<u64, Error> {
+        let (mut at, mut count) = (FILE_HEADER as u64, 0);
+        while let Some(head) = self.head(at)?.filter(|head| head.time <= to) {
+            at = head.end();
+            count += u64::from(is_shot(&head) && head.time >= from);
+        }
+        Ok(count)
+    }
+
+    /// Shows the snapshots that [`Self::count`] counts, of each `step` the first, and the last of all; tells how
+    /// many of them are damaged.
+    ///
+    /// # Errors
+    /// As [`Self::at`], and those of `show`.
+    pub fn each<E: From<Error>>(
+        &mut self,
+        (from, to): (u64, u64),
+        step: u64,
+        mut show: impl FnMut(Shot) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let count = self.count(from, to)?;
+        let (mut seen, mut damaged) = (0, 0);
+        let mut decoder: Option<Decoder> = None;
+        let mut at = FILE_HEADER as u64;
+        while let Some(head) = self.head(at)?.filter(|head| head.time <= to) {
+            at = head.end();
+            if !is_shot(&head) {
+                continue;
+            }
+            if head.kind == KEY {
+                decoder = Some(Decoder::new(self.limits.memory));
+            }
+            let is_meant = head.time >= from;
+            let shown = is_meant && (seen % step.max(1) == 0 || seen + 1 == count);
+            seen += u64::from(is_meant);
+            let contents = if decoder.is_some() { self.contents(&head)? } else { None };
+            let (Some(known), Some(contents)) = (&mut decoder, contents) else {
+                damaged += u64::from(is_meant);
+                decoder = None;
+                continue;
+            };
+            known.apply(&contents, head.at)?;
+            if shown {
+                show(known.shot(head.time, head.at)?)?;
+            }
+        }
+        Ok(damaged)
+    }
+
     /// What there is.
     ///
     /// # Errors

@@ -230,3 +230,39 @@ fn an_empty_stack_and_a_marker_alone_are_stacks() {
     let profile = build.done();
     assert!(all_of(&last_of(&recorded([&profile, &profile]))) == all_of(&profile));
 }
+
+#[test]
+fn a_time_is_walked_through_in_steps_and_to_its_end() {
+    let mut profile = sample::heap();
+    let mut profiles = Vec::new();
+    for _ in 0..300 {
+        profile.meta.started += Duration::from_secs(1);
+        profiles.push(profile.clone());
+    }
+    let bytes = recorded(&profiles);
+    let (first, last) = open(&bytes).span().unwrap();
+    let second = 1_000_000_000;
+    let walk = |bytes: &[u8], from, to, step| {
+        let mut seen = Vec::new();
+        let damaged = open(bytes).each((from, to), step, |shot| {
+            seen.push((shot.time - first) / second);
+            assert_eq!(all_of(&shot.profile), all_of(&profiles[*seen.last().unwrap() as usize]));
+            Ok::<_, crate::recording::Error>(())
+        });
+        (seen, damaged.unwrap())
+    };
+    assert_eq!(open(&bytes).count(first, last).unwrap(), 300);
+    assert_eq!(walk(&bytes, 0, u64::MAX, 100), (vec![0, 100, 200, 299], 0));
+    let from = first + 118 * second;
+    assert_eq!(open(&bytes).count(from, from + 4 * second).unwrap(), 5);
+    assert_eq!(walk(&bytes, from, from + 4 * second, 2), (vec![118, 120, 122], 0));
+    assert_eq!(walk(&bytes, last + 1, u64::MAX, 1), (vec![], 0));
+    // The second segment begins with the 121st one.
+    let mut broken = bytes.clone();
+    let middle = bytes.len() / 2;
+    let next = bytes[middle..].windows(4).position(|mark| mark == b"\xa5rec").unwrap();
+    broken[middle + next - 1] ^= 1;
+    let (seen, damaged) = walk(&broken, 0, u64::MAX, 1);
+    assert_eq!(seen.len() as u64 + damaged, 300);
+    assert!(damaged > 0 && seen.contains(&0) && seen.contains(&299), "{damaged} {seen:?}");
+}
