@@ -141,7 +141,7 @@ enum Level {
 }
 
 /// What recording may cost a process when nothing is said.
-const DEFAULT_BUDGET: f64 = 0.01;
+pub(super) const DEFAULT_BUDGET: f64 = 0.01;
 /// Distinct stacks that there is room for where every allocation is counted, without a budget.
 const EVERY_STACK: u32 = 65_536;
 
