@@ -37,7 +37,13 @@ impl Session {
         heaptap_tests::require_root()?;
         let mut command = Command::new(&fixture.program);
         command.env("GOGC", gogc).env("GC_RATE", rate);
+        if rate != "1" {
+            // How far it is to the first sample was drawn before the program could say a rate: from the default one,
+            // of 512 KiB, for each of the runtime's processors. 16 MiB later that is over.
+            command.env("GOMAXPROCS", "1");
+        }
         let mut program = Running::start(command)?;
+        program.ask("waste 131072")?;
         let before = program.ask("force")?.parse()?;
         let watching = Watching::in_mode(program.pid(), "records")?;
         let did = Did { before, by_number: BTreeMap::new() };
