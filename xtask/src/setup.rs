@@ -68,6 +68,7 @@ enum Thing {
     Go(GoRelease),
     Podman,
     Groff,
+    Browser,
     Bpftrace,
     Program(RealProgram),
 }
@@ -89,6 +90,9 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     }
     if purpose == Purpose::Test && paths::find_program("groff").is_none() {
         things.push(Thing::Groff);
+    }
+    if purpose == Purpose::Test && paths::find_program("chromium").is_none() {
+        things.push(Thing::Browser);
     }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
@@ -120,6 +124,8 @@ impl Thing {
             Thing::Podman => apt.install(&["podman", "runc"]),
             // The tests set the manual pages.
             Thing::Groff => apt.install(&["groff-base"]),
+            // The tests open pages in it.
+            Thing::Browser => apt.install(&["chromium"]),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.
             Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
             Thing::Program(program) => fetch::install(program, apt),

@@ -32,6 +32,13 @@ pub enum When {
     Between(Option<Moment>, Option<Moment>),
 }
 
+impl Config {
+    /// Whether it is one moment that is asked for.
+    pub fn is_moment(&self) -> bool {
+        matches!(self.when, When::At(Some(_)))
+    }
+}
+
 /// As typed.
 #[derive(Debug, Args)]
 pub(super) struct Flags {

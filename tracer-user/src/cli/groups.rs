@@ -124,8 +124,8 @@ impl Processes {
 /// Where results go and what they look like.
 #[derive(Debug, Args)]
 pub(super) struct Outputs {
-    /// Write here: .svg (flame graph), .pb.gz (pprof), .folded or .json, or - for a table on
-    /// standard output; may be repeated [default: -]
+    /// Write here: .svg (flame graph), .html (page), .pb.gz (pprof), .folded or .json, or - for a table
+    /// on standard output; may be repeated [default: -]
     #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
     output: Vec<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! Renders profiles: SVG flame graph, pprof, folded stacks, JSON, and a table for a terminal.
+//! Renders profiles: SVG flame graph, HTML page, pprof, folded stacks, JSON, and a table for a terminal.
 //!
 //! In: a [`Profile`] and where to put it. Out: bytes. Outputs never symbolize, read no process and
 //! treat every name as hostile. The formats are described in `docs/output.md`.
@@ -11,11 +11,13 @@ pub mod gc;
 #[cfg(test)]
 mod golden;
 pub mod goroutines;
+pub mod html;
 pub mod identity;
 pub(crate) mod json;
 mod lines;
 pub mod maps;
 pub mod os;
+mod palette;
 pub mod pools;
 pub mod pprof;
 #[cfg(test)]
@@ -39,6 +41,8 @@ pub use table::{Style, TableOptions};
 pub enum Format {
     /// Flame graph with search and zoom, for a browser.
     Svg,
+    /// Flame graph, table and tree, over time where there are times, for a browser.
+    Html,
     /// Gzip-compressed `profile.proto`, for `go tool pprof` and everything else that reads it.
     Pprof,
     /// One line for each stack, for scripts and other flame graph tools.
@@ -50,8 +54,9 @@ pub enum Format {
 }
 
 /// Endings of output names.
-const SUFFIXES: [(&str, Format); 4] = [
+const SUFFIXES: [(&str, Format); 5] = [
     (".svg", Format::Svg),
+    (".html", Format::Html),
     (".pb.gz", Format::Pprof),
     (".folded", Format::Folded),
     (".json", Format::Json),
@@ -95,10 +100,13 @@ pub fn render(
     });
     let profile = match format {
         Format::Pprof | Format::Json => profile,
-        Format::Svg | Format::Folded | Format::Table => rooted.as_ref().unwrap_or(profile),
+        Format::Svg | Format::Html | Format::Folded | Format::Table => {
+            rooted.as_ref().unwrap_or(profile)
+        }
     };
     match format {
         Format::Svg => svg::write(profile, value, out),
+        Format::Html => html::write(profile, value, out),
         Format::Pprof => pprof::write(profile, value, out),
         Format::Folded => folded::write(profile, value, out),
         Format::Json => json::write(profile, value, out),
@@ -115,7 +123,7 @@ pub fn summary(profile: &Profile) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "{}: unknown output format: the name must end in .svg, .pb.gz, .folded or .json",
+        "{}: unknown output format: the name must end in .svg, .html, .pb.gz, .folded or .json",
         shown(path)
     )]
     Suffix { path: PathBuf },
@@ -184,6 +192,7 @@ mod tests {
     fn the_ending_says_the_format() {
         let of = |path: &str| Format::from_path(Path::new(path));
         assert_eq!(of("a/b.svg").unwrap(), Format::Svg);
+        assert_eq!(of("run.html").unwrap(), Format::Html);
         assert_eq!(of("heap.pb.gz").unwrap(), Format::Pprof);
         assert_eq!(of("x.folded").unwrap(), Format::Folded);
         assert_eq!(of("x.y.json").unwrap(), Format::Json);
@@ -192,7 +201,7 @@ mod tests {
             let error = of(other).unwrap_err();
             assert_eq!(error.exit(), Exit::Usage);
             let line = error.to_string();
-            assert!(line.ends_with("must end in .svg, .pb.gz, .folded or .json"), "{line}");
+            assert!(line.ends_with("must end in .svg, .html, .pb.gz, .folded or .json"), "{line}");
         }
     }
 

@@ -1,5 +1,5 @@
 //! Whose code has which colour. In: a frame's kind and name. Out: the same colour for the same
-//! name in every picture: the kind gives the hue, the package the shade.
+//! name in every picture and page: the kind gives the hue, the package the shade.
 
 use inferno::flamegraph::color::Color;
 

@@ -3,7 +3,10 @@
 //! In: a file, and which of its snapshots. Out: files, or a table on standard output; or what the file holds. Needs
 //! no privilege and looks at no process.
 
+mod pages;
+
 use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use super::outputs;
@@ -11,6 +14,7 @@ use crate::cli::Moment;
 use crate::cli::export::{Config, When};
 use crate::exit::{Exit, Failure};
 use crate::host;
+use crate::output::Format;
 use crate::output::text::{bytes, duration, grouped, printable, utc};
 use crate::profile::{Process, Profile};
 use crate::recording::{Error, Found, Limits, Recording, Shot, Survey};
@@ -29,6 +33,16 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         return super::print(&file.listing()?);
     }
     let sinks = outputs::open(&config.show.outputs)?;
+    let (pages, sinks): (Vec<_>, Vec<_>) =
+        sinks.into_iter().partition(|sink| sink.format() == Format::Html && !config.is_moment());
+    if !pages.is_empty() {
+        let pages::Made { page, summary } = pages::make(&mut file)?;
+        let render = |_, out: &mut dyn Write| page.write(out);
+        outputs::write_with(config.show.quiet, &|| summary.clone(), pages, &render)?;
+    }
+    if sinks.is_empty() {
+        return Ok(());
+    }
     let Shot { mut profile, shown, .. } = file.shot()?;
     if !config.processes.is_empty() {
         only(&mut profile, &config.processes)?;
@@ -94,27 +108,12 @@ impl<'a> Open<'a> {
     /// The last one until a moment.
     fn at(&mut self, moment: Option<Moment>) -> Result<Shot, Failure> {
         let (first, last) = self.recording.span().map_err(|err| self.failed(&err))?;
-        let time = match moment {
-            None => u64::MAX,
-            Some(Moment::Unix(time)) => time,
-            Some(Moment::After(length)) => {
-                first.saturating_add(length.as_nanos().min(u64::MAX.into()) as u64)
-            }
-        };
+        let time = moment.map_or(u64::MAX, |moment| resolve(moment, first));
         let found = self.recording.at(time).map_err(|err| self.failed(&err))?;
         // What comes after the end is not known.
         let Some(Found { shot, damaged }) = found.filter(|_| moment.is_none() || time <= last)
         else {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "{}: has nothing of that time; it tells of {} from {} to {}",
-                    self.name,
-                    duration(Duration::from_nanos(last - first)),
-                    moment_text(first),
-                    moment_text(last)
-                ),
-            ));
+            return Err(self.nothing(first, last));
         };
         if damaged > 0 {
             let (snapshots, name) = (super::counted(damaged as usize, "snapshot"), &self.name);
@@ -122,6 +121,30 @@ impl<'a> Open<'a> {
             eprintln!("heaptap: {name}: {snapshots} damaged; this is as of {time}");
         }
         Ok(shot)
+    }
+
+    /// There is no snapshot of the time that is asked for.
+    fn nothing(&self, first: u64, last: u64) -> Failure {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "{}: has nothing of that time; it tells of {} from {} to {}",
+                self.name,
+                duration(Duration::from_nanos(last - first)),
+                moment_text(first),
+                moment_text(last)
+            ),
+        )
+    }
+}
+
+/// A moment of a recording that begins at `first`, in nanoseconds since 1970.
+fn resolve(moment: Moment, first: u64) -> u64 {
+    match moment {
+        Moment::Unix(time) => time,
+        Moment::After(length) => {
+            first.saturating_add(length.as_nanos().min(u64::MAX.into()) as u64)
+        }
     }
 }
 
@@ -136,13 +159,17 @@ fn moment_text(nanos: u64) -> String {
     utc(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
 }
 
-/// Leaves the processes that are asked for.
-fn only(profile: &mut Profile, wanted: &[String]) -> Result<(), Failure> {
-    let is = |process: &Process, word: &str| match word.parse::<u32>() {
+/// Whether a process is asked for, by its number or its name.
+fn wanted(process: &Process, word: &str) -> bool {
+    match word.parse::<u32>() {
         Ok(pid) => process.pid == pid,
         Err(_) => host::matches(word.as_bytes(), process.comm.as_bytes()),
-    };
-    let missing = wanted.iter().find(|word| !profile.processes.iter().any(|p| is(p, word)));
+    }
+}
+
+/// Leaves the processes that are asked for.
+fn only(profile: &mut Profile, words: &[String]) -> Result<(), Failure> {
+    let missing = words.iter().find(|word| !profile.processes.iter().any(|p| wanted(p, word)));
     if let Some(missing) = missing {
         let mut who: Vec<String> = (profile.processes.iter().take(NAMED))
             .map(|process| format!("{} ({})", process.comm, process.who()))
@@ -152,7 +179,7 @@ fn only(profile: &mut Profile, wanted: &[String]) -> Result<(), Failure> {
         let text = format!("--process {missing}: is not there at that time; there are: {there}");
         return Err(Failure::new(Exit::Target, printable(&text).into_owned()));
     }
-    profile.keep_processes(|process| wanted.iter().any(|word| is(process, word)));
+    profile.keep_processes(|process| words.iter().any(|word| wanted(process, word)));
     Ok(())
 }
 

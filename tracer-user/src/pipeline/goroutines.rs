@@ -155,7 +155,9 @@ fn write(
         Format::Table => goroutines.write_table(&table, out),
         Format::Json => goroutines.write_json(out),
         Format::Pprof => output::render(&flat, format, &options, out),
-        Format::Svg | Format::Folded => output::render(&grouped, format, &options, out),
+        Format::Svg | Format::Html | Format::Folded => {
+            output::render(&grouped, format, &options, out)
+        }
     })
 }
 

@@ -4,7 +4,6 @@
 //! Stacks are merged by function name; the width of a frame is its share of one value.
 
 mod page;
-mod palette;
 mod shorten;
 mod tree;
 
@@ -15,7 +14,7 @@ pub(super) use page::escape;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Options};
 
-use super::describe;
+use super::{describe, palette};
 use crate::profile::Profile;
 use tree::Tree;
 

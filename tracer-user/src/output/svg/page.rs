@@ -8,11 +8,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::palette;
 use super::shorten::{MAX_DEPTH, REPEATS, Shortened};
-use crate::output::describe;
 use crate::output::stacks::Label;
 use crate::output::text::{grouped, keep_start, printable, wrap};
+use crate::output::{describe, palette};
 use crate::profile::{FrameKind, Name, Profile};
 
 /// Of the frames' font, in pixels, and a character's width as a part of it: common monospace fonts

@@ -291,7 +291,7 @@ impl<'a> Watching<'a> {
         outputs::write_with(self.config.quiet, &summary, sinks, &|format, out| match format {
             Format::Svg => gc::write_svg(&report, out),
             Format::Json => gc::write_json(&report, out),
-            Format::Table | Format::Pprof | Format::Folded => {
+            Format::Table | Format::Html | Format::Pprof | Format::Folded => {
                 writeln!(out).and_then(|()| gc::write_summary(&report, out))
             }
         })?;

@@ -35,7 +35,8 @@ fn open(bytes: &[u8]) -> Recording<Cursor<&[u8]>> {
 
 /// Everything that is ever shown of a profile.
 fn all_of(profile: &Profile) -> Vec<Vec<u8>> {
-    let formats = [Format::Svg, Format::Pprof, Format::Folded, Format::Json, Format::Table];
+    let formats =
+        [Format::Svg, Format::Html, Format::Pprof, Format::Folded, Format::Json, Format::Table];
     let mut options = Options::default();
     options.table.top = 1000;
     let values = 0..profile.meta.value_types.len();

@@ -1,0 +1,106 @@
+//! A recording as one page: `-o x.html`.
+//!
+//! In: an opened recording, and which time of it. Out: a page with its snapshots, evenly fewer of them where there are
+//! many. One snapshot is in memory at a time, and what the page says of those before it.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::{Open, moment_text, resolve, wanted};
+use crate::cli::export::When;
+use crate::exit::{Exit, Failure};
+use crate::output::html::Page;
+use crate::output::text::{duration, grouped, printable};
+use crate::pipeline::outputs;
+use crate::recording::{Error, Shot};
+
+/// Snapshots that a page has at most. Twice as many take twice the time to move through.
+const SHOTS: u64 = 360;
+
+/// A page, and what it holds in one line.
+pub struct Made {
+    pub page: Page,
+    pub summary: String,
+}
+
+/// The page of a time.
+///
+/// # Errors
+/// There is no such time or process in the recording; it is too large for a page, or can't be read.
+pub fn make(file: &mut Open) -> Result<Made, Failure> {
+    let (from, to) = match file.config.when {
+        When::Between(from, to) => (from, to),
+        When::At(moment) => (None, moment),
+    };
+    let (first, last) = file.recording.span().map_err(|err| file.failed(&err))?;
+    let from = from.map_or(first, |moment| resolve(moment, first));
+    let to = to.map_or(last, |moment| resolve(moment, first));
+    let count = file.recording.count(from, to).map_err(|err| file.failed(&err))?;
+    if count == 0 {
+        return Err(file.nothing(first, last));
+    }
+    let step = count.div_ceil(SHOTS);
+    let (config, name) = (file.config, file.name.clone());
+    let mut page = Page::default();
+    let (mut shown, mut there) = (0, false);
+    let ends = Cell::new(None::<(u64, u64)>);
+    let damaged = file.recording.each((from, to), step, |shot| {
+        let Shot { mut profile, shown: how, time } = shot;
+        if !config.processes.is_empty() {
+            profile.keep_processes(|process| config.processes.iter().any(|w| wanted(process, w)));
+        }
+        there |= !profile.processes.is_empty();
+        let mut options = outputs::options(&config.show, how);
+        options.value =
+            config.value.as_ref().map(|word| super::value(&profile, word)).transpose()?;
+        let refused = |err| {
+            let text = format!("{name}: what is there until {} {err}", moment_text(time));
+            Stop::Refused(Failure::new(Exit::Usage, text))
+        };
+        page.add(&profile, &options).map_err(refused)?;
+        shown += 1;
+        ends.set(Some((ends.get().map_or(time, |(first, _)| first), time)));
+        Ok::<_, Stop>(())
+    });
+    let damaged = damaged.map_err(|stop| match stop {
+        Stop::Refused(failure) => failure,
+        Stop::Unread(err) => file.failed(&err),
+    })?;
+    if let Some(missing) = config.processes.first().filter(|_| !there) {
+        let text = format!(
+            "--process {missing}: is not there in that time (heaptap export {name} lists who is)"
+        );
+        return Err(Failure::new(Exit::Target, printable(&text).into_owned()));
+    }
+    let Some((first, last)) = ends.get() else {
+        return Err(file.failed(&Error::Malformed { at: 0, what: "its snapshots are damaged" }));
+    };
+    if step > 1 {
+        page.note(format!("of {} snapshots one in {step} is shown, and the last", grouped(count)));
+    }
+    if damaged > 0 {
+        page.note(format!("{} snapshots are damaged and not shown", grouped(damaged)));
+    }
+    let snapshots = crate::pipeline::counted(shown, "snapshot");
+    let length = duration(Duration::from_nanos(last - first));
+    let summary = format!("{snapshots} from {} on, {length}", moment_text(first));
+    Ok(Made { page, summary })
+}
+
+/// Why a walk ends early.
+enum Stop {
+    Unread(Error),
+    Refused(Failure),
+}
+
+impl From<Error> for Stop {
+    fn from(err: Error) -> Self {
+        Stop::Unread(err)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Refused(failure)
+    }
+}
