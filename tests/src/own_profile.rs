@@ -53,9 +53,17 @@ fn key(sample: &Sample) -> (Vec<(&str, &str, u32)>, i64) {
 
 /// What `go tool pprof -top` prints of a file, from the heading of its columns on.
 pub fn top(path: &Path, value: &str) -> Result<String> {
+    top_since(None, path, value)
+}
+
+/// The same of what a file has more than another one, its base.
+pub fn top_since(base: Option<&Path>, path: &Path, value: &str) -> Result<String> {
     let mut tool = fixture::go_tool("1.27", "pprof")?;
     let dir = tempfile::tempdir()?;
     tool.args(["-top", "-nodecount=10000", "-nodefraction=0"]);
+    if let Some(base) = base {
+        tool.arg("-diff_base").arg(base);
+    }
     tool.arg(format!("-sample_index={value}")).arg(path).env("PPROF_TMPDIR", dir.path());
     tool.env("PPROF_BINARY_PATH", dir.path());
     let output = tool.output().context("can't start go tool pprof")?;

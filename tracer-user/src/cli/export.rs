@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Refusal;
-use super::groups::{Outputs, Show};
+use super::groups::{MaxMemory, Outputs, Show};
 use super::value::{self, Moment};
 
 /// What of a recording to show, and where.
@@ -73,10 +73,8 @@ pub(super) struct Flags {
     #[arg(long = "type", value_name = "VALUE", help_heading = WHAT)]
     value: Option<String>,
 
-    /// Give up when reading takes more memory than this
-    #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    max_memory: u32,
+    #[command(flatten)]
+    memory: MaxMemory,
 }
 
 const WHAT: &str = "What of it";
@@ -103,7 +101,7 @@ impl Flags {
             processes: self.process,
             value: self.value,
             show,
-            max_memory: (self.max_memory as usize) << 20,
+            max_memory: self.memory.bytes(),
         })
     }
 }

@@ -252,6 +252,21 @@ pub(super) struct Keep {
     max_age: Option<Duration>,
 }
 
+/// How much memory reading recordings and the like may take.
+#[derive(Debug, Args)]
+pub(super) struct MaxMemory {
+    /// Give up when reading takes more memory than this
+    #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "How to read")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_memory: u32,
+}
+
+impl MaxMemory {
+    pub(super) fn bytes(&self) -> usize {
+        (self.max_memory as usize) << 20
+    }
+}
+
 /// A recording that is to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {

@@ -5,6 +5,7 @@
 //! words into [`Cli`], and `lower` turns that into what the pipeline takes, with the checks that
 //! span several flags. This module touches no file, no process and no environment.
 
+pub mod diff;
 pub mod documents;
 pub mod export;
 pub mod gc;
@@ -42,6 +43,7 @@ pub enum Command {
     Gc(gc::Config),
     Top(top::Config),
     Export(export::Config),
+    Diff(diff::Config),
     Doctor(DoctorConfig),
     Completions(Shell),
     Man(ManConfig),
@@ -98,6 +100,7 @@ where
         Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
+        Subcommands::Diff(flags) => flags.lower().map(Command::Diff),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
         Subcommands::Completions(flags) => Ok(Command::Completions(flags.shell)),
         Subcommands::Man(flags) => flags.lower().map(Command::Man),
@@ -157,6 +160,9 @@ enum Subcommands {
     /// Make flame graphs, pprof profiles, tables and the like of a recording (.htap), or say what it holds
     #[command(after_help = EXPORT_EPILOGUE)]
     Export(export::Flags),
+    /// Compare two profiles: recordings, two times of one, or pprof files made by anyone
+    #[command(after_help = DIFF_EPILOGUE)]
+    Diff(Box<diff::Flags>),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -407,6 +413,22 @@ Examples:
     exit_codes!()
 );
 
+const DIFF_EPILOGUE: &str = concat!(
+    "Stacks are the same when their functions and lines are; process ids and addresses do not matter. CHANGE
+is what is there after, less what was there before. What can't be compared (other values, another
+sampling period) is refused.
+
+Examples:
+  heaptap diff run.htap --from 60s --to 1h         what grew in that hour
+  heaptap diff run.htap --from 60s -o grown.svg    until the end, as a flame graph
+  heaptap diff old.htap new.htap --by function     two builds, wherever their lines are
+  heaptap diff before.pb.gz after.pb.gz --type alloc_space
+  heaptap diff monday.htap@12h friday.htap@12h --process 'api-*'
+
+",
+    exit_codes!()
+);
+
 const DOCTOR_EPILOGUE: &str = concat!(
     "Ends with 0 when recording can work here, 3 when a privilege is missing, 5 when this kernel
 can't.
@@ -504,6 +526,7 @@ mod tests {
             &["heaptap", "gc", "--help"],
             &["heaptap", "top", "--help"],
             &["heaptap", "export", "--help"],
+            &["heaptap", "diff", "--help"],
             &["heaptap", "doctor", "--help"],
             &["heaptap", "completions", "--help"],
             &["heaptap", "man", "--help"],

@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use crate::exit::Exit;
 
 /// Those that have a help text of their own.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "ps",
     "record",
     "heap",
@@ -15,12 +15,13 @@ const COMMANDS: [&str; 12] = [
     "stats",
     "top",
     "export",
+    "diff",
     "doctor",
     "completions",
     "man",
 ];
 /// Those that look at no process.
-const OF_NO_PROCESS: [&str; 5] = ["ps", "export", "doctor", "completions", "man"];
+const OF_NO_PROCESS: [&str; 6] = ["ps", "export", "diff", "doctor", "completions", "man"];
 
 /// The end of heaptap before it began.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::stacks::Stacks;
+use super::stacks::{Label, Stacks};
 use super::text::printable;
 use crate::profile::Profile;
 
@@ -13,18 +13,24 @@ use crate::profile::Profile;
 pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
     let Stacks { labels, stacks } = Stacks::new(profile, value, frame);
     for (stack, count) in stacks {
-        for (at, label) in stack.iter().enumerate() {
-            let separator = if at > 0 { ";" } else { "" };
-            write!(out, "{separator}{}", labels[*label as usize].text)?;
-        }
+        self::stack(&stack, &labels, out)?;
         writeln!(out, " {count}")?;
+    }
+    Ok(())
+}
+
+/// Writes the names of a stack.
+pub(super) fn stack(stack: &[u32], labels: &[Label], out: &mut dyn Write) -> io::Result<()> {
+    for (at, label) in stack.iter().enumerate() {
+        let separator = if at > 0 { ";" } else { "" };
+        write!(out, "{separator}{}", labels[*label as usize].text)?;
     }
     Ok(())
 }
 
 /// A name as it stands in a line: `;` becomes `:`, a space `_`, hidden characters are spelled out,
 /// a leading `#` (a comment to inferno) becomes `\x23`, and a blank name becomes `[unnamed]`.
-fn frame(name: &str) -> String {
+pub(super) fn frame(name: &str) -> String {
     let shown = printable(name);
     let text: String = shown
         .chars()

@@ -13,6 +13,8 @@ pub(super) enum Paint {
     Bold,
     Dim,
     Alarm,
+    /// The opposite of an alarm.
+    Relief,
     Of(FrameKind),
 }
 
@@ -24,6 +26,7 @@ impl Paint {
             Paint::Bold | Paint::Of(FrameKind::Group) => Some("1"),
             Paint::Dim | Paint::Of(FrameKind::Runtime | FrameKind::Marker) => Some("2"),
             Paint::Alarm => Some("1;31"),
+            Paint::Relief => Some("1;32"),
             Paint::Of(FrameKind::Program) => Some("33"),
             Paint::Of(FrameKind::Standard) => Some("36"),
             Paint::Of(FrameKind::Native) => Some("32"),

@@ -6,6 +6,7 @@
 mod caller;
 pub mod creators;
 mod describe;
+pub mod diff;
 mod folded;
 pub mod gc;
 #[cfg(test)]

@@ -11,6 +11,16 @@ struct Shades(Color, Color);
 /// Frames that stand for no code: the whole, a process.
 pub const NEUTRAL: Color = rgb(214, 219, 226);
 
+/// What has more than before, as much, and less.
+pub const GROWN: Color = rgb(238, 92, 76);
+pub const SAME: Color = rgb(246, 244, 240);
+pub const SHRUNK: Color = rgb(96, 150, 236);
+
+/// A colour from one to another.
+pub fn between(from: Color, to: Color, share: f32) -> Color {
+    mix(&Shades(from, to), share)
+}
+
 /// What the legend calls a kind.
 pub fn label(kind: FrameKind) -> &'static str {
     match kind {

@@ -18,21 +18,78 @@ pub struct Label {
     pub place: Option<(Name, u32)>,
 }
 
+/// What stacks have, and what of it makes a frame wide.
+pub trait Weight: Copy + Default + Ord {
+    fn width(self) -> u64;
+
+    fn add(&mut self, more: Self);
+}
+
+impl Weight for u64 {
+    fn width(self) -> u64 {
+        self
+    }
+
+    fn add(&mut self, more: Self) {
+        *self = self.saturating_add(more);
+    }
+}
+
+/// What was there before and after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Both {
+    pub before: u64,
+    pub after: u64,
+    /// Sum over stacks of the more of both.
+    pub wide: u64,
+}
+
+impl Both {
+    /// Of one stack.
+    pub fn new([before, after]: [u64; 2]) -> Self {
+        Self { before, after, wide: before.max(after) }
+    }
+}
+
+impl Weight for Both {
+    fn width(self) -> u64 {
+        self.wide
+    }
+
+    fn add(&mut self, more: Self) {
+        self.before = self.before.saturating_add(more.before);
+        self.after = self.after.saturating_add(more.after);
+        self.wide = self.wide.saturating_add(more.wide);
+    }
+}
+
 /// Each different stack of `profile` that has any of the value.
-pub struct Stacks {
+pub struct Stacks<V = u64> {
     pub labels: Vec<Label>,
     /// Indices in `labels`, outermost first, never empty; and the value.
-    pub stacks: Vec<(Vec<u32>, u64)>,
+    pub stacks: Vec<(Vec<u32>, V)>,
 }
 
 impl Stacks {
     /// `show` makes the text of a label of a name; a stack without frames shows as no name does.
     pub fn new(profile: &Profile, value: usize, show: impl Fn(&str) -> String) -> Self {
+        Self::of(profile, |sample| sample.value(value), show)
+    }
+}
+
+impl<V: Weight> Stacks<V> {
+    /// As [`Stacks::new`], with what `weigh` says of samples.
+    pub fn of(
+        profile: &Profile,
+        weigh: impl Fn(&Sample) -> V,
+        show: impl Fn(&str) -> String,
+    ) -> Self {
         let mut names = Names { profile, show, labels: Vec::new(), by_text: HashMap::new() };
         let mut by_name: HashMap<Name, u32> = HashMap::new();
         let mut by_process: HashMap<ProcessId, u32> = HashMap::new();
-        let mut stacks: Vec<(Vec<u32>, u64)> = Vec::new();
-        for sample in profile.samples.iter().filter(|s| s.value(value) > 0) {
+        let mut stacks: Vec<(Vec<u32>, V)> = Vec::new();
+        let all = profile.samples.iter().map(|sample| (sample, weigh(sample)));
+        for (sample, weight) in all.filter(|(_, weight)| weight.width() > 0) {
             let mut stack = Vec::with_capacity(sample.stack.len() + 1);
             if profile.processes.len() > 1 {
                 let label = by_process.entry(sample.process);
@@ -47,7 +104,7 @@ impl Stacks {
             if stack.is_empty() {
                 stack.push(names.label("", Some(FrameKind::Unknown), None));
             }
-            stacks.push((stack, sample.value(value)));
+            stacks.push((stack, weight));
         }
         let labels = in_order(names.labels, &mut stacks);
         let mut all = Self { labels, stacks };
@@ -61,7 +118,7 @@ impl Stacks {
         self.stacks.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
             if same {
-                kept.1 = kept.1.saturating_add(next.1);
+                kept.1.add(next.1);
             }
             same
         });
@@ -69,7 +126,7 @@ impl Stacks {
 }
 
 /// Sorts labels by text and renumbers stacks.
-fn in_order(labels: Vec<Label>, stacks: &mut [(Vec<u32>, u64)]) -> Vec<Label> {
+fn in_order<V>(labels: Vec<Label>, stacks: &mut [(Vec<u32>, V)]) -> Vec<Label> {
     let mut sorted: Vec<(u32, Label)> = (0..).zip(labels).collect();
     sorted.sort_by(|(_, a), (_, b)| a.text.cmp(&b.text));
     let mut new = vec![0; sorted.len()];

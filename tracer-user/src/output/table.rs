@@ -51,7 +51,7 @@ impl Default for TableOptions {
 }
 
 /// Narrower terminals get this many columns all the same.
-const MIN_WIDTH: usize = 60;
+pub(super) const MIN_WIDTH: usize = 60;
 
 /// A type gets at least this many columns, whatever the numbers before it need.
 const TYPE_WIDTH: usize = 12;
@@ -87,12 +87,12 @@ pub fn write(
     table.footer()
 }
 
-struct Table<'a> {
-    profile: &'a Profile,
-    value: usize,
-    options: &'a TableOptions,
-    style: Style,
-    out: &'a mut dyn Write,
+pub(super) struct Table<'a> {
+    pub profile: &'a Profile,
+    pub value: usize,
+    pub options: &'a TableOptions,
+    pub style: Style,
+    pub out: &'a mut dyn Write,
 }
 
 impl Table<'_> {
@@ -141,7 +141,8 @@ impl Table<'_> {
         self.left_out(rest.len(), "stack", left, total)
     }
 
-    fn frames(&mut self, frames: &[&Frame], left_out: Option<&LeftOut>) -> io::Result<()> {
+    /// Writes frames, innermost first.
+    pub fn frames(&mut self, frames: &[&Frame], left_out: Option<&LeftOut>) -> io::Result<()> {
         let names: Vec<_> = frames
             .iter()
             .map(|f| printable(self.profile.names.text(f.function)))
@@ -275,7 +276,7 @@ struct Row {
 }
 
 /// Frames that a row does not show.
-struct LeftOut {
+pub(super) struct LeftOut {
     /// Before which frame they would be.
     at: usize,
     /// Fewest and most of them.
@@ -291,6 +292,12 @@ impl Row {
 }
 
 impl LeftOut {
+    /// Those at these places of a stack; nothing where there are none.
+    pub fn new(hidden: Range<usize>) -> Option<Self> {
+        let count = hidden.len();
+        (count > 0).then_some(Self { at: hidden.start, frames: (count, count), ways: 1 })
+    }
+
     fn text(&self) -> String {
         let (least, most) = self.frames;
         let count = if least == most { grouped(most as u64) } else { format!("{least} to {most}") };
@@ -311,10 +318,7 @@ fn rows(ranked: Vec<Ranked>, types: &[ValueType], value: usize, max_frames: usiz
         match seen.entry((one.process, one.frames.clone(), count > 0)) {
             Entry::Vacant(entry) => {
                 entry.insert(rows.len());
-                let at = hidden.start;
-                let left_out =
-                    (count > 0).then_some(LeftOut { at, frames: (count, count), ways: 1 });
-                rows.push(Row { sum: one, left_out });
+                rows.push(Row { sum: one, left_out: LeftOut::new(hidden) });
             }
             Entry::Occupied(entry) => {
                 let row = &mut rows[*entry.get()];

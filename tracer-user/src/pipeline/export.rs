@@ -7,6 +7,7 @@ mod pages;
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::outputs;
@@ -28,7 +29,7 @@ const NAMED: usize = 40;
 /// The file is no recording, or can't be read; it has nothing of that time, or no such process; an output can't be
 /// written.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    let mut file = Open::new(config)?;
+    let mut file = Open::new(&config.file, config.max_memory)?;
     if config.show.outputs.is_empty() {
         return super::print(&file.listing()?);
     }
@@ -36,14 +37,14 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let (pages, sinks): (Vec<_>, Vec<_>) =
         sinks.into_iter().partition(|sink| sink.format() == Format::Html && !config.is_moment());
     if !pages.is_empty() {
-        let pages::Made { page, summary } = pages::make(&mut file)?;
+        let pages::Made { page, summary } = pages::make(config, &mut file)?;
         let render = |_, out: &mut dyn Write| page.write(out);
         outputs::write_with(config.show.quiet, &|| summary.clone(), pages, &render)?;
     }
     if sinks.is_empty() {
         return Ok(());
     }
-    let Shot { mut profile, shown, .. } = file.shot()?;
+    let Shot { mut profile, shown, .. } = file.shot(config.when)?;
     if !config.processes.is_empty() {
         only(&mut profile, &config.processes)?;
     }
@@ -53,20 +54,23 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 }
 
 /// A recording that is open, and its name.
-struct Open<'a> {
-    config: &'a Config,
-    name: String,
+pub(super) struct Open {
+    pub name: String,
     recording: Recording<File>,
 }
 
-impl<'a> Open<'a> {
-    fn new(config: &'a Config) -> Result<Self, Failure> {
-        let name = printable(&config.file.to_string_lossy()).into_owned();
+impl Open {
+    /// Opens a file; reading takes so many bytes of memory at most.
+    ///
+    /// # Errors
+    /// It can't be read; it is no recording.
+    pub fn new(path: &Path, memory: usize) -> Result<Self, Failure> {
+        let name = printable(&path.to_string_lossy()).into_owned();
         let failed = |err: Error| Failure::new(exit(&err), format!("{name} {err}"));
-        let file = File::open(&config.file).map_err(|err| failed(Error::Read(err)))?;
-        let limits = Limits { memory: config.max_memory, ..Limits::default() };
+        let file = File::open(path).map_err(|err| failed(Error::Read(err)))?;
+        let limits = Limits { memory, ..Limits::default() };
         let recording = Recording::open(file, limits).map_err(failed)?;
-        Ok(Self { config, name, recording })
+        Ok(Self { name, recording })
     }
 
     fn failed(&self, err: &Error) -> Failure {
@@ -82,8 +86,8 @@ impl<'a> Open<'a> {
     }
 
     /// The snapshot that is asked for, or the difference of two.
-    fn shot(&mut self) -> Result<Shot, Failure> {
-        match self.config.when {
+    fn shot(&mut self, when: When) -> Result<Shot, Failure> {
+        match when {
             When::At(moment) => self.at(moment),
             When::Between(from, to) => {
                 let first = Moment::After(Duration::ZERO);
@@ -106,7 +110,10 @@ impl<'a> Open<'a> {
     }
 
     /// The last one until a moment.
-    fn at(&mut self, moment: Option<Moment>) -> Result<Shot, Failure> {
+    ///
+    /// # Errors
+    /// There is none, or it can't be read.
+    pub fn at(&mut self, moment: Option<Moment>) -> Result<Shot, Failure> {
         let (first, last) = self.recording.span().map_err(|err| self.failed(&err))?;
         let time = moment.map_or(u64::MAX, |moment| resolve(moment, first));
         let found = self.recording.at(time).map_err(|err| self.failed(&err))?;
@@ -168,7 +175,10 @@ fn wanted(process: &Process, word: &str) -> bool {
 }
 
 /// Leaves the processes that are asked for.
-fn only(profile: &mut Profile, words: &[String]) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is no such process.
+pub(super) fn only(profile: &mut Profile, words: &[String]) -> Result<(), Failure> {
     let missing = words.iter().find(|word| !profile.processes.iter().any(|p| wanted(p, word)));
     if let Some(missing) = missing {
         let mut who: Vec<String> = (profile.processes.iter().take(NAMED))

@@ -4,6 +4,7 @@
 //! error, or a [`Failure`].
 
 mod assemble;
+mod diff;
 mod doctor;
 mod documents;
 mod estimates;
@@ -49,6 +50,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         command,
         Command::Ps(_)
             | Command::Export(_)
+            | Command::Diff(_)
             | Command::Doctor(_)
             | Command::Completions(_)
             | Command::Man(_)
@@ -64,6 +66,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Gc(config) => gc::run(&config),
         Command::Top(config) => top::run(&config),
         Command::Export(config) => export::run(&config),
+        Command::Diff(config) => diff::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Completions(shell) => print(&cli::documents::completions(shell)),
         Command::Man(config) => documents::man(&config),

@@ -9,6 +9,7 @@
 
 mod ages;
 pub mod build;
+pub mod diff;
 pub mod estimate;
 pub mod fold;
 mod intern;

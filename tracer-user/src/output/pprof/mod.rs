@@ -4,7 +4,10 @@
 //! with link-time addresses and their inlined frames, mappings with build ids. Names are as Go
 //! prints them, but for hidden characters, which are spelled out: readers print them as they come.
 
+pub(super) mod diff;
+mod fields;
 pub mod proto;
+pub mod read;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -22,9 +25,12 @@ use crate::profile::{
 
 /// Writes the compressed message.
 pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
-    let message = Encoder::new(profile).encode(value).encode_to_vec();
+    compress(&Encoder::new(profile).encode(value), out)
+}
+
+fn compress(message: &proto::Profile, out: &mut dyn Write) -> io::Result<()> {
     let mut gzip = GzEncoder::new(out, Compression::default());
-    gzip.write_all(&message)?;
+    gzip.write_all(&message.encode_to_vec())?;
     gzip.finish().map(drop)
 }
 
@@ -71,9 +77,7 @@ impl<'a> Encoder<'a> {
             self.made.period = signed(length.into());
         }
         self.made.default_sample_type = self.made.sample_type.get(value).map_or(0, |t| t.kind);
-        let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.made.time_nanos = signed(since_1970.as_nanos());
-        self.made.duration_nanos = signed(meta.duration.as_nanos());
+        self.times();
         self.mappings();
         for sample in self.profile.sorted(value) {
             self.sample(sample);
@@ -83,6 +87,14 @@ impl<'a> Encoder<'a> {
             self.made.comment.push(text);
         }
         self.made
+    }
+
+    /// When it was measured, and for how long.
+    fn times(&mut self) {
+        let meta = &self.profile.meta;
+        let since_1970 = meta.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.made.time_nanos = signed(since_1970.as_nanos());
+        self.made.duration_nanos = signed(meta.duration.as_nanos());
     }
 
     /// All binaries; the first process's is the main one and comes first, as the format wants it.

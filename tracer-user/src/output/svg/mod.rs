@@ -3,10 +3,12 @@
 //!
 //! Stacks are merged by function name; the width of a frame is its share of one value.
 
+pub(super) mod diff;
 mod page;
 mod shorten;
 mod tree;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 pub(super) use page::escape;
@@ -16,6 +18,7 @@ use inferno::flamegraph::{self, Options};
 
 use super::{describe, palette};
 use crate::profile::Profile;
+use page::{Fact, Page, Shown};
 use tree::Tree;
 
 const BACKGROUND: Color = Color { r: 252, g: 252, b: 250 };
@@ -23,38 +26,77 @@ const BACKGROUND: Color = Color { r: 252, g: 252, b: 250 };
 /// Writes the picture; one that says so when nothing was recorded.
 pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result<()> {
     let mut tree = Tree::new(profile, value);
+    let mut facts = page::facts(profile);
     if tree.lines.is_empty() {
-        return out.write_all(page::nothing(profile).as_bytes());
+        let method = Fact { text: describe::method(profile), is_loss: false };
+        facts.insert(0, method);
+        let text = format!("Nothing was recorded: no {} was seen.", describe::event(profile));
+        let nothing = page::nothing(&describe::title(profile), &facts, &text);
+        return out.write_all(nothing.as_bytes());
     }
+    facts.extend(tree.shortened.map(Fact::shortened));
     let kinds = tree.kinds();
-    let drawn = draw(profile, value, &mut tree)?;
-    let shortened = tree.shortened;
-    page::Page { profile, value, labels: &tree.labels, kinds: &kinds, shortened }.write(&drawn, out)
+    let legend: Vec<_> =
+        kinds.iter().map(|kind| (palette::typical(*kind), palette::label(*kind))).collect();
+    let drawn = Drawing::of(profile, value, &mut tree).draw()?;
+    let frame = |number: Option<usize>, numbers: &str| {
+        let label = number.and_then(|number| tree.labels.get(number));
+        Shown {
+            name: label.map_or(Cow::Borrowed("all"), |label| Cow::Borrowed(label.text.as_str())),
+            numbers: page::numbers(profile, value, label, numbers),
+        }
+    };
+    Page { facts: &facts, legend: &legend, frame: &frame }.write(&drawn, out)
 }
 
-/// inferno's picture, with numbers for names; takes the tree's lines.
-fn draw(profile: &Profile, value: usize, tree: &mut Tree) -> io::Result<String> {
-    let mut colors = PaletteMap::default();
-    colors.insert("", palette::NEUTRAL);
-    for (number, label) in tree.labels.iter().enumerate() {
-        let color = label.kind.map_or(palette::NEUTRAL, |kind| palette::color(kind, &label.text));
-        colors.insert(number, color);
+/// What inferno draws, with numbers for names.
+struct Drawing {
+    title: String,
+    subtitle: String,
+    unit: String,
+    /// What one unit of a line's value stands for.
+    factor: f64,
+    colors: PaletteMap,
+    lines: Vec<String>,
+}
+
+impl Drawing {
+    /// Takes the tree's lines.
+    fn of(profile: &Profile, value: usize, tree: &mut Tree) -> Self {
+        let mut colors = PaletteMap::default();
+        colors.insert("", palette::NEUTRAL);
+        for (number, label) in tree.labels.iter().enumerate() {
+            let color =
+                label.kind.map_or(palette::NEUTRAL, |kind| palette::color(kind, &label.text));
+            colors.insert(number, color);
+        }
+        Self {
+            title: describe::title(profile),
+            subtitle: describe::method(profile),
+            unit: describe::unit_of(profile, value).to_owned(),
+            factor: tree.factor,
+            colors,
+            lines: std::mem::take(&mut tree.lines),
+        }
     }
-    let mut options = Options::default();
-    options.title = describe::title(profile);
-    options.subtitle = Some(describe::method(profile));
-    options.count_name = describe::unit_of(profile, value).to_owned();
-    options.factor = tree.factor;
-    options.bgcolors = Some(BackgroundColor::Flat(BACKGROUND));
-    options.palette_map = Some(&mut colors);
-    options.font_size = page::FONT_SIZE;
-    options.font_width = page::FONT_WIDTH;
-    // Narrow frames are gone already; what is left keeps the order of the tree, which inferno
-    // leaves alone in a flame chart, where it only turns lines round.
-    options.min_width = 0.0;
-    options.flame_chart = true;
-    let lines = std::mem::take(&mut tree.lines);
-    let mut drawn = Vec::new();
-    flamegraph::from_lines(&mut options, lines.iter().rev().map(String::as_str), &mut drawn)?;
-    String::from_utf8(drawn).map_err(io::Error::other)
+
+    fn draw(mut self) -> io::Result<String> {
+        let mut options = Options::default();
+        options.title = self.title;
+        options.subtitle = Some(self.subtitle);
+        options.count_name = self.unit;
+        options.factor = self.factor;
+        options.bgcolors = Some(BackgroundColor::Flat(BACKGROUND));
+        options.palette_map = Some(&mut self.colors);
+        options.font_size = page::FONT_SIZE;
+        options.font_width = page::FONT_WIDTH;
+        // Narrow frames are gone already; what is left keeps the order of the tree, which inferno
+        // leaves alone in a flame chart, where it only turns lines round.
+        options.min_width = 0.0;
+        options.flame_chart = true;
+        let lines = self.lines.iter().rev().map(String::as_str);
+        let mut drawn = Vec::new();
+        flamegraph::from_lines(&mut options, lines, &mut drawn)?;
+        String::from_utf8(drawn).map_err(io::Error::other)
+    }
 }

@@ -5,14 +5,17 @@
 //! no units. Whatever is not found where this version of inferno writes it is left as it is; tests
 //! hold that everything is found.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+
+use inferno::flamegraph::color::Color;
 
 use super::shorten::{MAX_DEPTH, REPEATS, Shortened};
 use crate::output::stacks::Label;
 use crate::output::text::{grouped, keep_start, printable, wrap};
 use crate::output::{describe, palette};
-use crate::profile::{FrameKind, Name, Profile};
+use crate::profile::{Name, Profile};
 
 /// Of the frames' font, in pixels, and a character's width as a part of it: common monospace fonts
 /// are a little wider than inferno thinks.
@@ -31,9 +34,45 @@ const LEGEND_HEIGHT: usize = 26;
 /// Where inferno's subtitle ends.
 const HEAD: usize = 48;
 
-struct Fact {
-    text: String,
-    is_loss: bool,
+/// A line of the head.
+pub struct Fact {
+    pub text: String,
+    pub is_loss: bool,
+}
+
+impl Fact {
+    /// A text in as many lines as it takes, up to `most`.
+    pub fn wrapped(text: &str, most: usize, is_loss: bool) -> Vec<Self> {
+        let lines = wrap(text, LINE).into_iter().take(most);
+        lines.map(|line| Fact { text: keep_start(&line, LINE).into_owned(), is_loss }).collect()
+    }
+
+    /// The first of the notes.
+    pub fn notes(notes: &[String]) -> Vec<Self> {
+        let shown = notes.iter().take(NOTE_LINES);
+        let mut facts: Vec<Self> =
+            shown.flat_map(|note| Self::wrapped(&printable(note), 2, false)).collect();
+        if notes.len() > NOTE_LINES {
+            let more = notes.len() - NOTE_LINES;
+            facts.extend(Self::wrapped(
+                &format!("{more} more notes: see the JSON output"),
+                1,
+                false,
+            ));
+        }
+        facts
+    }
+
+    /// That not all is drawn as it is.
+    pub fn shortened(Shortened { stacks, deepest }: Shortened) -> Self {
+        let text = format!(
+            "drawn shortened, with marks [… N frames]: recursion of more than {REPEATS} rounds and \
+             the middle of more than {MAX_DEPTH} frames; {} of up to {} frames",
+            describe::counted(stacks as u64, "stack"),
+            grouped(deepest as u64)
+        );
+        Self { text, is_loss: false }
+    }
 }
 
 /// inferno searches the whole text of a frame; numbers and files in it are no names.
@@ -48,14 +87,18 @@ const FRAMES: &str = "<svg id=\"frames\" ";
 
 /// What goes around and into a picture of inferno's.
 pub struct Page<'a> {
-    pub profile: &'a Profile,
-    pub value: usize,
-    /// By the numbers that stand for them.
-    pub labels: &'a [Label],
-    /// What the legend explains.
-    pub kinds: &'a [FrameKind],
-    /// What was too deep to be drawn whole.
-    pub shortened: Option<Shortened>,
+    pub facts: &'a [Fact],
+    /// Colours, and what they mean.
+    pub legend: &'a [(Color, &'static str)],
+    /// What a frame is by its number, nothing for the whole, and what inferno says of it.
+    pub frame: &'a dyn Fn(Option<usize>, &str) -> Shown<'a>,
+}
+
+/// What is shown of a frame.
+pub struct Shown<'a> {
+    pub name: Cow<'a, str>,
+    /// Escaped, and without `(`.
+    pub numbers: String,
 }
 
 impl Page<'_> {
@@ -66,22 +109,11 @@ impl Page<'_> {
         };
         let head = head.replacen(SEARCHES_TITLE, SEARCHES_NAME, 1);
         let head = head.replacen(FAINT, "opacity:0.6; cursor", 1);
-        let mut facts = facts(self.profile);
-        facts.extend(self.shortened.map(|shortened| {
-            let (stacks, deepest) = (shortened.stacks as u64, shortened.deepest as u64);
-            let text = format!(
-                "drawn shortened, with marks [… N frames]: recursion of more than {REPEATS} rounds and \
-                 the middle of more than {MAX_DEPTH} frames; {} of up to {} frames",
-                describe::counted(stacks, "stack"),
-                grouped(deepest)
-            );
-            Fact { text, is_loss: false }
-        }));
-        let extra = facts.len() * LINE_HEIGHT + LEGEND_HEIGHT;
+        let extra = self.facts.len() * LINE_HEIGHT + LEGEND_HEIGHT;
         match grow(&head, extra) {
             Some(taller) => {
                 out.write_all(taller.as_bytes())?;
-                out.write_all(below(HEAD + LINE_HEIGHT, &facts, self.kinds).as_bytes())?;
+                out.write_all(below(HEAD + LINE_HEIGHT, self.facts, self.legend).as_bytes())?;
                 write!(out, "{FRAMES}y=\"{extra}\" ")?;
             }
             None => write!(out, "{head}{FRAMES}")?,
@@ -93,42 +125,40 @@ impl Page<'_> {
     fn frames(&self, drawn: &str, out: &mut dyn Write) -> io::Result<()> {
         let mut rest = drawn;
         while let Some(frame) = Drawn::next(rest) {
-            let label = frame.number.parse::<usize>().ok().and_then(|at| self.labels.get(at));
-            let name = label.map_or(frame.number, |l| l.text.as_str());
+            let Shown { name, numbers } = (self.frame)(frame.number.parse().ok(), frame.numbers);
             let Drawn { before, shape, width, .. } = frame;
-            let numbers = self.numbers(label, frame.numbers);
-            write!(out, "{before}<title>{} ({numbers})</title>{shape}", escape(name))?;
-            write!(out, "{}</text>", escape(&fitting(name, width)))?;
+            write!(out, "{before}<title>{} ({numbers})</title>{shape}", escape(&name))?;
+            write!(out, "{}</text>", escape(&fitting(&name, width)))?;
             rest = frame.rest;
         }
         out.write_all(rest.as_bytes())
     }
+}
 
-    /// `1,536 bytes, 5.00%` with the size for people in front, and whose code and where behind.
-    /// What follows a title's last `(` is not shown in the frame, so there must be no other in it.
-    fn numbers(&self, label: Option<&Label>, numbers: &str) -> String {
-        let mut text = String::new();
-        let count = numbers.split(' ').next().unwrap_or_default().replace(',', "");
-        let of = self.profile.meta.value_types.get(self.value);
-        // Large sizes and times are hard to read as they are.
-        let shortened = of.filter(|of| of.unit != "count");
-        if let (Some(of), Some(count)) = (shortened, count.parse().ok().filter(|n| *n >= 1024)) {
-            let _ = write!(text, "{}, ", describe::amount(*of, count));
-        }
-        text.push_str(numbers);
-        if let Some(kind) = label.and_then(|l| l.kind) {
-            let _ = write!(text, "; {}", palette::label(kind));
-        }
-        let place = label.and_then(|l| l.place).filter(|(file, _)| *file != Name(0));
-        if let Some((file, line)) = place {
-            let path = printable(self.profile.names.text(file)).into_owned();
-            let _ = write!(text, "; {}", escape(&path.replace('(', "[").replace(')', "]")));
-            if line > 0 {
-                let _ = write!(text, ":{line}");
-            }
-        }
-        text
+/// `1,536 bytes, 5.00%` with the size for people in front, and whose code and where behind.
+/// What follows a title's last `(` is not shown in the frame, so there must be no other in it.
+pub fn numbers(profile: &Profile, value: usize, label: Option<&Label>, numbers: &str) -> String {
+    let mut text = String::new();
+    let count = numbers.split(' ').next().unwrap_or_default().replace(',', "");
+    let of = profile.meta.value_types.get(value);
+    // Large sizes and times are hard to read as they are.
+    let shortened = of.filter(|of| of.unit != "count");
+    if let (Some(of), Some(count)) = (shortened, count.parse().ok().filter(|n| *n >= 1024)) {
+        let _ = write!(text, "{}, ", describe::amount(*of, count));
     }
+    text.push_str(numbers);
+    if let Some(kind) = label.and_then(|l| l.kind) {
+        let _ = write!(text, "; {}", palette::label(kind));
+    }
+    let place = label.and_then(|l| l.place).filter(|(file, _)| *file != Name(0));
+    if let Some((file, line)) = place {
+        let path = printable(profile.names.text(file)).into_owned();
+        let _ = write!(text, "; {}", escape(&path.replace('(', "[").replace(')', "]")));
+        if line > 0 {
+            let _ = write!(text, ":{line}");
+        }
+    }
+    text
 }
 
 /// A frame as inferno draws it.
@@ -170,11 +200,9 @@ fn fitting(name: &str, width: f64) -> String {
     }
 }
 
-/// The picture of a profile in which nothing is.
-pub fn nothing(profile: &Profile) -> String {
-    let mut facts = facts(profile);
-    facts.insert(0, Fact { text: describe::method(profile), is_loss: false });
-    let head = below(HEAD, &facts, &[]);
+/// A picture of nothing, and what it says instead.
+pub fn nothing(title: &str, facts: &[Fact], text: &str) -> String {
+    let head = below(HEAD, facts, &[]);
     let middle = HEAD + facts.len() * LINE_HEIGHT + 40;
     let height = middle + 50;
     let fill = super::BACKGROUND;
@@ -186,21 +214,20 @@ pub fn nothing(profile: &Profile) -> String {
          text-anchor:middle }}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"rgb({},{},{})\"/>\n\
          <text x=\"50%\" y=\"24\" style=\"font-size:17px\">{}</text>\n{head}\
-         <text x=\"50%\" y=\"{middle}\" style=\"font-size:20px\">Nothing was recorded: no {} \
-         was seen.</text>\n</svg>\n",
+         <text x=\"50%\" y=\"{middle}\" style=\"font-size:20px\">{}</text>\n</svg>\n",
         fill.r,
         fill.g,
         fill.b,
-        escape(&describe::title(profile)),
-        describe::event(profile),
+        escape(title),
+        escape(text),
     )
 }
 
-fn facts(profile: &Profile) -> Vec<Fact> {
+/// What is said of a profile.
+pub fn facts(profile: &Profile) -> Vec<Fact> {
     let mut facts = Vec::new();
-    let mut add = |text: &str, max: usize, is_loss: bool| {
-        let lines = wrap(text, LINE).into_iter().take(max);
-        facts.extend(lines.map(|l| Fact { text: keep_start(&l, LINE).into_owned(), is_loss }));
+    let mut add = |text: &str, most: usize, is_loss: bool| {
+        facts.extend(Fact::wrapped(text, most, is_loss));
     };
     add(&format!("{}; {}", describe::totals(profile), describe::verdict(profile)), 2, false);
     add(&describe::processes(profile), 3, false);
@@ -210,18 +237,12 @@ fn facts(profile: &Profile) -> Vec<Fact> {
     for loss in describe::losses(profile) {
         add(&loss, 2, true);
     }
-    let notes = &profile.meta.notes;
-    for note in notes.iter().take(NOTE_LINES) {
-        add(&printable(note), 2, false);
-    }
-    if notes.len() > NOTE_LINES {
-        add(&format!("{} more notes: see the JSON output", notes.len() - NOTE_LINES), 1, false);
-    }
+    facts.extend(Fact::notes(&profile.meta.notes));
     facts
 }
 
 /// Facts and legend, the first line at `y`.
-fn below(mut y: usize, facts: &[Fact], kinds: &[FrameKind]) -> String {
+fn below(mut y: usize, facts: &[Fact], colors: &[(Color, &'static str)]) -> String {
     let mut head = String::new();
     for Fact { text, is_loss } in facts {
         let color = if *is_loss { "rgb(200,0,0)" } else { "rgb(70,70,70)" };
@@ -233,25 +254,24 @@ fn below(mut y: usize, facts: &[Fact], kinds: &[FrameKind]) -> String {
         );
         y += LINE_HEIGHT;
     }
-    if !kinds.is_empty() {
-        head.push_str(&legend(y, kinds));
+    if !colors.is_empty() {
+        head.push_str(&legend(y, colors));
     }
     head
 }
 
 /// A swatch and a word for each kind, centred whatever the picture's width.
-fn legend(y: usize, kinds: &[FrameKind]) -> String {
+fn legend(y: usize, colors: &[(Color, &'static str)]) -> String {
     const SWATCH: f64 = 12.0;
     const GAP: f64 = 5.0;
     const BETWEEN: f64 = 22.0;
-    let width = |kind: &FrameKind| {
-        let characters = palette::label(*kind).chars().count() as f64;
+    let width = |(_, word): &(Color, &'static str)| {
+        let characters = word.chars().count() as f64;
         SWATCH + GAP + characters * FONT_SIZE as f64 * FONT_WIDTH + BETWEEN
     };
-    let mut x = (BETWEEN - kinds.iter().map(width).sum::<f64>()) / 2.0;
+    let mut x = (BETWEEN - colors.iter().map(width).sum::<f64>()) / 2.0;
     let mut legend = format!("<svg id=\"legend\" x=\"50%\" y=\"{y}\" overflow=\"visible\">\n");
-    for kind in kinds {
-        let c = palette::typical(*kind);
+    for swatch @ (c, word) in colors {
         let _ = writeln!(
             legend,
             "<rect x=\"{x:.1}\" y=\"-9\" width=\"{SWATCH}\" height=\"{SWATCH}\" \
@@ -261,9 +281,9 @@ fn legend(y: usize, kinds: &[FrameKind]) -> String {
             c.g,
             c.b,
             x + SWATCH + GAP,
-            palette::label(*kind),
+            word,
         );
-        x += width(kind);
+        x += width(swatch);
     }
     legend.push_str("</svg>\n");
     legend
@@ -347,7 +367,7 @@ mod tests {
     fn everything_of_infernos_is_found_where_it_is_looked_for() {
         let profile = sample::server();
         let mut tree = Tree::new(&profile, 1);
-        let drawn = super::super::draw(&profile, 1, &mut tree).unwrap();
+        let drawn = super::super::Drawing::of(&profile, 1, &mut tree).draw().unwrap();
         assert!(drawn.contains(SEARCHES_TITLE) && drawn.contains(FAINT));
         let (head, frames) = drawn.split_once(FRAMES).unwrap();
         let height: usize = between(head, " height=\"", "\"").unwrap().parse().unwrap();

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::output::stacks::{Label, Stacks};
+use crate::output::stacks::{Label, Stacks, Weight};
 use crate::output::text::{grouped, keep_end};
 use crate::profile::FrameKind;
 
@@ -43,7 +43,7 @@ enum Piece<'s> {
 }
 
 /// Shortens stacks. Nothing when none needs it.
-pub fn shorten(stacks: &mut Stacks) -> Option<Shortened> {
+pub fn shorten<V: Weight>(stacks: &mut Stacks<V>) -> Option<Shortened> {
     let mut marks = Marks { first: stacks.labels.len() as u32, ..Marks::default() };
     let mut shortened: Option<Shortened> = None;
     for (stack, _) in &mut stacks.stacks {

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use super::shorten::{MAX_DEPTH, Shortened, shorten};
-use crate::output::stacks::{Label, Stacks};
+use crate::output::stacks::{Label, Stacks, Weight};
 use crate::output::text::{keep_end, printable};
 use crate::profile::{FrameKind, Profile};
 
@@ -21,7 +21,7 @@ const MAX_NAME: usize = 1000;
 const MAX_FRAMES: usize = 30_000;
 
 /// A frame below this share of the whole would be narrower than an eighth of a pixel.
-const MIN_SHARE: f64 = 0.0001;
+pub const MIN_SHARE: f64 = 0.0001;
 
 /// What is drawn.
 pub struct Tree {
@@ -45,7 +45,7 @@ impl Tree {
         let least = least(&stacks, (total as f64 * MIN_SHARE) as u64);
         let mut lines = Vec::new();
         let mut path = String::new();
-        let narrow = walk(&stacks, least, |stack, own| {
+        let narrow = walk(&stacks, least, |stack, _, own| {
             if own > 0 {
                 path.clear();
                 for label in stack {
@@ -80,11 +80,11 @@ impl Tree {
 }
 
 /// The value below which a frame is not drawn: `least`, or more when there are too many frames.
-fn least(stacks: &[(Vec<u32>, u64)], least: u64) -> u64 {
+pub fn least<V: Weight>(stacks: &[(Vec<u32>, V)], least: u64) -> u64 {
     let mut totals: Vec<u64> = Vec::new();
     each_node(stacks, |_, total| {
-        if total > least {
-            totals.push(total);
+        if total.width() > least {
+            totals.push(total.width());
         }
     });
     if totals.len() <= MAX_FRAMES {
@@ -94,45 +94,49 @@ fn least(stacks: &[(Vec<u32>, u64)], least: u64) -> u64 {
     totals[MAX_FRAMES]
 }
 
-/// Calls `draw` with the path and the own value of each frame above `least`; what is narrower
+/// Calls `draw` with the path, the sum and the own width of each frame above `least`; what is narrower
 /// counts as its caller's own. Returns what has no caller.
-fn walk(stacks: &[(Vec<u32>, u64)], least: u64, mut draw: impl FnMut(&[u32], u64)) -> u64 {
+pub fn walk<V: Weight>(
+    stacks: &[(Vec<u32>, V)],
+    least: u64,
+    mut draw: impl FnMut(&[u32], V, u64),
+) -> u64 {
     // Values that the open node of each depth passes on to drawn frames; 0 is the whole.
     let mut drawn = vec![0u64; MAX_DEPTH + 2];
     let mut whole = 0;
     each_node(stacks, |path, total| {
         let depth = path.len();
-        let below = std::mem::take(&mut drawn[depth + 1]);
+        let (below, width) = (std::mem::take(&mut drawn[depth + 1]), total.width());
         if depth == 1 {
-            whole += total;
+            whole += width;
         }
-        if total > least {
-            draw(path, total - below);
-            drawn[depth] += total;
+        if width > least {
+            draw(path, total, width - below);
+            drawn[depth] += width;
         }
     });
     whole - drawn[1]
 }
 
 /// Calls `close` with the path and the value of each node, children before their parent.
-fn each_node(stacks: &[(Vec<u32>, u64)], mut close: impl FnMut(&[u32], u64)) {
+fn each_node<V: Weight>(stacks: &[(Vec<u32>, V)], mut close: impl FnMut(&[u32], V)) {
     let mut path: Vec<u32> = Vec::new();
-    let mut totals: Vec<u64> = Vec::new();
-    let end = (Vec::new(), 0);
+    let mut totals: Vec<V> = Vec::new();
+    let end = (Vec::new(), V::default());
     for (stack, value) in stacks.iter().chain([&end]) {
         let shared = path.iter().zip(stack).take_while(|(a, b)| a == b).count();
         while path.len() > shared {
-            let total = totals.pop().unwrap_or(0);
+            let total = totals.pop().unwrap_or_default();
             close(&path, total);
             path.pop();
             if let Some(parent) = totals.last_mut() {
-                *parent += total;
+                parent.add(total);
             }
         }
         path.extend(&stack[shared..]);
-        totals.resize(path.len(), 0);
+        totals.resize(path.len(), V::default());
         if let Some(leaf) = totals.last_mut() {
-            *leaf += value;
+            leaf.add(*value);
         }
     }
 }
@@ -148,7 +152,7 @@ fn scale(stacks: &mut [(Vec<u32>, u64)]) -> f64 {
 }
 
 /// A name as it is in the picture.
-fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let shown = printable(name);
     if shown.trim().is_empty() {
         return "[unnamed]".to_owned();

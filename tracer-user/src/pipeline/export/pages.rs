@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::{Open, moment_text, resolve, wanted};
-use crate::cli::export::When;
+use crate::cli::export::{Config, When};
 use crate::exit::{Exit, Failure};
 use crate::output::html::Page;
 use crate::output::text::{duration, grouped, printable};
@@ -27,8 +27,8 @@ pub struct Made {
 ///
 /// # Errors
 /// There is no such time or process in the recording; it is too large for a page, or can't be read.
-pub fn make(file: &mut Open) -> Result<Made, Failure> {
-    let (from, to) = match file.config.when {
+pub fn make(config: &Config, file: &mut Open) -> Result<Made, Failure> {
+    let (from, to) = match config.when {
         When::Between(from, to) => (from, to),
         When::At(moment) => (None, moment),
     };
@@ -40,7 +40,7 @@ pub fn make(file: &mut Open) -> Result<Made, Failure> {
         return Err(file.nothing(first, last));
     }
     let step = count.div_ceil(SHOTS);
-    let (config, name) = (file.config, file.name.clone());
+    let name = file.name.clone();
     let mut page = Page::default();
     let (mut shown, mut there) = (0, false);
     let ends = Cell::new(None::<(u64, u64)>);
