@@ -132,6 +132,11 @@ impl Recording {
         self.finish()
     }
 
+    /// Whether it has not ended.
+    pub fn is_under_way(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("can't ask for heaptap")?.is_none())
+    }
+
     /// Waits until it ends by itself.
     pub fn finish(mut self) -> Result<Ended> {
         let rest = self.stderr.rest()?;

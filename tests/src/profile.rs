@@ -71,6 +71,8 @@ pub struct Cost {
     pub observed_ns: u64,
     pub traced_ns: u64,
     pub scaled: bool,
+    /// Recorded once, and not until the end.
+    pub ended_early: bool,
 }
 
 fn or_zero<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<u32, D::Error> {

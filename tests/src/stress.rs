@@ -46,8 +46,8 @@ pub struct Stress {
 }
 
 /// What recordings are like, in turn. Those with `--probe` have what is named: within a budget its probes are
-/// put on and taken off many times a second; the others have all.
-const WAYS: [&[&str]; 7] = [
+/// put on and taken off many times a second; the others have all, and with a budget they are taken off once.
+const WAYS: [&[&str]; 8] = [
     &["--mode", "exact"],
     &["--probe", "alloc,map-count,stack,box,slice", "--mode", "exact", "--budget", "1%"],
     &["--mode", "span", "--labels"],
@@ -55,6 +55,7 @@ const WAYS: [&[&str]; 7] = [
     &["--mode", "exact", "--by", "type"],
     &["--probe", "alloc", "--mode", "span", "--budget", "0.2%"],
     &["--mode", "exact", "--perf-events"],
+    &["--mode", "exact", "--budget", "1%"],
 ];
 /// Room for stacks: of recursions there are more than anybody wants to read.
 const STACKS: &str = "1024";
@@ -132,6 +133,9 @@ fn record(heaptap: &Path, who: &[&str], under_way: &dyn Fn() -> bool) -> Result<
         }
         let mut command = Command::new(heaptap);
         command.arg("record").args(who).args(*way);
+        if !way.contains(&"--budget") {
+            command.args(["--budget", "none"]);
+        }
         if !way.contains(&"--probe") {
             command.args(["--probe", &probes()]);
         }

@@ -71,10 +71,13 @@ pub fn record_two<T: DeserializeOwned>(
     Ok(Told { profile: Profile::read(&json)?, report, ended })
 }
 
-/// Starts heaptap with these words.
+/// Starts heaptap with these words; without a budget unless they name one.
 fn start(words: &[&str], whom: [&OsStr; 2], json: &Path) -> Result<Recording> {
     let mut command = Command::new(heaptap::program()?);
     command.args(words).args(whom).arg("-o").arg(json);
+    if !words.contains(&"--budget") {
+        command.args(["--budget", "none"]);
+    }
     Recording::of(command.stdin(Stdio::null()))
 }
 

@@ -38,7 +38,8 @@ fn record(go: &str, variant: Variant, flags: &[&str]) -> Result<(Recorded, Ended
     command.env("GODEBUG", "gctrace=1").env("GOMAXPROCS", "2").stderr(File::create(&lines)?);
     let mut program = Running::start(command)?;
     let mut command = Command::new(heaptap_tests::heaptap::program()?);
-    command.args(["record", "-p", &program.pid().to_string(), "--probe", "assist", "-o"]);
+    command.args(["record", "-p", &program.pid().to_string(), "--budget", "none"]);
+    command.args(["--probe", "assist", "-o"]);
     let recording = Recording::of(command.arg(&json).args(flags).stdin(Stdio::null()))?;
     let report = program.ask("go")?;
     let ended = recording.stop()?;

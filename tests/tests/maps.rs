@@ -187,6 +187,7 @@ fn the_command_tells_what_is_worth_a_look() -> Result<()> {
     let (heat, flames, pprof) = (file("heat.svg"), file("flames.svg"), file("a.pb.gz"));
     let mut command = Command::new(heaptap_tests::heaptap::program()?);
     command.args(["maps", "-p", &program.pid().to_string(), "--p99-over", "1000"]);
+    command.args(["--budget", "none"]);
     command.args(["--steps-over", "900", "--heat", &heat]);
     command.args(["-o", "-", "-o", &flames, "-o", &pprof]);
     let recording = Recording::of(command.stdin(Stdio::null()))?;

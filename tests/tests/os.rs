@@ -57,6 +57,7 @@ fn resident(pid: u32) -> Result<u64> {
 fn command(pid: u32, probe: &str, more: &[&str]) -> Result<Command> {
     let mut command = Command::new(heaptap_tests::heaptap::program()?);
     command.args(["record", "--probe", probe, "-p", &pid.to_string()]).args(more);
+    command.args(["--budget", "none"]);
     command.stdin(Stdio::null());
     Ok(command)
 }

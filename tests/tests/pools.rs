@@ -175,7 +175,7 @@ fn the_command_tells_which_pools_are_no_good() -> Result<()> {
     let file = |name: &str| dir.path().join(name).display().to_string();
     let (flames, pprof) = (file("flames.svg"), file("a.pb.gz"));
     let mut command = Command::new(heaptap::program()?);
-    command.args(["pools", "-p", &program.pid().to_string()]);
+    command.args(["pools", "-p", &program.pid().to_string(), "--budget", "none"]);
     let recording = Recording::of(command.args(["-o", "-", "-o", &flames, "-o", &pprof]))?;
     program.ask("go 20")?;
     let ended = recording.stop()?;

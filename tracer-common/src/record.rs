@@ -133,6 +133,10 @@ pub struct Usage {
     pub handler_ns: u64,
     /// Events that `handler_ns` stands for.
     pub timed: u64,
+    /// Passes of the kernel's tracepoints that heaptap has a program at (probe os), and how many of them took a
+    /// token as a trap does.
+    pub passes: u64,
+    pub tokens: u64,
 }
 
 /// When the gate of a process is shut, by [`ProcEntry::slot`]: when the program has gone on for long enough without
@@ -343,7 +347,7 @@ const _: () = {
     assert!(size_of::<StackValue>() == 48 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 48);
     assert!(size_of::<Notice>() == 24);
-    assert!(size_of::<Usage>() == 16);
+    assert!(size_of::<Usage>() == 32);
     assert!(
         size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>() + size_of::<Labels>()
     );

@@ -4,6 +4,9 @@
 //! trap costs no more than the look at the gate. It can have a time too at which it is shut, of which the
 //! first one that comes late tells: where events are scaled by time, they may not choose how long that is.
 //! One event in `TIMED` is timed from here to the end of its program.
+//!
+//! Programs at the kernel's tracepoints take tokens where they have something to keep; how often a process
+//! passes them at all is counted beside that.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{
@@ -25,17 +28,22 @@ pub struct Passed {
     began: u64,
 }
 
+/// What takes no token.
+#[inline(always)]
+pub fn free() -> Passed {
+    Passed { slot: 0, began: 0 }
+}
+
 /// Takes a token for a process; nothing when there is none left.
 #[inline(always)]
 pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
-    let free = Passed { slot: 0, began: 0 };
     if BUDGET.load() == 0 || process.slot == 0 {
-        return Some(free);
+        return Some(free());
     }
     let slot = process.slot;
     let (Some(taken), Some(allowance)) = (TAKEN.get_ptr_mut(slot), ALLOWED.get_ptr_mut(slot))
     else {
-        return Some(free);
+        return Some(free());
     };
     // SAFETY: words of the maps; this one is only ever added to.
     let before = unsafe { atomic::fetch_add(taken, 1) };
@@ -56,10 +64,48 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
         notify(NOTICE_DRY, pid, process.image);
     }
     if before & (TIMED - 1) != 0 {
-        return Some(free);
+        return Some(free());
     }
     // SAFETY: a helper without arguments.
     Some(Passed { slot, began: unsafe { bpf_ktime_get_ns() } })
+}
+
+/// The same for a program at a tracepoint, which is not a trap.
+#[inline(always)]
+pub fn pass_at_tracepoint(pid: u32, process: &ProcEntry) -> Option<Passed> {
+    if BUDGET.load() != 0
+        && let Some(usage) = USAGE.get_ptr_mut(process.slot)
+    {
+        // SAFETY: a word of the map, only ever added to.
+        unsafe { atomic::add(&raw mut (*usage).tokens, 1) };
+    }
+    pass(pid, process)
+}
+
+/// So many more passes of a tracepoint.
+#[inline(always)]
+pub fn passes(process: &ProcEntry, more: u64) {
+    if BUDGET.load() != 0
+        && let Some(usage) = USAGE.get_ptr_mut(process.slot)
+    {
+        // SAFETY: a word of the map, only ever added to.
+        unsafe { atomic::add(&raw mut (*usage).passes, more) };
+    }
+}
+
+/// Whether there are tokens left; none is taken.
+#[inline(always)]
+pub fn is_open(process: &ProcEntry) -> bool {
+    if BUDGET.load() == 0 || process.slot == 0 {
+        return true;
+    }
+    let (Some(taken), Some(allowance)) =
+        (TAKEN.get_ptr(process.slot), ALLOWED.get_ptr(process.slot))
+    else {
+        return true;
+    };
+    // SAFETY: words of the maps.
+    unsafe { taken.read_volatile() < allowance.read_volatile() }
 }
 
 /// Whether the gate is shut by now.

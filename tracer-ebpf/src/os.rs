@@ -11,15 +11,38 @@ mod stack;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use tracer_common::{ProcEntry, record::PROC_LIVE};
 
-use crate::maps::PROCESSES;
+use crate::{
+    gate::{self, Passed},
+    maps::PROCESSES,
+};
 
-/// What is known of a process, if it is traced.
+/// What is known of a process, if it is traced and its budget is not used up.
 #[inline(always)]
 fn traced(tgid: u32) -> Option<&'static ProcEntry> {
+    live(tgid).filter(|process| gate::is_open(process))
+}
+
+/// The same, whether its budget is used up or not.
+#[inline(always)]
+fn live(tgid: u32) -> Option<&'static ProcEntry> {
     let entry = PROCESSES.get_ptr(tgid)?;
     // SAFETY: a value of the map, valid for this program run.
     let process = unsafe { &*entry };
     (process.state == PROC_LIVE).then_some(process)
+}
+
+/// The current process passes tracepoints, whatever comes of it.
+#[inline(always)]
+fn passes(tgid: u32, more: u64) {
+    if let Some(process) = live(tgid) {
+        gate::passes(process, more);
+    }
+}
+
+/// Something is to be kept of the current process: takes a token for it.
+#[inline(always)]
+fn pass(tgid: u32, process: &ProcEntry) -> Option<Passed> {
+    gate::pass_at_tracepoint(tgid, process)
 }
 
 #[inline(always)]

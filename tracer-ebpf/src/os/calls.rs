@@ -14,10 +14,10 @@ use tracer_common::{
     os::{Calling, FAILED, Happening, Mapping, PAGE_SHIFT},
 };
 
-use super::{current_tgid, kernel_word, slow::Under, stack, traced};
+use super::{current_tgid, kernel_word, pass, passes, slow::Under, stack, traced};
 use crate::{
     count::count,
-    maps::{CALLING, MAPPINGS, OS_MM_BRK, OS_TASK_MM},
+    maps::{BUDGET, CALLING, MAPPINGS, OS_MM_BRK, OS_TASK_MM},
     target::Amount,
 };
 
@@ -50,6 +50,10 @@ fn happening(call: u64) -> Option<Happening> {
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub fn os_enter(ctx: RawTracePointContext) -> i32 {
     let call: u64 = ctx.arg(1);
+    if BUDGET.load() != 0 {
+        // Its end is one too.
+        passes(current_tgid(), 2);
+    }
     if happening(call).is_none() || traced(current_tgid()).is_none() {
         return 0;
     }
@@ -88,7 +92,9 @@ pub fn os_exit(ctx: RawTracePointContext) -> i32 {
     let regs: u64 = ctx.arg(0);
     let Some(call) = kernel_word(regs.wrapping_add(120)) else { return 0 };
     let Some(happening) = happening(call) else { return 0 };
-    let Some(process) = traced(current_tgid()) else { return 0 };
+    let tgid = current_tgid();
+    let Some(process) = traced(tgid) else { return 0 };
+    let Some(_passed) = pass(tgid, process) else { return 0 };
     let under = Under::current();
     under.works(false);
     under.ends();

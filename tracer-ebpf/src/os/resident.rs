@@ -14,13 +14,14 @@ use tracer_common::{
     },
 };
 
-use super::{current_tgid, kernel_word, slow::Under, stack, traced};
+use super::{current_tgid, kernel_word, pass, passes, slow::Under, stack, traced};
 use crate::{
     atomic,
     count::count,
+    gate,
     maps::{
-        OS_ARRAY_PPTRS, OS_COUNT, OS_COUNTER_SIZE, OS_CPUS, OS_LOCAL, OS_MM_RSS, OS_TASK_MM,
-        PER_CPU, RESIDENT,
+        BUDGET, OS_ARRAY_PPTRS, OS_COUNT, OS_COUNTER_SIZE, OS_CPUS, OS_LOCAL, OS_MM_RSS,
+        OS_TASK_MM, PER_CPU, RESIDENT,
     },
     target::Amount,
 };
@@ -39,6 +40,9 @@ pub fn os_resident(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let tgid = current_tgid();
+    if BUDGET.load() != 0 {
+        passes(tgid, 1);
+    }
     let Some(resident) = RESIDENT.get_ptr_mut(mm) else {
         if let Some(process) = traced(tgid)
             && mm_of_current() == Some(mm)
@@ -62,6 +66,9 @@ pub fn os_resident(ctx: RawTracePointContext) -> i32 {
         // It has ended and everything goes, or a child has been given a copy.
         return 0;
     }
+    // What others do to it costs it nothing.
+    let passed = if own { pass(tgid, process) } else { Some(gate::free()) };
+    let Some(_passed) = passed else { return 0 };
     let under = Under::current();
     if own && under.is_some() && stack::is_fault() {
         under.works(true);

@@ -10,8 +10,9 @@ use aya_ebpf::{
 };
 use tracer_common::os::{Happening, IN_CALLS, IN_FAULTS, Slow};
 
-use super::{current_tgid, stack, traced};
+use super::{current_tgid, live, stack};
 use crate::{
+    gate,
     maps::{OS_SLOW, OS_TRAP, SLOW},
     target::{Amount, selected},
 };
@@ -137,7 +138,8 @@ pub fn os_span_end(ctx: ProbeContext) -> u32 {
 /// A page fault begins.
 #[raw_tracepoint(tracepoint = "page_fault_user")]
 pub fn os_fault(_: RawTracePointContext) -> i32 {
-    if traced(current_tgid()).is_some() {
+    if let Some(process) = live(current_tgid()) {
+        gate::passes(process, 1);
         Under::current().begins();
     }
     0

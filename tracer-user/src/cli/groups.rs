@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::value::Budget;
 use super::{Refusal, value};
 use crate::host::{Filter, Kind, Selection};
 use crate::output::{self, Format};
@@ -162,6 +163,33 @@ pub enum Color {
     Auto,
     Always,
     Never,
+}
+
+/// What recording may cost.
+#[derive(Debug, Args)]
+pub(super) struct Limit {
+    /// What recording may cost each process, as a share of its own CPU time: 1%, 0.5%, none [default: 1%].
+    /// A process that costs more is seen in short windows, and its values are estimates; with a probe that
+    /// follows something from its beginning to its end (map, os, os-alloc, goroutine, pool, assist) it is
+    /// recorded until it has cost that, and the output says for how long
+    #[arg(long, value_name = "SHARE", value_parser = value::budget)]
+    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
+    budget: Option<Budget>,
+}
+
+/// What recording may cost a process when nothing is said.
+pub(super) const DEFAULT_BUDGET: f64 = 0.01;
+
+impl Limit {
+    /// What was said; nothing: nothing was.
+    pub(super) fn said(&self) -> Option<Budget> {
+        self.budget
+    }
+
+    /// Part of a process's CPU time; nothing: no limit.
+    pub(super) fn lower(self) -> Option<f64> {
+        self.budget.map_or(Some(DEFAULT_BUDGET), |Budget(share)| share)
+    }
 }
 
 impl Outputs {

@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Refusal;
-use super::groups::{Outputs, Processes, Recording, STACKS};
+use super::groups::{Limit, Outputs, Processes, Recording, STACKS};
 use super::probes::{MapReport, Probe, Probes, Value};
-use super::record::{Config, DEFAULT_BUDGET};
-use super::value::{self, Budget};
+use super::record::Config;
 use crate::output::Format;
 use crate::output::maps::Limits;
 
@@ -46,12 +45,8 @@ pub(super) struct Flags {
     #[arg(long, value_enum, default_value_t = Mode::Exact, help_heading = "How to record")]
     mode: Mode,
 
-    /// What mode count may cost each process, as a share of its own CPU time; a process that costs more is
-    /// seen in short windows, and its values are estimates: 1%, 0.5%, none [default: 1%; mode exact has
-    /// none]
-    #[arg(long, value_name = "SHARE", value_parser = value::budget)]
-    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    budget: Option<Budget>,
+    #[command(flatten)]
+    limit: Limit,
 
     /// Goroutines with iterations under way that the kernel has room for (about 1.6 KiB each)
     #[arg(long, value_name = "N", default_value_t = 8192, help_heading = "How to record")]
@@ -111,15 +106,6 @@ impl Flags {
                 return Err(Refusal::usage(format!("--heat {path}: the name must end in .svg")));
             }
         }
-        let budget = match (probe, self.budget) {
-            (Probe::MapCount, budget) => budget.map_or(Some(DEFAULT_BUDGET), |budget| budget.0),
-            (_, Some(Budget(Some(_)))) => {
-                return Err(Refusal::usage(
-                    "--budget needs --mode count: each step is followed throughout, --budget none",
-                ));
-            }
-            _ => None,
-        };
         let selection = self.processes.lower("record")?;
         let limits = Limits { p99: Duration::from_micros(self.p99_over), steps: self.steps_over };
         let show = self.outputs.lower()?;
@@ -133,7 +119,7 @@ impl Flags {
             runtime_frames: self.runtime_frames,
             max_stacks: self.recording.max_stacks.unwrap_or(STACKS),
             max_goroutines: self.max_goroutines,
-            budget,
+            budget: self.limit.lower(),
             stats: self.recording.stats,
             ..Config::of(selection, probes, value, show)
         })
@@ -143,6 +129,7 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::groups::DEFAULT_BUDGET;
     use crate::cli::record::By;
     use crate::cli::{Command, parse};
     use crate::exit::Exit;
@@ -166,7 +153,7 @@ mod tests {
         let config = config(&["-p", "7"]);
         assert_eq!(config.selection, Selection::Pids(vec![7]));
         assert_eq!(config.probes, Probes::of(&[Probe::Map]));
-        assert_eq!((config.value, config.by, config.budget), (Value::Steps, By::Stack, None));
+        assert_eq!((config.value, config.by, config.budget), (Value::Steps, By::Stack, Some(0.01)));
         assert_eq!(config.maps, MapReport::default());
         let Ok(Command::Record(record)) = parse(["heaptap", "record", "--probe", "map", "-p", "7"])
         else {
@@ -188,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_counts_has_the_budget_of_the_long_way() {
+    fn the_budget_is_that_of_the_long_way() {
         let count = config(&["-p", "7", "--mode", "count"]);
         let Ok(Command::Record(record)) =
             parse(["heaptap", "record", "--probe", "map-count", "-p", "7"])
@@ -201,6 +188,7 @@ mod tests {
         assert_eq!(budget(&["--mode", "count", "--budget", "0.5%"]), Some(0.005));
         assert_eq!(budget(&["--mode", "count", "--budget", "none"]), None);
         assert_eq!(budget(&["--budget", "none"]), None);
+        assert_eq!(budget(&[]), Some(DEFAULT_BUDGET));
     }
 
     #[test]
@@ -212,7 +200,6 @@ mod tests {
             (&["--all", "--heat", "h.png"], ".svg"),
             (&["--all", "--heat", "h.svg", "-o", "h.svg"], "same file"),
             (&["--all", "--p99-over", "0"], "--p99-over"),
-            (&["--all", "--budget", "1%"], "--mode count"),
             (&["-d", "1"], "say which processes"),
         ] {
             assert!(refusal(flags).contains(wanted), "{}", refusal(flags));

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::Refusal;
-use super::groups::{Outputs, Processes, Recording, STACKS};
+use super::groups::{Limit, Outputs, Processes, Recording, STACKS};
 use super::probes::{Probe, Probes, Value};
 use super::record::Config;
 use crate::output::pools::Limits;
@@ -26,6 +26,9 @@ pub(super) struct Flags {
 
     #[command(flatten)]
     recording: Recording,
+
+    #[command(flatten)]
+    limit: Limit,
 
     #[command(flatten)]
     outputs: Outputs,
@@ -59,6 +62,7 @@ impl Flags {
             pools: Limits { back: self.back_under, misses: self.misses_over },
             labels: self.recording.labels,
             max_stacks: self.recording.max_stacks.unwrap_or(STACKS),
+            budget: self.limit.lower(),
             stats: self.recording.stats,
             ..Config::of(selection, Probes::of(&[Probe::Pool]), value, self.outputs.lower()?)
         })
@@ -81,17 +85,22 @@ mod tests {
     fn it_is_a_recording_of_pools() {
         let short = config(&["pools", "-p", "7"]);
         assert_eq!(short, config(&["record", "--probe", "pool", "-p", "7"]));
-        assert_eq!((short.value, short.budget), (Value::Gets, None));
+        assert_eq!((short.value, short.budget), (Value::Gets, Some(0.01)));
     }
 
     #[test]
     fn every_flag_reaches_the_configuration() {
         let words = "pools --all -d 2 --value misses --back-under 50 --misses-over 5 --max-stacks 9 \
-                     --labels --stats -o a.svg";
+                     --labels --stats --budget none -o a.svg";
         let config = config(&words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(config.pools, Limits { back: 50, misses: 5 });
         assert_eq!((config.value, config.max_stacks), (Value::Misses, 9));
-        assert!(config.labels && config.stats && config.show.outputs.len() == 1);
+        assert!(
+            config.budget.is_none()
+                && config.labels
+                && config.stats
+                && config.show.outputs.len() == 1
+        );
         for wrong in ["--back-under 101", "--misses-over -1", "--value bytes"] {
             let words = format!("heaptap pools --all {wrong}");
             assert!(parse(words.split_whitespace()).is_err(), "{wrong}");

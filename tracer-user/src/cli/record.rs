@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Keep, Kept, Outputs, Processes, Recording, STACKS, Show};
+use super::groups::{Keep, Kept, Limit, Outputs, Processes, Recording, STACKS, Show};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
@@ -140,8 +140,6 @@ enum Level {
     Trace,
 }
 
-/// What recording may cost a process when nothing is said.
-pub(super) const DEFAULT_BUDGET: f64 = 0.01;
 /// Distinct stacks that there is room for where every allocation is counted, without a budget.
 const EVERY_STACK: u32 = 65_536;
 
@@ -171,13 +169,8 @@ pub(super) struct Flags {
     #[arg(long, value_enum, default_value_t = Mode::Auto, help_heading = "How to record")]
     mode: Mode,
 
-    /// What recording may cost each process, as a share of its own CPU time; a process that costs more
-    /// is seen in short windows, and its values are estimates: 1%, 0.5%, none [default: 1%; with
-    /// probes that are recorded throughout (map, os, os-alloc, goroutine, pool, assist): none, and nothing
-    /// else is possible]
-    #[arg(long, value_name = "SHARE", value_parser = value::budget)]
-    #[arg(allow_hyphen_values = true, help_heading = "How to record")]
-    budget: Option<Budget>,
+    #[command(flatten)]
+    limit: Limit,
 
     /// Sampled objects that the kernel has room to follow in mode sample, and goroutines in probe
     /// goroutine (about 0.1 KiB each)
@@ -255,23 +248,15 @@ impl Flags {
         if !probes.have(value) {
             return Err(Refusal::usage("--value: none of the probes (--probe) measures that"));
         }
-        let throughout = probes.iter().find(|probe| !probe.fits_windows());
-        let budget = match (self.budget, throughout) {
-            (Some(Budget(Some(_))), _) if self.every.is_some() => {
+        let budget = match (self.limit.said(), self.every) {
+            (Some(Budget(Some(_))), Some(_)) => {
                 return Err(Refusal::usage(
                     "--every traces processes throughout, so that snapshots can be compared: --budget \
                      none",
                 ));
             }
-            (Some(budget), None) => budget.0,
-            (None, None) if self.every.is_none() => Some(DEFAULT_BUDGET),
-            (Some(Budget(Some(_))), Some(probe)) => {
-                return Err(Refusal::usage(format!(
-                    "--budget is not for --probe {}, which is recorded throughout: --budget none",
-                    probe.word()
-                )));
-            }
-            (None, None) | (_, Some(_)) => None,
+            (None, Some(_)) => None,
+            _ => self.limit.lower(),
         };
         let in_rings = [Probe::Map, Probe::Os, Probe::OsAlloc];
         if self.every.is_some() && in_rings.into_iter().any(|probe| probes.has(probe)) {

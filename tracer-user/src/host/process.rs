@@ -5,9 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{Uid, User};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, Uid, User, sysconf};
 
 use super::cgroup::{self, Container};
 use super::error::Error;
@@ -83,6 +85,14 @@ impl Identity {
     /// Nobody, or a kernel thread or a zombie.
     pub fn of(pid: u32) -> Result<Self, Error> {
         Self::read(&dir(pid), pid)
+    }
+
+    /// For how long it has been there; zero where that can't be told.
+    pub fn age(self) -> Duration {
+        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().filter(|ticks| *ticks > 0);
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+        let Some(per_second) = per_second else { return Duration::ZERO };
+        now.saturating_sub(Duration::from_secs_f64(self.start as f64 / per_second as f64))
     }
 
     /// Whether this process still is there.
@@ -318,7 +328,9 @@ pub(super) mod tests {
         let found = all.iter().find(|p| p.id.pid == sleeper.pid()).unwrap();
         assert_eq!(found.id, process(sleeper.pid()).unwrap().id);
         assert_eq!(found.uid, Ok(nix::unistd::geteuid().as_raw()));
-        assert!(found.id.is_alive());
+        assert!(found.id.is_alive() && found.id.age() < Duration::from_secs(60));
+        let first = Identity { pid: 1, start: 1 };
+        assert!(first.age() > found.id.age());
         let id = found.id;
         sleeper.end();
         assert!(!id.is_alive());

@@ -12,7 +12,7 @@ use crate::profile::{
 };
 
 /// Processes named before the rest is only counted.
-const NAMED: usize = 4;
+pub(super) const NAMED: usize = 4;
 
 /// `heaptap: server` or `heaptap: 3 processes`.
 pub fn title(profile: &Profile) -> String {
@@ -263,6 +263,9 @@ pub fn costs(profile: &Profile) -> Vec<String> {
         };
         let seen = match cost.windows {
             0 => "traced all the time".to_owned(),
+            _ if cost.is_over() => {
+                format!("recorded {} of {}", duration(cost.observed), duration(cost.traced))
+            }
             _ => format!(
                 "traced {:.1} % of the time, taken off {} times, {}",
                 cost.observed_percent(),
@@ -274,6 +277,7 @@ pub fn costs(profile: &Profile) -> Vec<String> {
                         "the rest left out: its events come too fast to be scaled by time"
                     }
                     Rest::Unreadable => "the rest left out: its runtime's counters can't be read",
+                    Rest::Over => "the rest left out",
                 }
             ),
         };

@@ -105,6 +105,7 @@ struct Cost {
     observed_ns: u64,
     traced_ns: u64,
     scaled: bool,
+    ended_early: bool,
 }
 
 #[derive(Serialize)]
@@ -308,6 +309,7 @@ impl<'a> Process<'a> {
                 observed_ns: nanos(cost.observed),
                 traced_ns: nanos(cost.traced),
                 scaled: cost.rest == Rest::Estimated,
+                ended_early: cost.is_over(),
             }),
         }
     }

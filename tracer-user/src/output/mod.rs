@@ -7,6 +7,7 @@ mod caller;
 pub mod creators;
 mod describe;
 pub mod diff;
+pub mod early;
 mod folded;
 pub mod gc;
 #[cfg(test)]

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tracer_common::record::TIMED;
 
-use super::gate::Taken;
+use super::{
+    ahead::{Life, Since},
+    gate::Taken,
+};
 
 /// What a process may be caused before it has earned anything, in nanoseconds: what one second of a
 /// CPU earns at 1 %. An account never grows beyond this either.
@@ -24,6 +27,8 @@ const SWITCH: f64 = 100e3;
 const MEMORY: f64 = 0.25;
 /// What an event costs beyond the trap while nothing was measured.
 const HANDLER: f64 = 700.0;
+/// Timed events that tell what one costs.
+const SOME: u64 = 32;
 /// The loans of one program's processes, of which there may be many short ones: all of them together
 /// begin with what two may begin with.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +68,15 @@ pub struct Reading {
 #[derive(Clone, Debug)]
 pub struct Account {
     share: f64,
-    /// Nanoseconds of one trap.
+    /// Nanoseconds of one trap, and of passing a tracepoint.
     trap: f64,
+    pass: f64,
+    /// Where it is recorded once: what it did before.
+    life: Option<Life>,
+    /// What it was caused between the last two looks, in parts of the time.
+    burns: f64,
+    /// Whether it has what it once earned for good.
+    keeps: bool,
     first: Reading,
     last: Reading,
     switches: u32,
@@ -102,6 +114,10 @@ impl Account {
             breaks: 0,
             share,
             trap: trap.as_nanos() as f64,
+            pass: 0.0,
+            life: None,
+            burns: 0.0,
+            keeps: false,
             first,
             last: first,
             switches: 0,
@@ -123,6 +139,7 @@ impl Account {
         // Nothing runs backwards.
         let passed = reading.at.saturating_sub(self.last.at).as_secs_f64();
         let used = reading.cpu.saturating_sub(self.last.cpu).as_secs_f64();
+        let before = self.caused();
         if passed > 0.0 {
             let all = reading.at.saturating_sub(self.first.at).as_secs_f64();
             let part = (1.0 - (-passed / MEMORY).exp()).max(passed / all.max(passed));
@@ -130,11 +147,14 @@ impl Account {
             self.last.at = reading.at;
         }
         self.last.cpu = self.last.cpu.max(reading.cpu);
-        if reading.taken.traps >= self.last.taken.traps {
+        if reading.taken.tokens >= self.last.taken.tokens {
             self.last.taken = reading.taken;
         }
+        if passed > 0.0 {
+            self.burns = (self.caused() - before) / (1e9 * passed);
+        }
         let beyond = self.credit() - LOAN;
-        if beyond > 0.0 {
+        if beyond > 0.0 && !self.keeps {
             self.forgone += beyond;
         }
     }
@@ -144,13 +164,14 @@ impl Account {
         self.last.cpu.saturating_sub(self.first.cpu)
     }
 
+    /// All that it has been in the kernel for: traps, and passes of tracepoints.
     pub fn traps(&self) -> u64 {
-        self.last.taken.traps
+        self.last.taken.traps() + self.last.taken.passes
     }
 
     /// Whether it has taken more than it was allowed, so that something of it was not seen.
     pub fn is_dry(&self) -> bool {
-        self.last.taken.traps > self.allowed
+        self.last.taken.tokens > self.allowed
     }
 
     /// How often its probes were taken off.
@@ -172,7 +193,7 @@ impl Account {
     /// They are off. A window begins when it was to have earned a random part of twice what it has to.
     pub(super) fn plan(&mut self, random: f64) {
         let (traps, _, meant) = self.opened;
-        if self.last.taken.traps > traps {
+        if self.last.taken.tokens > traps {
             // Who did not run did not feel it.
             self.switches += 2;
         }
@@ -211,7 +232,7 @@ impl Account {
         // longer ones.
         let amount = WINDOW.max(self.credit() / 2.0);
         self.before = self.caused();
-        self.opened = (self.last.taken.traps, self.last.cpu, self.before + amount);
+        self.opened = (self.last.taken.tokens, self.last.cpu, self.before + amount);
         self.grant(amount);
     }
 
@@ -235,6 +256,40 @@ impl Account {
         self.trap = trap.as_nanos() as f64;
     }
 
+    /// What passing a tracepoint costs.
+    pub(super) fn set_pass(&mut self, pass: Duration) {
+        self.pass = pass.as_nanos() as f64;
+    }
+
+    /// It is recorded once: what it did before tells what it will earn. `keeps` says that the recording is for
+    /// a time that is known, over which it may spend what it earns.
+    pub(super) fn once(&mut self, life: Life, keeps: bool) {
+        (self.life, self.keeps) = (Some(life), keeps);
+    }
+
+    /// What it may still be caused, where it is recorded once and that goes on for so long; in nanoseconds.
+    pub(super) fn ahead(&self, left: Duration) -> f64 {
+        let Some(life) = &self.life else { return 0.0 };
+        let passed = self.last.at.saturating_sub(self.first.at);
+        let since = Since { passed, used: self.cpu(), caused: self.caused() };
+        let earns = self.share * life.expected(&since, left);
+        self.credit() + earns.max(self.loan)
+    }
+
+    /// Allows what an amount pays for, and no more, whatever was allowed before. At first nobody knows what an
+    /// event costs beyond the trap, and a few say little: then that is taken to be nothing. What was stopped can't
+    /// go on, and the next look will know.
+    pub(super) fn allow(&mut self, amount: f64) {
+        let tokens = self.last.taken.tokens;
+        let event = if self.last.taken.timed < SOME { self.trap.max(1.0) } else { self.event() };
+        self.allowed = tokens + (amount / event).max(0.0) as u64;
+    }
+
+    /// How soon it will have been caused half of what it may, as it goes now; in nanoseconds.
+    pub(super) fn half(&self, left: Duration) -> f64 {
+        self.ahead(left).max(0.0) / 2.0 / self.burns.max(1e-9)
+    }
+
     pub(super) fn loan(&self) -> f64 {
         self.loan
     }
@@ -242,7 +297,8 @@ impl Account {
     /// What it was caused, in nanoseconds.
     pub fn caused(&self) -> f64 {
         let taken = &self.last.taken;
-        taken.traps as f64 * self.trap
+        taken.traps() as f64 * self.trap
+            + taken.passes as f64 * self.pass
             + (taken.timed_ns * TIMED) as f64
             + f64::from(self.switches) * SWITCH
     }
@@ -266,12 +322,18 @@ impl Account {
     pub fn event(&self) -> f64 {
         let Taken { timed_ns, timed, .. } = self.last.taken;
         let handler = if timed < 8 { HANDLER } else { timed_ns as f64 / timed as f64 };
-        (self.trap + handler).max(1.0)
+        let taken = &self.last.taken;
+        let (traps, others) = (taken.traps() as f64, taken.at_tracepoints as f64);
+        let entry = match taken.tokens {
+            0 => self.trap,
+            tokens => (traps * self.trap + others * self.pass) / tokens as f64,
+        };
+        (entry + handler).max(1.0)
     }
 
     /// Allows as many events as an amount pays for; never fewer than before.
     pub(super) fn grant(&mut self, amount: f64) {
         let events = (amount / self.event()).max(0.0) as u64;
-        self.allowed = self.allowed.max(self.last.taken.traps + events);
+        self.allowed = self.allowed.max(self.last.taken.tokens + events);
     }
 }

@@ -11,11 +11,33 @@ use super::{Error, Kernel, load::map};
 /// What a process's traps come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// All traps, also those that found the gate closed.
-    pub traps: u64,
+    /// All tokens that were asked for, also by those that found the gate closed.
+    pub tokens: u64,
+    /// Those of them that were no traps, but programs at the kernel's tracepoints (probe os).
+    pub at_tracepoints: u64,
+    /// How often it passed such a tracepoint, whatever came of it.
+    pub passes: u64,
     /// Nanoseconds inside of the kernel programs, of the events that were timed, and how many.
     pub timed_ns: u64,
     pub timed: u64,
+}
+
+impl Taken {
+    /// All traps.
+    pub fn traps(&self) -> u64 {
+        self.tokens.saturating_sub(self.at_tracepoints)
+    }
+
+    /// Since another time, of a slot whose count of tokens was set to 0 then.
+    pub fn since(self, base: &Self) -> Self {
+        Self {
+            tokens: self.tokens,
+            at_tracepoints: self.at_tracepoints.saturating_sub(base.at_tracepoints),
+            passes: self.passes.saturating_sub(base.passes),
+            timed_ns: self.timed_ns.saturating_sub(base.timed_ns),
+            timed: self.timed.saturating_sub(base.timed),
+        }
+    }
 }
 
 impl Kernel {
@@ -29,7 +51,9 @@ impl Kernel {
         let usage: PerCpuArray<&MapData, Usage> = map(&self.ebpf, "USAGE")?;
         let usage = usage.get(&slot, 0).map_err(failed)?;
         Ok(Taken {
-            traps: taken.get(&slot, 0).map_err(failed)?,
+            tokens: taken.get(&slot, 0).map_err(failed)?,
+            at_tracepoints: usage.iter().map(|usage| usage.tokens).sum(),
+            passes: usage.iter().map(|usage| usage.passes).sum(),
             timed_ns: usage.iter().map(|usage| usage.handler_ns).sum(),
             timed: usage.iter().map(|usage| usage.timed).sum(),
         })

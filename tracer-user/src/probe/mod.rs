@@ -6,6 +6,7 @@
 //! `symbolize`.
 
 mod account;
+mod ahead;
 mod attach;
 mod btf;
 pub mod budget;
@@ -20,6 +21,7 @@ mod iterations;
 mod load;
 mod multi;
 pub mod os;
+mod passes;
 mod ready;
 mod syscall;
 mod take;

@@ -7,7 +7,7 @@
 mod left;
 mod offsets;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aya::{
     Ebpf,
@@ -19,7 +19,7 @@ use tracer_common::{
     os::{Happening, Mapping},
 };
 
-use super::{Error, Kernel, RawStack, syscall::wait_for_programs};
+use super::{Error, Kernel, RawStack, passes::Rounds, syscall::wait_for_programs};
 use left::Left;
 pub use offsets::{Offsets, Unsuited};
 
@@ -79,14 +79,16 @@ impl Os {
 }
 
 impl Kernel {
-    /// Attaches to the tracepoints, which every process of the host passes from now on.
-    pub fn watch_os(&mut self) -> Result<(), Error> {
+    /// Attaches to the tracepoints, which every process of the host passes from now on. What passing one costs,
+    /// where that is counted.
+    pub fn watch_os(&mut self) -> Result<Option<Duration>, Error> {
         let times_slow = self.options.os.is_some_and(|offsets| offsets.trap.is_some());
-        let Some(os) = &mut self.os else { return Ok(()) };
+        let Some(os) = &mut self.os else { return Ok(None) };
+        let before = self.options.budget.then(Rounds::now);
         for at in PROGRAMS.into_iter().chain(times_slow.then_some(OF_SLOW)) {
             os.links.push(attached(&mut self.ebpf, at)?);
         }
-        Ok(())
+        before.map(|before| self.cost_of_pass(before)).transpose()
     }
 
     /// Tries each tracepoint, whether the one before was refused or not; whether it is for slow allocations
@@ -98,7 +100,7 @@ impl Kernel {
     }
 
     /// Takes the programs off. When this returns none is running any more.
-    pub(super) fn unwatch_os(&mut self) {
+    pub fn unwatch_os(&mut self) {
         let Some(os) = &mut self.os else { return };
         if !os.links.is_empty() {
             os.links.clear();

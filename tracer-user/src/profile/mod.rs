@@ -286,7 +286,7 @@ pub struct Cost {
     pub own: Duration,
     /// CPU time that it used while being recorded, as far as it could be read.
     pub cpu: Duration,
-    /// How often its probes were taken off; 0: everything was seen.
+    /// How often its probes were taken off; 0: everything was seen. With [`Rest::Over`] once, for good.
     pub windows: u32,
     /// With the probes on, of `traced`.
     pub observed: Duration,
@@ -308,6 +308,8 @@ pub enum Rest {
     TooDense,
     /// The runtime's counters can't be read.
     Unreadable,
+    /// There is nothing to be said: it was recorded once, until it had cost what it may.
+    Over,
 }
 
 impl Cost {
@@ -315,6 +317,11 @@ impl Cost {
     pub fn percent(&self) -> Option<f64> {
         let cpu = self.cpu.as_secs_f64();
         (cpu > 0.0).then(|| 100.0 * (self.caused + self.own).as_secs_f64() / cpu)
+    }
+
+    /// Whether its recording has ended before the whole one, because of what it had cost.
+    pub fn is_over(&self) -> bool {
+        self.windows > 0 && self.rest == Rest::Over
     }
 
     /// How much of the time it was seen, in percent.

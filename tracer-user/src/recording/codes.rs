@@ -28,12 +28,13 @@ pub fn of_rest(rest: Rest) -> u8 {
         Rest::Estimated => 1,
         Rest::TooFew => 2,
         Rest::TooDense => 3,
+        Rest::Over => 4,
     }
 }
 
 /// The same of a number.
 pub fn rest(code: u8) -> Result<Rest, Wrong> {
-    let all = [Rest::Unreadable, Rest::Estimated, Rest::TooFew, Rest::TooDense];
+    let all = [Rest::Unreadable, Rest::Estimated, Rest::TooFew, Rest::TooDense, Rest::Over];
     all.into_iter().find(|rest| of_rest(*rest) == code).ok_or("no such kind of rest")
 }
 
@@ -69,6 +70,6 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|code| source(code).map(of_source)), [0, 1, 2, 3].map(Ok));
         assert!(source(4).is_err());
         assert_eq!([0, 1, 2, 3].map(|code| rest(code).map(of_rest)), [0, 1, 2, 3].map(Ok));
-        assert!(rest(4).is_err());
+        assert!(rest(5).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::cli::groups::DEFAULT_BUDGET;
 use crate::cli::{Color, Command, parse};
 use crate::exit::Exit;
 
@@ -109,12 +110,12 @@ fn probes_say_what_is_measured() {
     assert_eq!(probe("alloc").probes, alloc);
     let map = probe("map");
     assert_eq!(map.probes, Probes::of(&[Probe::Map]));
-    assert_eq!((map.value, map.budget, map.source), (Value::Steps, None, None));
+    assert_eq!((map.value, map.budget, map.source), (Value::Steps, Some(DEFAULT_BUDGET), None));
     let count = probe("map-count");
     assert_eq!((count.probes, count.value), (Probes::of(&[Probe::MapCount]), Value::Elements));
     let boxes = config(&["--all", "--probe", "box", "--by", "type"]);
     assert_eq!((boxes.value, boxes.by), (Value::BoxedBytes, By::Type));
-    assert_eq!((boxes.budget, probe("box,goroutine").budget), (Some(DEFAULT_BUDGET), None));
+    assert_eq!((boxes.budget, probe("box,goroutine").budget), (Some(0.01), Some(0.01)));
     let several = config(&["--all", "--probe", "alloc,box,stack", "--budget", "2%"]);
     assert_eq!(several.budget, Some(0.02));
     let slices = probe("slice,box,map");
@@ -123,16 +124,13 @@ fn probes_say_what_is_measured() {
     assert_eq!(probe("assist").value, Value::AssistTime);
     let both = probe("map,alloc");
     assert_eq!(both.probes, Probes::of(&[Probe::Map, Probe::Alloc]));
-    assert_eq!((both.value, both.budget), (Value::Bytes, None));
+    assert_eq!((both.value, both.budget), (Value::Bytes, Some(DEFAULT_BUDGET)));
     for (names, flags, wanted) in [
         ("map", &["--value", "bytes"][..], "--value"),
         ("map-count", &["--value", "steps"], "--value"),
-        ("map", &["--budget", "1%"], "--budget none"),
         ("map", &["--mode", "exact"], "need --probe alloc"),
         ("map", &["--by", "type"], "needs --probe alloc, box or slice"),
         ("box", &["--value", "copied"], "--value"),
-        ("goroutine,slice", &["--budget", "1%"], "not for --probe goroutine"),
-        ("assist", &["--budget", "1%"], "--budget none"),
         ("maps", &[], "possible values: alloc, map, map-count"),
     ] {
         let refused = refusal(&[&["--all", "--probe", names], flags].concat());

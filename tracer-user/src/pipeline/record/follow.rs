@@ -246,7 +246,10 @@ impl Recording {
                         }
                     }
                 }
-                _ = drain.tick(), if drains => self.kernel.drain(),
+                _ = drain.tick(), if drains => {
+                    self.kernel.drain();
+                    self.targets.charged_to_all();
+                }
                 _ = tidy.tick() => self.tidy()?,
                 _ = ticks.tick(), if progress => self.progress(),
                 _ = pump(log.as_mut()), if log.is_some() => {}

@@ -84,9 +84,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     };
     let mut kernel = Kernel::load(&options).map_err(failure)?;
     kernel.watch_processes().map_err(failure)?;
-    kernel.watch_os().map_err(failure)?;
+    let pass = kernel.watch_os().map_err(failure)?;
     let mut recording = Recording::new(&config, source, opener, kernel);
     recording.samplers = samplers;
+    recording.targets.meters.passes_cost(pass.unwrap_or_default());
     recording.targets.prepare(&mut recording.kernel);
     recording.notes.extend(why.map(|why| format!("mode {}: {why}", source.word())));
     // Who has come since is told from here on; who came before is found again.
@@ -135,6 +136,7 @@ impl Recording {
             max_ended_stacks: config.max_ended_stacks as usize,
             max_memory: config.max_memory,
             budget: config.budget,
+            once: config.probes.iter().any(|probe| !probe.fits_windows()),
         };
         Self {
             source,
@@ -156,6 +158,7 @@ impl Recording {
         let named = config.selection.is_by_pid();
         let mut refused: Vec<Failure> = Vec::new();
         let found = selected.len();
+        self.plan(config);
         for process in selected {
             let pid = process.id.pid;
             match self.targets.add(&mut self.kernel, pid) {
@@ -176,7 +179,14 @@ impl Recording {
         }
         self.follower.told = self.targets.binaries.len();
         (self.began, self.started) = (Instant::now(), SystemTime::now());
+        self.plan(config);
         Ok(())
+    }
+
+    /// Says when it is to end, as it begins.
+    fn plan(&mut self, config: &Config) {
+        let ends = config.duration.and_then(|duration| Instant::now().checked_add(duration));
+        self.targets.meters.ends(ends);
     }
 
     /// One line on standard error says that it has begun.

@@ -81,7 +81,7 @@ impl Told<'_> {
             source,
             method: method(config.probes, in_windows),
             started: self.started,
-            duration: self.duration,
+            duration: targets.recorded_for().unwrap_or(self.duration),
             default_value: value_types.iter().position(|of| *of == value).unwrap_or(0),
             value_types,
             period: targets.period(),
@@ -109,7 +109,8 @@ impl Told<'_> {
             profile.keep_short_lived();
         }
         profile.round_errors();
-        let mut findings = output::maps::findings(&profile, &config.maps.limits);
+        let mut findings = output::early::findings(&profile);
+        findings.extend(output::maps::findings(&profile, &config.maps.limits));
         findings.extend(output::os::findings(&profile));
         findings.extend(output::creators::findings(&profile));
         findings.extend(output::pools::findings(&profile, &config.pools));

@@ -27,7 +27,8 @@ impl Targets {
     pub fn dry(&mut self, kernel: &mut Kernel, image: u32, at: Duration) {
         if let Some((span, group)) = self.seen_until(image, at) {
             span.cut();
-            self.take_group_off(kernel, group);
+            let at = self.meters.on_own_clock(at);
+            self.take_group_off(kernel, group, at);
         }
     }
 
@@ -50,10 +51,13 @@ impl Targets {
         Some((span, image.group))
     }
 
-    fn take_group_off(&mut self, kernel: &mut Kernel, group: GroupId) {
+    /// What a group may take it took at some moment.
+    fn take_group_off(&mut self, kernel: &mut Kernel, group: GroupId, at: Duration) {
         let now = self.meters.now();
         let Some(governor) = self.meters.governors.get_mut(&group) else { return };
-        if !governor.dry(now) {
+        // What is recorded once was recorded until then; a window is over when it is known to be.
+        let is_once = governor.is_once();
+        if !governor.dry(if is_once { at } else { now }) {
             return;
         }
         kernel.detach(group);
@@ -63,6 +67,9 @@ impl Targets {
                 let _ = kernel.allow(metered.slot, 0);
                 metered.end_span(now);
             }
+        }
+        if is_once {
+            self.end_early(kernel, group);
         }
         self.meters.wake(group, Instant::now() + CLOSING);
         self.charge(group, Duration::ZERO);
@@ -74,6 +81,11 @@ impl Targets {
         if let Some(governor) = self.meters.governors.get_mut(&group) {
             governor.charge(own);
         }
+    }
+
+    /// What this thread did since it was last asked was for everybody who is recorded.
+    pub fn charged_to_all(&mut self) {
+        self.meters.charge_all();
     }
 
     /// What this thread did since it was last asked was no window.
@@ -105,7 +117,9 @@ impl Targets {
             if !kernel.is_off(group) {
                 return Ok(Some(Instant::now() + CLOSING));
             }
-            self.take_window(kernel, group)?;
+            if !self.meters.governors.get(&group).is_some_and(Governor::is_once) {
+                self.take_window(kernel, group)?;
+            }
             self.charge(group, kernel.closing_took(group));
             self.read_group(kernel, group);
             let (now, random) = (self.meters.now(), self.meters.random());
@@ -115,6 +129,7 @@ impl Targets {
         }
         match self.meters.governors.get(&group) {
             Some(governor) if governor.is_on() => self.govern_on(kernel, group),
+            Some(governor) if governor.has_ended() => Ok(None),
             Some(_) => self.govern_off(kernel, group),
             None => Ok(None),
         }
@@ -127,16 +142,16 @@ impl Targets {
         group: GroupId,
     ) -> Result<Option<Instant>, Failure> {
         self.read_group(kernel, group);
-        let now = self.meters.now();
+        let (now, left) = (self.meters.now(), self.meters.left());
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
         if governor.is_empty() {
             // Nobody runs it now; it begins anew with the next process.
             self.meters.governors.remove(&group);
             return Ok(None);
         }
-        if governor.is_dry() {
+        if governor.is_dry(left) {
             // There was no word of it yet.
-            self.take_group_off(kernel, group);
+            self.take_group_off(kernel, group, now);
             return Ok(Some(Instant::now() + CLOSING));
         }
         if let Some(until) = governor.due() {
@@ -144,7 +159,7 @@ impl Targets {
                 return Ok(Some(self.meters.at(until)));
             }
             if !governor.goes_on() {
-                self.take_group_off(kernel, group);
+                self.take_group_off(kernel, group, now);
                 return Ok(Some(Instant::now() + CLOSING));
             }
             if governor.length().is_some() {
@@ -162,10 +177,14 @@ impl Targets {
             }
         }
         let Some(governor) = self.meters.governors.get_mut(&group) else { return Ok(None) };
-        for (slot, allowed) in governor.allowances() {
+        let is_once = governor.is_once();
+        for (slot, allowed) in governor.allowances(left) {
             kernel.allow(slot, allowed).map_err(failure)?;
         }
-        Ok(Some(Instant::now() + TICK))
+        if is_once {
+            self.charge(group, Duration::ZERO);
+        }
+        Ok(self.meters.governors.get(&group).map(|governor| self.meters.next_look(governor)))
     }
 
     /// A group that is off: looks what it has earned; when that is enough, its window begins.
@@ -238,7 +257,7 @@ impl Targets {
             let (each, began) = (metered.each(), self.meters.now());
             if let Some(length) = length {
                 let until = self.meters.on_kernels_clock(began + length).as_nanos() as u64;
-                let traps = kernel.traps(*slot).unwrap_or_default().traps;
+                let traps = kernel.traps(*slot).unwrap_or_default().tokens;
                 let closes = Closes { until, traps, each: each as u64 };
                 kernel.close_at(*slot, closes).map_err(failure)?;
             }

@@ -127,6 +127,13 @@ impl Entries {
         }
     }
 
+    /// What a process was caused whose recording had ended before it, or before the whole recording did.
+    pub fn cost(&mut self, number: u32, spent: Option<Spent>) {
+        if let Some(entry) = self.list.get_mut(number as usize) {
+            entry.spent = spent;
+        }
+    }
+
     /// Leaves the first ones, as many as there were before others were pushed.
     pub fn truncate(&mut self, len: usize) {
         self.list.truncate(len);

@@ -13,9 +13,9 @@ use std::{
 
 use super::{Tapped, Targets, failure};
 use crate::{
-    exit::Failure,
+    exit::{Exit, Failure},
     host::Lease,
-    probe::{AttachSite, Attachment, GroupId, Kernel, Scope},
+    probe::{AttachSite, Attachment, GroupId, Kernel, Scope, budget::Governor},
 };
 
 /// Sites of a binary, attached for somebody.
@@ -65,6 +65,15 @@ impl Targets {
         let who = (!self.wanted.whole_files && !crowded).then_some(pid);
         let number = 2 * binary as u32 + 1 + u32::from(who.is_some());
         if let Some(group) = tapped.groups.iter_mut().find(|group| group.who == who) {
+            if self.meters.governors.get(&group.id).is_some_and(Governor::has_ended) {
+                return Err(Failure::new(
+                    Exit::Unsupported,
+                    format!(
+                        "process {pid}: its file's probes are off for the budget, which others that run it \
+                         have used up"
+                    ),
+                ));
+            }
             group.users += 1;
             group.idle = None;
             return Ok(Joined { group: group.id, number });
@@ -109,7 +118,12 @@ impl Targets {
         if group.users > 0 {
             return;
         }
-        if group.lease.is_some() {
+        let is_over = self.meters.governors.get(&id).is_some_and(Governor::has_ended);
+        if is_over {
+            // With the next process it begins anew.
+            self.meters.governors.remove(&id);
+        }
+        if group.lease.is_some() && !is_over {
             group.idle = Some(Instant::now());
         } else {
             groups.swap_remove(at);

@@ -40,6 +40,8 @@ pub struct Image {
     pub sampler_rate: u64,
     /// Its account, where there is a budget.
     pub(super) metered: Option<Metered>,
+    /// Where its recording has ended already: number of its [`Entry`].
+    pub(super) entry: Option<u32>,
 }
 
 /// An image that has ended.
@@ -137,6 +139,10 @@ impl Targets {
         }
         let (spent, partial) = self.unmeter(kernel, &mut image, false);
         self.leave(kernel, image.binary, image.group);
+        if let Some(entry) = image.entry {
+            self.entries.cost(entry, spent);
+            return;
+        }
         let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);
         if partial.is_none() {
             entry.add_cached(image.at_start.as_ref(), -1);
@@ -170,34 +176,65 @@ impl Targets {
     /// # Errors
     /// The kernel refused.
     pub fn deselect_all(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
-        let source = self.source;
         let live: Vec<(u32, Image)> = self.images.live.drain().collect();
         for (number, mut image) in live {
-            let at_end = if source == Source::Span { in_caches(&image.records) } else { None };
-            let rate = image.records.as_ref().and_then(|live| live.sampler_rate().ok());
-            let pid = image.process.id.pid;
-            if self.views.len() < VIEWS
-                && let Some(from) = &image.view_at_start
-                && let Some(view) = View::of(pid, image.records.as_ref())
-            {
-                let comm = image.process.comm.to_string_lossy();
-                self.views.push(view.since(from, &format!("{comm} (pid {pid})")));
-            }
+            let entry = image.entry.is_none().then(|| self.entry_of_now(&image));
             kernel.deselect(image.process.id.pid).map_err(failure)?;
             let (spent, partial) = self.unmeter(kernel, &mut image, true);
-            let mut entry = Entry::new(image.process, image.binary, image.sampler_rate);
-            if partial.is_none() {
-                entry.add_cached(image.at_start.as_ref(), -1);
-                entry.add_cached(at_end.as_ref(), 1);
+            let Some(mut entry) = entry else {
+                image.entry.into_iter().for_each(|entry| self.entries.cost(entry, spent.clone()));
+                continue;
+            };
+            if partial.is_some() {
+                // Of caches its runtime's counters tell.
+                entry.unseen.clear();
             }
             entry.spent = spent;
-            entry.other_rate =
-                rate.filter(|rate| source == Source::Sample && *rate != image.sampler_rate);
             let entry = self.entries.push(entry);
             let ended = Ended { at: Instant::now(), entry, places: image.places, partial };
             self.images.ended.insert(number, ended);
         }
         Ok(())
+    }
+
+    /// The entry of an image whose counting ends now, and what must be read of it while it lives.
+    fn entry_of_now(&mut self, image: &Image) -> Entry {
+        let is_of = |source| self.source == source;
+        let at_end = if is_of(Source::Span) { in_caches(&image.records) } else { None };
+        let rate = image.records.as_ref().and_then(|live| live.sampler_rate().ok());
+        let pid = image.process.id.pid;
+        let mut entry = Entry::new(image.process.clone(), image.binary, image.sampler_rate);
+        entry.add_cached(image.at_start.as_ref(), -1);
+        entry.add_cached(at_end.as_ref(), 1);
+        entry.other_rate = rate.filter(|rate| is_of(Source::Sample) && *rate != image.sampler_rate);
+        if self.views.len() < VIEWS
+            && let Some(from) = &image.view_at_start
+            && let Some(view) = View::of(pid, image.records.as_ref())
+        {
+            let comm = image.process.comm.to_string_lossy();
+            self.views.push(view.since(from, &format!("{comm} (pid {pid})")));
+        }
+        entry
+    }
+
+    /// A group's probes are being taken off for good: what was counted for its images is all there will be of
+    /// them. They are kept, as what that was a share of is known at the end.
+    pub(super) fn end_early(&mut self, kernel: &mut Kernel, group: GroupId) {
+        let of_group = self.images.of_group(group).filter(|(_, image)| image.entry.is_none());
+        let numbers: Vec<u32> = of_group.map(|(number, _)| number).collect();
+        for number in numbers {
+            let Some(mut image) = self.images.live.remove(&number) else { continue };
+            let entry = self.entry_of_now(&image);
+            let entry = self.entries.push(entry);
+            image.entry = Some(entry);
+            let (at, places) = (Instant::now(), image.places.clone());
+            self.images.ended.insert(number, Ended { at, entry, places, partial: None });
+            self.images.live.insert(number, image);
+        }
+        if !self.wanted.follow && self.images.iter().all(|(_, image)| image.entry.is_some()) {
+            // Nobody needs the kernel's tracepoints any more.
+            kernel.unwatch_os();
+        }
     }
 
     /// Takes everything that is left in the kernel's tables, after [`Kernel::detach_all`].

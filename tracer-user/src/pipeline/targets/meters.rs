@@ -27,7 +27,7 @@ use crate::{
     pipeline::doctor,
     probe::{
         GroupId, Kernel, Traps,
-        budget::{Account, Governor, Pool, Reading, TICK},
+        budget::{Account, Governor, Life, OPEN, Pool, Reading, TICK},
         clock,
         trap::Trapped,
     },
@@ -43,6 +43,8 @@ const STEPPED: Duration = Duration::from_nanos(8_000);
 pub struct Meters {
     /// Part of its CPU time that a process may be caused; nothing: no limit.
     share: Option<f64>,
+    /// Where processes are recorded once.
+    once: Option<Once>,
     began: Instant,
     /// The same moment of the kernel's clock.
     began_kernel: Duration,
@@ -54,11 +56,20 @@ pub struct Meters {
     random: u64,
     emulated: Cost,
     stepped: Cost,
+    /// What it costs to pass a tracepoint of the kernel's.
+    pass: Duration,
     /// When something is to be done for a group, and the first of these moments.
     wanted_at: HashMap<GroupId, Instant>,
     next: Option<Instant>,
     /// CPU time of this thread until which it is known what it was for.
     worked: Duration,
+}
+
+/// How processes are recorded that are recorded once.
+#[derive(Clone, Copy, Debug)]
+pub struct Once {
+    /// When that ends; nothing: nobody has said.
+    pub ends: Option<Instant>,
 }
 
 /// What one trap costs, when it is known.
@@ -141,9 +152,14 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// Whether everything was seen.
+    /// Whether nothing is estimated: everything was seen, or everything until some time.
     pub fn is_whole(&self) -> bool {
-        self.breaks == 0
+        self.breaks == 0 || self.is_over()
+    }
+
+    /// Whether it was recorded once, and not until the end.
+    pub fn is_over(&self) -> bool {
+        self.breaks > 0 && self.rest == Rest::Over
     }
 
     /// What another process was caused.
@@ -161,10 +177,11 @@ impl Spent {
 
 impl Meters {
     /// For so many processes at once.
-    pub fn new(share: Option<f64>, slots: u32) -> Self {
+    pub fn new(share: Option<f64>, slots: u32, once: Option<Once>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             share,
+            once,
             began: Instant::now(),
             began_kernel: clock::monotonic(),
             governors: HashMap::new(),
@@ -174,6 +191,7 @@ impl Meters {
             random: since.as_nanos() as u64 | 1,
             emulated: Cost::default(),
             stepped: Cost::default(),
+            pass: Duration::ZERO,
             wanted_at: HashMap::new(),
             next: None,
             worked: Duration::ZERO,
@@ -185,6 +203,38 @@ impl Meters {
         if self.share.is_some() {
             self.trap(true);
         }
+    }
+
+    /// What it costs a process to pass one of the kernel's tracepoints that have programs.
+    pub fn passes_cost(&mut self, pass: Duration) {
+        self.pass = pass;
+    }
+
+    /// The recording ends then, as far as anybody has said.
+    pub fn ends(&mut self, at: Option<Instant>) {
+        if let Some(once) = &mut self.once {
+            once.ends = at;
+        }
+    }
+
+    /// For how long it goes on, as far as is known.
+    pub(super) fn left(&self) -> Duration {
+        let ends = self.once.and_then(|once| once.ends);
+        ends.map_or(OPEN, |ends| ends.saturating_duration_since(Instant::now()))
+    }
+
+    /// CPU time of this thread since this was asked last was everybody's.
+    pub(super) fn charge_all(&mut self) {
+        let own = self.worked();
+        let recorded = || self.governors.values().filter(|governor| governor.is_on()).count();
+        let each = own / recorded().max(1) as u32;
+        let governors = self.governors.values_mut().filter(|governor| governor.is_on());
+        governors.for_each(|governor| governor.charge(each));
+    }
+
+    /// When a group that is on is to be looked at.
+    pub(super) fn next_look(&self, governor: &Governor) -> Instant {
+        Instant::now() + governor.look_after(self.left())
     }
 
     /// Since it began.
@@ -283,13 +333,14 @@ impl Meters {
         let clock = clock.and_then(|pid| ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok());
         let base = kernel.clear_slot(slot).and_then(|()| kernel.traps(slot)).unwrap_or_default();
         // Of what its runtime does not count, that tells nothing.
-        let start = of.records.filter(|_| of.allocates).and_then(Totals::read);
+        let allocates = of.allocates && self.once.is_none();
+        let start = of.records.filter(|_| allocates).and_then(Totals::read);
         let mut metered = Metered {
             slot,
             base,
             clock,
             emulated: of.emulated,
-            allocates: of.allocates,
+            allocates,
             since: Instant::now(),
             looks: [None, start.clone().map(|start| (Instant::now(), start))],
             start,
@@ -301,12 +352,23 @@ impl Meters {
         };
         let (now, trap) = (self.now(), self.trap(of.emulated));
         let loan = self.pools.entry(binary).or_default().lend();
-        let governor =
-            self.governors.entry(group).or_insert_with(|| Governor::new(share, of.is_timed));
-        let allowed = governor.add(slot, trap, loan, metered.reading(kernel, now), now);
+        let (once, left) = (self.once, self.left());
+        let governor = self.governors.entry(group).or_insert_with(|| match once {
+            Some(_) => Governor::once(share),
+            None => Governor::new(share, of.is_timed),
+        });
+        let first = metered.reading(kernel, now);
+        let mut allowed = governor.add(slot, trap, loan, first, now);
+        governor.pass(slot, self.pass);
+        if let Some(once) = once {
+            let life = Life { age: of.age, cpu: first.cpu };
+            allowed = governor.expect(slot, life, once.ends.is_some(), left);
+        }
         metered.span = governor.is_on().then(|| Span::for_itself(now));
         let _ = kernel.allow(slot, allowed);
-        self.wake(group, Instant::now() + TICK);
+        // What it was allowed for once is a guess.
+        let first_look = if once.is_some() { Duration::ZERO } else { TICK };
+        self.wake(group, Instant::now() + first_look);
         Some(metered)
     }
 
@@ -322,20 +384,23 @@ impl Meters {
         let now = self.now();
         let governor = self.governors.get_mut(&group)?;
         governor.read(metered.slot, metered.reading(kernel, now));
-        let is_on = governor.is_on();
+        let (is_on, is_once) = (governor.is_on(), governor.is_once());
         let account = governor.remove(metered.slot)?;
         self.pools.entry(binary).or_default().give_back(&account);
         self.free.push(metered.slot);
         let traced = metered.since.elapsed();
+        let breaks = account.breaks().max(u32::from(account.is_dry()));
         let spent = Spent {
             traps: account.traps(),
             caused: account.caused(),
             own: account.own(),
             cpu: account.cpu(),
-            breaks: account.breaks().max(u32::from(account.is_dry())),
+            breaks,
             observed: account.observed(now).min(traced),
             traced,
-            rest: if metered.start.is_none() && metered.allocates {
+            rest: if is_once && breaks > 0 {
+                Rest::Over
+            } else if metered.start.is_none() && metered.allocates {
                 Rest::Unreadable
             } else {
                 Rest::Estimated
@@ -348,6 +413,8 @@ impl Meters {
 /// Of whom an account is opened.
 pub struct Opening<'a> {
     pub pid: u32,
+    /// For how long it has lived.
+    pub age: Duration,
     pub records: Option<&'a Live<ProcessMemory>>,
     /// Whether the kernel emulates the instructions at all its sites.
     pub emulated: bool,
@@ -361,9 +428,7 @@ impl Metered {
     /// What it has taken and used by now.
     pub(super) fn reading(&self, kernel: &Kernel, at: Duration) -> Reading {
         let cpu = self.clock.and_then(|clock| clock_gettime(clock).ok());
-        let mut taken = kernel.traps(self.slot).unwrap_or_default();
-        taken.timed = taken.timed.saturating_sub(self.base.timed);
-        taken.timed_ns = taken.timed_ns.saturating_sub(self.base.timed_ns);
+        let taken = kernel.traps(self.slot).unwrap_or_default().since(&self.base);
         Reading { at, cpu: cpu.map(Duration::from).unwrap_or_default(), taken }
     }
 

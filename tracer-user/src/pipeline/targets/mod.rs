@@ -46,7 +46,7 @@ pub use held::{Counts, Held, StackId};
 pub use images::{Image, Images};
 pub use libraries::{Library, data, file_offset, nowhere};
 use meters::Opening;
-pub use meters::{Meters, Spent};
+pub use meters::{Meters, Once, Spent};
 use names::Names;
 use unfit::Unfit;
 use view::View;
@@ -96,6 +96,8 @@ pub struct Wanted {
     pub max_memory: usize,
     /// Part of its CPU time that a process may be caused; nothing: no limit.
     pub budget: Option<f64>,
+    /// Something is recorded that can't be in windows.
+    pub once: bool,
 }
 
 /// A process that execs faster than it can be looked at is given up after this many looks.
@@ -105,7 +107,8 @@ impl Targets {
     /// Nobody yet.
     pub fn new(opener: Opener, source: Source, wanted: Wanted) -> Self {
         let follows = wanted.probes.has(Probe::Map);
-        let comes_again = wanted.follow || wanted.budget.is_some();
+        let comes_again = wanted.follow || wanted.budget.is_some() && !wanted.once;
+        let once = wanted.once.then_some(Once { ends: None });
         let at_once = comes_again.then(doctor::own_function).flatten();
         Self {
             // Before anything is attached: it takes a while.
@@ -117,7 +120,7 @@ impl Targets {
             images: Images::default(),
             entries: Entries::new(wanted.max_processes),
             held: Held::new(wanted.max_ended_stacks),
-            meters: Meters::new(wanted.budget, wanted.max_processes as u32),
+            meters: Meters::new(wanted.budget, wanted.max_processes as u32, once),
             views: Vec::new(),
             groups: 0,
             ready: at_once.map(|(file, offset)| Ready::new(file, offset)),
@@ -191,6 +194,16 @@ impl Targets {
         !self.entries.iter().all(whole)
     }
 
+    /// For how long anybody was recorded, where that ended early for everybody.
+    pub fn recorded_for(&self) -> Option<Duration> {
+        let over = |entry: &Entry| {
+            let spent = entry.spent.as_ref().filter(|spent| spent.is_over())?;
+            Some(spent.observed)
+        };
+        let over: Option<Vec<Duration>> = self.entries.iter().map(over).collect();
+        over?.into_iter().max()
+    }
+
     /// Starts counting a process.
     pub fn add(&mut self, kernel: &mut Kernel, pid: u32) -> Result<(), Failure> {
         for _ in 0..LOOKS {
@@ -241,7 +254,8 @@ impl Targets {
         let allocates = self.wanted.probes.has(Probe::Alloc);
         let is_timed = self.wanted.probes != Probes::of(&[Probe::Alloc]);
         let records_read = records.as_ref();
-        let opening = Opening { pid, records: records_read, emulated, allocates, is_timed };
+        let age = process.id.age();
+        let opening = Opening { pid, age, records: records_read, emulated, allocates, is_timed };
         let metered = self.meters.open(kernel, &opening, group, binary);
         let slot = metered.as_ref().map_or(0, |metered| metered.slot);
         if self.wanted.probes.has(Probe::Map) {
@@ -285,6 +299,7 @@ impl Targets {
             view_at_start,
             sampler_rate,
             metered,
+            entry: None,
         };
         self.images.insert(number, image);
         Ok(true)
