@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,9 +17,12 @@ use crate::{
     probe::{
         GroupId, Kernel,
         budget::{Governor, TICK},
+        wait_for_programs,
     },
 };
 
+/// How long a kernel program takes at most, where the kernel can't be asked.
+const PROGRAM: Duration = Duration::from_millis(100);
 /// How often it is looked whether probes are off.
 const CLOSING: Duration = Duration::from_millis(30);
 
@@ -73,6 +77,17 @@ impl Targets {
         }
         self.meters.wake(group, Instant::now() + CLOSING);
         self.charge(group, Duration::ZERO);
+    }
+
+    /// Nobody of a group is seen any more, though its probes are on.
+    fn shut(&mut self, kernel: &mut Kernel, group: GroupId, now: Duration) -> Result<(), Failure> {
+        for (_, image) in self.images.of_group(group) {
+            if let Some(metered) = &mut image.metered {
+                kernel.allow(metered.slot, 0).map_err(failure)?;
+                metered.end_span(now);
+            }
+        }
+        Ok(())
     }
 
     /// What this thread did since it was last asked was a group's window, and what others did for it.
@@ -163,7 +178,13 @@ impl Targets {
                 return Ok(Some(Instant::now() + CLOSING));
             }
             if governor.length().is_some() {
-                // What it was when it had an end says something of other times.
+                // What it was when it had an end says something of other times. Its probes stay on: what passed the
+                // gate may be under way still, and others may be passing it whose events put its end off.
+                self.shut(kernel, group, now)?;
+                if let Err(refused) = wait_for_programs() {
+                    log::debug!("{refused}");
+                    thread::sleep(PROGRAM);
+                }
                 self.take_window(kernel, group)?;
                 self.charge(group, Duration::ZERO);
             }
