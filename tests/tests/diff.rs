@@ -117,39 +117,41 @@ fn a_difference_is_the_one_that_go_tool_pprof_makes() -> Result<()> {
     Ok(())
 }
 
+/// How many snapshots a recording has; none while it is not there.
+fn snapshots(file: &str) -> Result<u64> {
+    let ended = heaptap::run(["export", file])?;
+    let Some((_, told)) = ended.stdout.split_once("htap: ") else { return Ok(0) };
+    let count = told.split(' ').next().context("no count")?.replace(',', "");
+    count.parse().with_context(|| format!("no count in {told:?}"))
+}
+
+/// A recording in which the heap rests, grows and rests again, with `rest` snapshots of each or more.
+fn grown_recording(heap: &mut Heap, file: &str, rest: u64) -> Result<()> {
+    let pid = heap.program.pid().to_string();
+    let mut command = Command::new(heaptap::program()?);
+    command.args(["heap", "-q", "-p", &pid, "--every", "0.05", "-o", file]);
+    let mut recording = command.stdin(std::process::Stdio::null()).spawn()?;
+    let mut grow = || -> Result<()> {
+        while snapshots(file)? < rest {}
+        heap.work(4)?;
+        let there = snapshots(file)?;
+        while snapshots(file)? < there + rest {}
+        Ok(())
+    };
+    let grown = grow();
+    let pid = nix::unistd::Pid::from_raw(recording.id().try_into()?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
+    recording.wait()?;
+    grown
+}
+
 /// Two times of one recording; what is said of it on a terminal and in a picture.
 #[test]
 fn two_times_of_a_recording_are_compared() -> Result<()> {
     require_root()?;
     let mut heap = Heap::start()?;
-    let (file, pid) = (heap.text("run.htap"), heap.program.pid().to_string());
-    let mut command = Command::new(heaptap::program()?);
-    command.args(["heap", "-q", "-p", &pid, "--every", "0.05", "-o", &file]);
-    let mut recording = command.stdin(std::process::Stdio::null()).spawn()?;
-    let listed = |count: u64| -> Result<()> {
-        loop {
-            let ended = heaptap::run(["export", &file])?;
-            let told = ended.stdout.split_once("htap: ").map(|(_, told)| told.to_owned());
-            let told = told.and_then(|told| told.split(' ').next()?.replace(',', "").parse().ok());
-            if told.is_some_and(|told: u64| told >= count) {
-                return Ok(());
-            }
-        }
-    };
-    listed(2)?;
-    heap.work(4)?;
-    let stop = (|| -> Result<()> {
-        let snapshots = heaptap::run(["export", &file])?.stdout;
-        let told = snapshots.split_once("htap: ").context("no listing")?.1;
-        let told: u64 = told.split(' ').next().context("no count")?.replace(',', "").parse()?;
-        listed(told + 2)
-    })();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(recording.id().try_into()?),
-        nix::sys::signal::Signal::SIGINT,
-    )?;
-    recording.wait()?;
-    stop?;
+    let file = heap.text("run.htap");
+    grown_recording(&mut heap, &file, 2)?;
 
     let svg = heap.text("x.svg");
     let flags = ["diff", &file, "--from", "0", "--type", "inuse_space", "-o", "-", "-o", &svg];
@@ -174,6 +176,34 @@ fn two_times_of_a_recording_are_compared() -> Result<()> {
         first(&document)?
     );
     Ok(())
+}
+
+/// Phases that are found, and such as are not there.
+#[test]
+fn phases_of_a_recording_are_found_and_compared() -> Result<()> {
+    require_root()?;
+    let mut heap = Heap::start()?;
+    let file = heap.text("run.htap");
+    grown_recording(&mut heap, &file, 8)?;
+    let json = heap.text("x.json");
+    let flags = ["diff", &file, "--type", "inuse_space", "-o", "-", "-o", &json, "--phases"];
+    let ended = heaptap::run([&flags[..], &["small,large"]].concat())?;
+    ended.expect(0)?;
+    ensure!(ended.stdout.starts_with("2 phases, found from inuse_space of "), "{}", ended.stdout);
+    ensure!(ended.stdout.contains("\nsmall → large\n"), "{}", ended.stdout);
+    let document: Json = serde_json::from_slice(&fs::read(heap.path("x.small-large.json"))?)?;
+    ensure!(
+        first(&document)? == ("main.small".to_owned(), 4 * 100 * 64),
+        "{:?}",
+        first(&document)?
+    );
+    let given = heaptap::run([&flags[..], &["a=0s,b=0.1s,c=0.2s"]].concat())?;
+    given.expect(0)?;
+    let pairs = ["a → b", "b → c", "a → c"];
+    ensure!(pairs.iter().all(|pair| given.stdout.contains(pair)), "{}", given.stdout);
+    heaptap::run([&flags[..], &["a=0s,b=1h"]].concat())?.refused(2, "b has no time")?;
+    heaptap::run(["diff", &file, "--type", "no_value", "--phases", "a,b"])?
+        .refused(2, "the recording has no such value")
 }
 
 /// What can't be compared is one line.

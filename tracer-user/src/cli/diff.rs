@@ -13,14 +13,46 @@ use crate::recording;
 /// What to compare, and where to write what is found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    pub before: Source,
-    pub after: Source,
+    pub of: Of,
     /// Process ids and globs of command names; none: all processes.
     pub processes: Vec<String>,
     pub asked: Asked,
     pub show: Show,
     /// Most bytes that reading each of them may take.
     pub max_memory: usize,
+}
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    Two {
+        before: Source,
+        after: Source,
+    },
+    /// Phases of one recording with each other.
+    Phases {
+        recording: PathBuf,
+        phases: Phases,
+    },
+}
+
+/// Phases of a recording, at least two, in their order and with different names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phases {
+    /// Each from then on.
+    Given(Vec<(String, Moment)>),
+    /// Where they begin is to be found.
+    Found(Vec<String>),
+}
+
+impl Phases {
+    /// What they are called.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Phases::Given(phases) => phases.iter().map(|(name, _)| name.as_str()).collect(),
+            Phases::Found(names) => names.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// Where a profile is.
@@ -57,6 +89,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TIME", value_parser = value::moment, help_heading = WHAT)]
     #[arg(allow_hyphen_values = true, conflicts_with = "after")]
     to: Option<Moment>,
+
+    /// Phases of one recording, each compared with the next and the first with the last: start=0s,load=30s,steady=2m
+    /// says when each begins; start,load,steady has that found from the values
+    #[arg(long, value_name = "NAMES", value_parser = phases, help_heading = WHAT)]
+    #[arg(conflicts_with_all = ["after", "from", "to", "normalize"])]
+    phases: Option<Phases>,
 
     /// Only this process, or those whose command name matches; may be repeated
     #[arg(long, value_name = "PID|GLOB", help_heading = WHAT)]
@@ -113,23 +151,63 @@ impl Flags {
             ));
         }
         let first = source(self.before)?;
-        let (before, after) = match self.after {
-            Some(after) => (first, source(after)?),
-            None => two_times(first, self.from, self.to)?,
+        let of = match (self.phases, self.after) {
+            (Some(phases), _) => match first {
+                Source::Recording(recording, None) => Of::Phases { recording, phases },
+                _ => {
+                    return Err(Refusal::usage("--phases: only a recording (run.htap) has phases"));
+                }
+            },
+            (None, Some(after)) => Of::Two { before: first, after: source(after)? },
+            (None, None) => {
+                let (before, after) = two_times(first, self.from, self.to)?;
+                Of::Two { before, after }
+            }
         };
         let by = match self.by {
             By::Line => diff::By::Line,
             By::Function => diff::By::Function,
         };
         Ok(Config {
-            before,
-            after,
+            of,
             processes: self.process,
             asked: Asked { value: self.value, by, normalize: self.normalize },
             show,
             max_memory: self.memory.bytes(),
         })
     }
+}
+
+/// Most phases of a recording.
+const PHASES: usize = 20;
+
+/// Reads `start=0s,load=30s` or `start,load`.
+fn phases(text: &str) -> Result<Phases, String> {
+    let refuse = || "expected names, such as start,load,steady, or names and times, such as start=0s,load=30s";
+    let parts: Vec<&str> = text.split(',').collect();
+    let names: Vec<&str> =
+        parts.iter().map(|part| part.split_once('=').map_or(*part, |(name, _)| name)).collect();
+    let is_name = |name: &&str| {
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (1..=40).contains(&name.len())
+            && name.chars().all(is_plain)
+            && !name.starts_with(['.', '-'])
+    };
+    let are_different = (1..names.len()).all(|at| !names[..at].contains(&names[at]));
+    if !names.iter().all(is_name) || !are_different {
+        return Err(format!("{}; each another name", refuse()));
+    }
+    if !(2..=PHASES).contains(&names.len()) {
+        return Err(format!("expected 2 to {PHASES} phases"));
+    }
+    if !text.contains('=') {
+        return Ok(Phases::Found(names.into_iter().map(str::to_owned).collect()));
+    }
+    let given = parts.iter().map(|part| {
+        let (name, time) = part.split_once('=').ok_or_else(refuse)?;
+        Ok((name.to_owned(), value::moment(time)?))
+    });
+    given.collect::<Result<_, String>>().map(Phases::Given)
 }
 
 fn two_times(
@@ -180,9 +258,9 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
+        let (before, after) = (recording("a.htap", None), Source::Pprof("b.pb.gz".into()));
         let defaults = Config {
-            before: recording("a.htap", None),
-            after: Source::Pprof("b.pb.gz".into()),
+            of: Of::Two { before, after },
             processes: vec![],
             asked: Asked::default(),
             show: Show::default(),
@@ -205,9 +283,9 @@ mod tests {
 
     #[test]
     fn times_are_of_each_file_or_of_one() {
-        let of = |words: &str| {
-            let Config { before, after, .. } = config(words);
-            (before, after)
+        let of = |words: &str| match config(words).of {
+            Of::Two { before, after } => (before, after),
+            other => panic!("{other:?}"),
         };
         let (first, minute) = (recording("r.htap", Some(0)), recording("r.htap", Some(60)));
         assert_eq!(of("r.htap --to 1m"), (first, minute.clone()));
@@ -216,6 +294,31 @@ mod tests {
         let odd = Source::Pprof("x@1m".into());
         assert_eq!(of("x@1m a.htap@b.htap@5s").0, odd);
         assert_eq!(of("x a.htap@b.htap@5s").1, recording("a.htap@b.htap", Some(5)));
+    }
+
+    #[test]
+    fn phases_have_times_or_are_to_be_found() {
+        let of = |words: &str| match config(&format!("r.htap --phases {words}")).of {
+            Of::Phases { recording, phases } => {
+                assert_eq!(recording, PathBuf::from("r.htap"));
+                phases
+            }
+            other => panic!("{other:?}"),
+        };
+        let names = ["start", "load"].map(str::to_owned);
+        assert_eq!(of("start,load"), Phases::Found(names.to_vec()));
+        let [start, load] = names;
+        let (zero, half) = (Duration::ZERO, Duration::from_secs(30));
+        let given = vec![(start, Moment::After(zero)), (load, Moment::After(half))];
+        assert_eq!(of("start=0s,load=30s"), Phases::Given(given));
+        assert!(refusal("r.htap --phases one").contains("expected 2 to 20 phases"));
+        assert!(refusal("r.htap --phases a,a").contains("each another name"));
+        assert!(refusal("r.htap --phases a,../b").contains("expected names"));
+        assert!(refusal("r.htap --phases a=0s,b").contains("expected names"));
+        assert!(refusal("r.htap --phases a=0s,b=soon").contains("expected seconds"));
+        assert!(refusal("a.pb.gz --phases a,b").contains("only a recording"));
+        assert!(refusal("a.htap b.htap --phases a,b").contains("cannot be used with"));
+        assert!(refusal("a.htap --phases a,b --normalize").contains("cannot be used with"));
     }
 
     #[test]

@@ -82,18 +82,15 @@ const WHAT: &str = "What of it";
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
-        let show = self.outputs.lower()?;
+        let says_rows = self.outputs.says_rows();
+        let mut show = self.outputs.lower()?;
         let when = match (self.from, self.to) {
             (None, None) => When::At(self.at),
             (from, to) => When::Between(from, to),
         };
-        let lists = show.outputs.is_empty();
         let asks = when != When::At(None) || !self.process.is_empty() || self.value.is_some();
-        if lists && asks {
-            return Err(Refusal::usage(
-                "say where to write: -o FILE, or -o - for a table (without it and without other flags, \
-                 what the recording holds is told)",
-            ));
+        if show.outputs.is_empty() && (asks || says_rows) {
+            show.outputs.push("-".into());
         }
         Ok(Config {
             file: self.file,
@@ -165,10 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_without_an_output_is_a_table() {
+        for words in ["x --at 1s", "x --from 1s", "x --process 7", "x --type y", "x --top 3"] {
+            assert_eq!(config(words).show.outputs, [PathBuf::from("-")], "{words}");
+        }
+        assert!(config("x -q").show.outputs.is_empty(), "it is told what it holds");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         assert!(refusal("").contains("FILE"));
-        assert!(refusal("x --at 1s").contains("-o FILE"));
-        assert!(refusal("x --process 7").contains("-o FILE"));
         assert!(refusal("x --at 1s --from 2s -o -").contains("cannot be used with"));
         assert!(refusal("x --at soon -o -").contains("expected seconds"));
         assert!(refusal("x --at 25:00 -o -").contains("such as 2026-11-21T18:30:00Z"));

@@ -130,10 +130,10 @@ pub(super) struct Outputs {
     #[arg(short, long = "output", value_name = "FILE", help_heading = "What to show")]
     output: Vec<PathBuf>,
 
-    /// Rows of the table
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "What to show")]
+    /// Rows of the table [default: 20]
+    #[arg(long, value_name = "N", help_heading = "What to show")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
+    top: Option<u32>,
 
     /// No progress line, no remarks: results and errors only
     #[arg(short, long, help_heading = "What to show")]
@@ -192,7 +192,15 @@ impl Limit {
     }
 }
 
+/// Rows of a table when nothing is said.
+const TOP: usize = 20;
+
 impl Outputs {
+    /// Whether it is said how many rows a table has.
+    pub(super) fn says_rows(&self) -> bool {
+        self.top.is_some()
+    }
+
     /// As [`Self::lower`], of a command that makes recordings.
     pub(super) fn and_recording(mut self, keep: Keep) -> Result<(Show, Option<Kept>), Refusal> {
         let is_recording = |path: &PathBuf| path.to_string_lossy().ends_with(recording::SUFFIX);
@@ -216,7 +224,7 @@ impl Outputs {
         formats(&self.output)?;
         Ok(Show {
             outputs: self.output,
-            top: usize::try_from(self.top).unwrap_or(usize::MAX),
+            top: self.top.map_or(TOP, |top| usize::try_from(top).unwrap_or(usize::MAX)),
             quiet: self.quiet,
             color: self.color,
         })

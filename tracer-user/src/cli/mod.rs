@@ -424,6 +424,7 @@ Examples:
   heaptap diff old.htap new.htap --by function     two builds, wherever their lines are
   heaptap diff before.pb.gz after.pb.gz --type alloc_space
   heaptap diff monday.htap@12h friday.htap@12h --process 'api-*'
+  heaptap diff run.htap --phases start=0s,load=30s,steady=2m
 
 ",
     exit_codes!()

@@ -45,9 +45,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let Shot { mut profile, shown, .. } = file.shot(config.when)?;
-    if !config.processes.is_empty() {
-        only(&mut profile, &config.processes)?;
-    }
+    only(&mut profile, &config.processes)?;
     let mut options = outputs::options(&config.show, shown);
     options.value = config.value.as_ref().map(|word| value(&profile, word)).transpose()?;
     outputs::write(&config.show, &options, &profile, sinks)
@@ -114,18 +112,62 @@ impl Open {
     /// # Errors
     /// There is none, or it can't be read.
     pub fn at(&mut self, moment: Option<Moment>) -> Result<Shot, Failure> {
-        let (first, last) = self.recording.span().map_err(|err| self.failed(&err))?;
-        let time = moment.map_or(u64::MAX, |moment| resolve(moment, first));
+        let (first, _) = self.span()?;
+        self.until(moment.map(|moment| resolve(moment, first)))
+    }
+
+    /// When its first and its last snapshot end, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// There is none; it can't be read.
+    pub fn span(&mut self) -> Result<(u64, u64), Failure> {
+        self.recording.span().map_err(|err| self.failed(&err))
+    }
+
+    /// The last snapshot until a time in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// There is none, or it can't be read.
+    pub fn at_time(&mut self, time: u64) -> Result<Shot, Failure> {
+        self.until(Some(time))
+    }
+
+    /// Shows snapshots, evenly distributed and `most` at most, but for the last one.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn each(&mut self, most: u64, mut show: impl FnMut(Shot)) -> Result<(), Failure> {
+        let all = (0, u64::MAX);
+        let count = self.recording.count(all.0, all.1).map_err(|err| self.failed(&err))?;
+        let shown = self.recording.each(all, count.div_ceil(most.max(1)), |shot| {
+            show(shot);
+            Ok::<_, Error>(())
+        });
+        let damaged = shown.map_err(|err| self.failed(&err))?;
+        if damaged > 0 {
+            let (snapshots, name) = (super::counted(damaged as usize, "snapshot"), &self.name);
+            eprintln!("heaptap: {name}: {snapshots} damaged");
+        }
+        Ok(())
+    }
+
+    fn until(&mut self, moment: Option<u64>) -> Result<Shot, Failure> {
+        let (first, last) = self.span()?;
+        let time = moment.unwrap_or(u64::MAX);
         let found = self.recording.at(time).map_err(|err| self.failed(&err))?;
         // What comes after the end is not known.
-        let Some(Found { shot, damaged }) = found.filter(|_| moment.is_none() || time <= last)
+        let Some(Found { shot, damaged, skipped }) =
+            found.filter(|_| moment.is_none() || time <= last)
         else {
             return Err(self.nothing(first, last));
         };
-        if damaged > 0 {
-            let (snapshots, name) = (super::counted(damaged as usize, "snapshot"), &self.name);
-            let time = moment_text(shot.time);
-            eprintln!("heaptap: {name}: {snapshots} damaged; this is as of {time}");
+        let snapshots = (damaged > 0).then(|| super::counted(damaged as usize, "snapshot"));
+        let bytes =
+            (skipped > 0).then(|| format!("{} bytes that are no records", grouped(skipped)));
+        let what: Vec<String> = snapshots.into_iter().chain(bytes).collect();
+        if !what.is_empty() {
+            let (name, time) = (&self.name, moment_text(shot.time));
+            eprintln!("heaptap: {name}: damaged: {}; this is as of {time}", what.join(" and "));
         }
         Ok(shot)
     }
@@ -146,7 +188,7 @@ impl Open {
 }
 
 /// A moment of a recording that begins at `first`, in nanoseconds since 1970.
-fn resolve(moment: Moment, first: u64) -> u64 {
+pub(super) fn resolve(moment: Moment, first: u64) -> u64 {
     match moment {
         Moment::Unix(time) => time,
         Moment::After(length) => {
@@ -162,7 +204,7 @@ fn exit(err: &Error) -> Exit {
     }
 }
 
-fn moment_text(nanos: u64) -> String {
+pub(super) fn moment_text(nanos: u64) -> String {
     utc(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
 }
 
@@ -179,6 +221,9 @@ fn wanted(process: &Process, word: &str) -> bool {
 /// # Errors
 /// There is no such process.
 pub(super) fn only(profile: &mut Profile, words: &[String]) -> Result<(), Failure> {
+    if words.is_empty() {
+        return Ok(());
+    }
     let missing = words.iter().find(|word| !profile.processes.iter().any(|p| wanted(p, word)));
     if let Some(missing) = missing {
         let mut who: Vec<String> = (profile.processes.iter().take(NAMED))
@@ -189,8 +234,15 @@ pub(super) fn only(profile: &mut Profile, words: &[String]) -> Result<(), Failur
         let text = format!("--process {missing}: is not there at that time; there are: {there}");
         return Err(Failure::new(Exit::Target, printable(&text).into_owned()));
     }
-    profile.keep_processes(|process| words.iter().any(|word| wanted(process, word)));
+    keep(profile, words);
     Ok(())
+}
+
+/// The same where it does not matter whether they are there.
+pub(super) fn keep(profile: &mut Profile, words: &[String]) {
+    if !words.is_empty() {
+        profile.keep_processes(|process| words.iter().any(|word| wanted(process, word)));
+    }
 }
 
 /// Which value a word of pprof's means.
@@ -205,7 +257,8 @@ fn value(profile: &Profile, word: &str) -> Result<usize, Failure> {
 
 /// What a recording holds.
 fn listing(name: &str, survey: &Survey) -> String {
-    let Survey { first, last, shots, damaged, left_over, meta, processes, others, .. } = survey;
+    let Survey { first, last, shots, read, damaged, skipped, .. } = survey;
+    let Survey { left_over, meta, processes, others, .. } = survey;
     let plural = if *shots == 1 { "" } else { "s" };
     let mut lines =
         vec![format!("{name}: {} snapshot{plural}, {}", grouped(*shots), bytes(survey.bytes))];
@@ -243,6 +296,19 @@ fn listing(name: &str, survey: &Survey) -> String {
     if more > 0 || *others > 0 {
         let or = if *others > 0 { " or more" } else { "" };
         lines.push(format!("{}{or} further processes", grouped(more)));
+    }
+    if read + damaged < *shots {
+        lines.push(format!(
+            "looked at {} of its snapshots: the first of each segment, and the last segment; who came and \
+             went in between is not listed",
+            grouped(*read)
+        ));
+    }
+    if *skipped > 0 {
+        let skipped = grouped(*skipped);
+        lines.push(format!(
+            "damaged: {skipped} bytes between snapshots are no records; what they held is lost"
+        ));
     }
     if *damaged > 0 {
         lines.push(format!("damaged: {} more snapshots can't be read", grouped(*damaged)));

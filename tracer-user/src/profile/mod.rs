@@ -17,6 +17,7 @@ pub mod iterations;
 pub mod ledger;
 mod made;
 mod only;
+pub mod phases;
 mod rank;
 pub mod scale;
 mod since;

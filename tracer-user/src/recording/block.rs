@@ -6,6 +6,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use flate2::Crc;
+use memchr::memmem;
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
@@ -159,6 +160,35 @@ pub fn head(source: &mut (impl Read + Seek), at: u64, end: u64) -> Result<Option
         read => read.map_err(Error::Read)?,
     }
     Ok(Head::of(&bytes, at).filter(|head| head.end() <= end))
+}
+
+/// Finds the first header of a key from `at` on: where to go on behind what is no record.
+///
+/// # Errors
+/// The file can't be read.
+pub fn find_key(
+    source: &mut (impl Read + Seek),
+    mut at: u64,
+    end: u64,
+) -> Result<Option<Head>, Error> {
+    const CHUNK: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    while end.saturating_sub(at) >= RECORD_HEADER as u64 {
+        bytes.clear();
+        source.seek(SeekFrom::Start(at)).map_err(Error::Read)?;
+        source.take(CHUNK).read_to_end(&mut bytes).map_err(Error::Read)?;
+        // It was cut since its length was asked for.
+        let Some(last) = bytes.len().checked_sub(RECORD_HEADER) else { return Ok(None) };
+        for start in memmem::find_iter(&bytes, &MARK).take_while(|start| *start <= last) {
+            let Some((header, _)) = bytes[start..].split_first_chunk() else { continue };
+            let head = Head::of(header, at + start as u64);
+            if let Some(head) = head.filter(|head| head.kind == KEY && head.end() <= end) {
+                return Ok(Some(head));
+            }
+        }
+        at += last as u64 + 1;
+    }
+    Ok(None)
 }
 
 /// Reads what a record says, at most `limit` bytes; nothing where it is not what was written.

@@ -10,6 +10,7 @@
 //! and `reader` have the file.
 
 mod block;
+pub mod busy;
 mod codes;
 mod decode;
 mod encode;
@@ -37,6 +38,17 @@ pub const SUFFIX: &str = ".htap";
 
 /// Most bytes that the contents of a record have.
 const LARGEST: usize = 256 << 20;
+
+/// A file of records with such contents, the first a key; for a fuzzer, which finds no checksums by itself.
+#[cfg(fuzzing)]
+pub fn of_contents(contents: &[&[u8]]) -> Vec<u8> {
+    let mut file = block::file_header().to_vec();
+    for (at, contents) in contents.iter().enumerate() {
+        let kind = if at == 0 { block::KEY } else { block::NEXT };
+        file.extend(block::seal(kind, at as u64, contents).unwrap_or_default());
+    }
+    file
+}
 
 /// A profile, and how the command that made it shows it.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! In: an opened file, and a moment. Out: the snapshot of that moment, or what the file holds. However large
 //! the file is, one segment's tables are in memory at a time. A file that was cut ends with its last whole record;
-//! a record that was damaged is left out with what builds on it, and counted.
+//! a record that was damaged is left out with what builds on it, and counted. Behind what is no record at all it goes
+//! on with the next key.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
@@ -19,11 +20,13 @@ pub struct Limits {
     pub memory: usize,
     /// Processes that a survey tells.
     pub processes: usize,
+    /// Snapshots that a survey reads. Of more it reads the first of each segment, and the last segment.
+    pub shots: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 512 << 20, processes: 10_000 }
+        Self { memory: 512 << 20, processes: 10_000, shots: 2_000 }
     }
 }
 
@@ -45,6 +48,8 @@ pub struct Found {
     pub shot: Shot,
     /// Later ones up to that moment that are damaged.
     pub damaged: u64,
+    /// Bytes behind it and up to that moment that are no records.
+    pub skipped: u64,
 }
 
 /// What a recording holds.
@@ -53,9 +58,14 @@ pub struct Survey {
     /// When the first and the last snapshot end, in nanoseconds since 1970.
     pub first: u64,
     pub last: u64,
+    /// All that can be read, or what their headers say where they were not.
     pub shots: u64,
-    /// Snapshots that can't be read.
+    /// Those that were read.
+    pub read: u64,
+    /// Of those that were to be read: snapshots that can't be.
     pub damaged: u64,
+    /// Bytes between records that are none.
+    pub skipped: u64,
     /// Bytes at the end that are no whole record.
     pub left_over: u64,
     pub bytes: u64,
@@ -112,9 +122,10 @@ impl<R: Read + Seek> Recording<R> {
     /// # Errors
     /// It makes no sense, needs too much memory or can't be read; there is no snapshot at all.
     pub fn at(&mut self, time: u64) -> Result<Option<Found>, Error> {
-        let mut keys: VecDeque<(Head, u64)> = VecDeque::new();
-        let (mut at, mut shots) = (FILE_HEADER as u64, 0);
+        let mut keys: VecDeque<(Head, u64, u64)> = VecDeque::new();
+        let (mut at, mut shots, mut skipped) = (FILE_HEADER as u64, 0, 0);
         while let Some(head) = self.head(at)? {
+            skipped += head.at - at;
             at = head.end();
             if !is_shot(&head) {
                 continue;
@@ -124,7 +135,7 @@ impl<R: Read + Seek> Recording<R> {
             }
             if head.kind == KEY {
                 keys.truncate(PASSED - 1);
-                keys.push_front((head, shots));
+                keys.push_front((head, shots, skipped));
             }
             shots += 1;
         }
@@ -132,9 +143,10 @@ impl<R: Read + Seek> Recording<R> {
             // There is a later one, or nothing.
             return if at > FILE_HEADER as u64 { Ok(None) } else { Err(Error::Empty) };
         }
-        for (key, before) in keys {
+        for (key, before, skipped_before) in keys {
             if let Some((shot, read)) = self.segment(key, time)? {
-                return Ok(Some(Found { shot, damaged: shots - before - read }));
+                let damaged = shots - before - read;
+                return Ok(Some(Found { shot, damaged, skipped: skipped - skipped_before }));
             }
         }
         Err(Error::Malformed { at: FILE_HEADER as u64, what: "its snapshots are damaged" })
@@ -198,31 +210,42 @@ impl<R: Read + Seek> Recording<R> {
     /// # Errors
     /// As [`Self::at`].
     pub fn survey(&mut self) -> Result<Survey, Error> {
+        let (count, last_key) = self.extent()?;
         let mut survey: Option<Survey> = None;
-        let mut damaged = 0;
+        let (mut damaged, mut skipped, mut unread) = (0, 0, 0);
+        let mut last = 0;
         let mut decoder: Option<Decoder> = None;
         let mut numbers = Numbers::new();
         let mut at = FILE_HEADER as u64;
         while let Some(head) = self.head(at)? {
+            skipped += head.at - at;
             at = head.end();
             if !is_shot(&head) {
+                continue;
+            }
+            if count > self.limits.shots && head.kind != KEY && head.at < last_key {
+                unread += 1;
+                last = head.time;
                 continue;
             }
             if head.kind == KEY {
                 decoder = Some(Decoder::new(self.limits.memory));
             }
-            let contents = self.contents(&head)?;
+            let contents = if decoder.is_some() { self.contents(&head)? } else { None };
             let (Some(known), Some(contents)) = (&mut decoder, contents) else {
                 damaged += 1;
                 decoder = None;
                 continue;
             };
             known.apply(&contents, head.at)?;
+            last = head.time;
             let survey = survey.get_or_insert_with(|| Survey {
                 first: head.time,
                 last: head.time,
                 shots: 0,
+                read: 0,
                 damaged: 0,
+                skipped: 0,
                 left_over: 0,
                 bytes: self.end,
                 meta: known.meta().clone(),
@@ -232,7 +255,19 @@ impl<R: Read + Seek> Recording<R> {
             survey.add(known, head.time, &mut numbers, self.limits.processes);
         }
         let Some(survey) = survey else { return Err(Error::Empty) };
-        Ok(Survey { damaged, left_over: self.end - at, ..survey })
+        let (shots, left_over) = (survey.read + unread, self.end - at);
+        Ok(Survey { damaged, left_over, skipped, shots, last, ..survey })
+    }
+
+    /// How many snapshots there are, and where the last key is.
+    fn extent(&mut self) -> Result<(u64, u64), Error> {
+        let (mut at, mut count, mut key) = (FILE_HEADER as u64, 0, 0);
+        while let Some(head) = self.head(at)? {
+            at = head.end();
+            count += u64::from(is_shot(&head));
+            key = if head.kind == KEY { head.at } else { key };
+        }
+        Ok((count, key))
     }
 
     /// The last snapshot of a segment that is not after `time` and not damaged, and how many were read.
@@ -258,8 +293,13 @@ impl<R: Read + Seek> Recording<R> {
         Ok(Some((decoder.shot(last.time, last.at)?, read)))
     }
 
+    /// The header at `at`, or that of the next key where there is none.
     fn head(&mut self, at: u64) -> Result<Option<Head>, Error> {
-        match block::head(&mut self.source, at, self.end)? {
+        let head = match block::head(&mut self.source, at, self.end)? {
+            None => block::find_key(&mut self.source, at, self.end)?,
+            head => head,
+        };
+        match head {
             Some(head) if !is_shot(&head) && !head.is_optional() => Err(Error::Unknown { at }),
             head => Ok(head),
         }
@@ -279,8 +319,7 @@ type Numbers = HashMap<(u32, u64), Vec<usize>>;
 
 impl Survey {
     fn add(&mut self, decoder: &Decoder, time: u64, numbers: &mut Numbers, limit: usize) {
-        self.shots += 1;
-        self.last = time;
+        self.read += 1;
         self.meta.clone_from(decoder.meta());
         for (process, path) in decoder.processes() {
             let key = (process.pid, process.start_ticks);

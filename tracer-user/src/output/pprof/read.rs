@@ -407,6 +407,9 @@ fn line(number: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::{env, fs};
+
     use prost::Message as _;
 
     use super::super::proto;
@@ -498,6 +501,19 @@ mod tests {
         assert_eq!(change(|p| p.location[0].id = 2), refused("two places have one number"));
         let text = "has negative values: it is a difference already";
         assert_eq!(change(|p| p.sample[0].value[0] = -1), text);
+    }
+
+    /// What the fuzzer begins with (`fuzz/corpus`); `HEAPTAP_BLESS=1` writes it anew.
+    #[test]
+    fn seeds_of_the_fuzzer_are_read() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/pprof");
+        for (name, profile) in [("fleet", sample::fleet()), ("heap", sample::heap())] {
+            let seed = unpacked(&written(&profile));
+            if env::var_os("HEAPTAP_BLESS").is_some_and(|v| v == "1") {
+                fs::write(dir.join(name), &seed).unwrap();
+            }
+            assert!(fs::read(dir.join(name)).unwrap() == seed, "{name}: run with HEAPTAP_BLESS=1");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::{Open, moment_text, resolve, wanted};
+use super::{Open, keep, moment_text, resolve};
 use crate::cli::export::{Config, When};
 use crate::exit::{Exit, Failure};
 use crate::output::html::Page;
@@ -46,9 +46,7 @@ pub fn make(config: &Config, file: &mut Open) -> Result<Made, Failure> {
     let ends = Cell::new(None::<(u64, u64)>);
     let damaged = file.recording.each((from, to), step, |shot| {
         let Shot { mut profile, shown: how, time } = shot;
-        if !config.processes.is_empty() {
-            profile.keep_processes(|process| config.processes.iter().any(|w| wanted(process, w)));
-        }
+        keep(&mut profile, &config.processes);
         there |= !profile.processes.is_empty();
         let mut options = outputs::options(&config.show, how);
         options.value =

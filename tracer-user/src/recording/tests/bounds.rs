@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::busy::Busy;
 use super::{Bounds, all_of, open, writer};
 use crate::recording::Shown;
+use crate::recording::busy::Busy;
 
 #[test]
 fn it_is_never_larger_than_it_may_be_and_ends_with_the_newest() {

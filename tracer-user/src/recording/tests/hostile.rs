@@ -1,12 +1,14 @@
 //! Files that were cut, damaged or made to harm.
 
 use std::io::Cursor;
+use std::path::Path;
+use std::{env, fs};
 
-use super::busy::{Busy, Random};
 use super::{all_of, open, recorded};
 use crate::output::sample;
 use crate::profile::Profile;
 use crate::recording::block::{self, FILE_HEADER, KEY, NEXT};
+use crate::recording::busy::{Busy, Random};
 use crate::recording::decode::Decoder;
 use crate::recording::{Error, Limits, Recording};
 
@@ -22,7 +24,7 @@ fn few() -> Vec<Profile> {
 /// What a reader makes of any bytes, as a fuzzer would have it: everything that can be asked for, and an error where
 /// it must be one.
 fn read(bytes: &[u8]) -> Result<Vec<u64>, Error> {
-    let limits = Limits { memory: 8 << 20, processes: 100 };
+    let limits = Limits { memory: 8 << 20, processes: 100, ..Limits::default() };
     let mut recording = Recording::open(Cursor::new(bytes), limits)?;
     let survey = recording.survey()?;
     let mut times = Vec::new();
@@ -112,12 +114,7 @@ fn what_is_damaged_in_the_middle_is_counted_and_the_next_segment_is_there() {
         all.push(busy.profile.clone());
     }
     let mut bytes = recorded(&all);
-    let (mut source, mut at) = (Cursor::new(bytes.clone()), FILE_HEADER as u64);
-    let mut heads = Vec::new();
-    while let Some(head) = block::head(&mut source, at, bytes.len() as u64).unwrap() {
-        at = head.end();
-        heads.push(head);
-    }
+    let heads = heads_of(&bytes);
     let key = (1..250).find(|at| heads[*at].kind == KEY).unwrap();
     let broken = heads[key - 10];
     bytes[broken.end() as usize - 1] ^= 0x10;
@@ -149,7 +146,7 @@ fn nonsense_with_right_checksums_is_refused() {
             let at = random.below(made.len());
             match random.below(4) {
                 0 => made[at] ^= 1 << random.below(8),
-                1 => made[at] = random.next() as u8,
+                1 => made[at] = random.number() as u8,
                 2 => drop(made.drain(at..(at + random.below(9)).min(made.len()))),
                 _ => made.splice(at..at, (0..random.below(9)).map(|_| 0xff)).for_each(drop),
             }
@@ -178,7 +175,7 @@ fn any_bytes_give_an_error_and_no_panic() {
         for _ in 0..1 + random.below(3) {
             let at = random.below(made.len());
             match random.below(3) {
-                0 => made[at] = random.next() as u8,
+                0 => made[at] = random.number() as u8,
                 1 => made.truncate(at.max(1)),
                 _ => {
                     let from = random.below(made.len());
@@ -237,4 +234,96 @@ fn foreign_and_newer_files_are_refused_by_name() {
     file.extend(block::seal(3, 9, b"what must be understood").unwrap());
     let failed = open(&file).at(u64::MAX).unwrap_err();
     assert!(failed.to_string().starts_with("is of a newer heaptap"), "{failed}");
+}
+
+#[test]
+fn behind_what_is_no_record_the_next_key_is_found() {
+    let mut busy = Busy::new(10);
+    let mut all = Vec::new();
+    for _ in 0..250 {
+        busy.pass(5);
+        all.push(busy.profile.clone());
+    }
+    let mut bytes = recorded(&all);
+    let heads = heads_of(&bytes);
+    let key = (1..250).find(|at| heads[*at].kind == KEY).unwrap();
+    // A header that is damaged, ten snapshots before a key.
+    let broken = heads[key - 10];
+    bytes[broken.at as usize + 9] ^= 1;
+    let gap = heads[key].at - broken.at;
+    let survey = open(&bytes).survey().unwrap();
+    assert_eq!((survey.shots, survey.damaged, survey.skipped), (240, 0, gap));
+    assert_eq!((survey.last, survey.left_over), (heads[249].time, 0));
+    let found = open(&bytes).at(heads[key - 2].time).unwrap().unwrap();
+    assert_eq!((found.shot.time, found.skipped), (heads[key - 11].time, gap));
+    let found = open(&bytes).at(u64::MAX).unwrap().unwrap();
+    assert_eq!((found.damaged, found.skipped), (0, 0));
+    assert!(all_of(&found.shot.profile) == all_of(&all[249]));
+    let mut seen = Vec::new();
+    open(&bytes)
+        .each((0, u64::MAX), 1, |shot| {
+            seen.push(shot.time);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!((seen.len(), seen.last()), (240, Some(&heads[249].time)));
+    // Bytes that belong nowhere, more than are looked at together.
+    let mut stuffed = bytes[..heads[key].at as usize].to_vec();
+    stuffed.extend([&b"\xa5rec"[..], &[0; 60]].concat().repeat(3_000));
+    stuffed.extend(&bytes[heads[key].at as usize..]);
+    let survey = open(&stuffed).survey().unwrap();
+    assert_eq!((survey.shots, survey.skipped), (240, gap + 3_000 * 64));
+}
+
+#[test]
+fn of_many_snapshots_a_survey_reads_keys() {
+    let mut busy = Busy::new(10);
+    let mut all = Vec::new();
+    for _ in 0..250 {
+        busy.pass(5);
+        all.push(busy.profile.clone());
+    }
+    let bytes = recorded(&all);
+    let heads = heads_of(&bytes);
+    let last_key = heads.iter().rposition(|head| head.kind == KEY).unwrap();
+    let keys = heads[..last_key].iter().filter(|head| head.kind == KEY).count();
+    let limits = Limits { shots: 249, ..Limits::default() };
+    let survey = Recording::open(Cursor::new(&bytes[..]), limits).unwrap().survey().unwrap();
+    assert_eq!((survey.shots, survey.read), (250, (keys + 250 - last_key) as u64));
+    let seen = &survey.processes[0];
+    assert_eq!((survey.first, survey.last), (heads[0].time, heads[249].time));
+    assert_eq!((seen.first, seen.last), (heads[0].time, heads[249].time));
+    let whole = open(&bytes).survey().unwrap();
+    assert_eq!((whole.shots, whole.read, whole.processes[0].shots), (250, 250, 250));
+}
+
+/// What the fuzzer begins with (`fuzz/corpus`); `HEAPTAP_BLESS=1` writes it anew.
+#[test]
+fn seeds_of_the_fuzzer_are_read() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/recording");
+    let bytes = recorded(&few());
+    let mut sealed = vec![1];
+    for head in heads_of(&bytes) {
+        let contents = block::contents(&mut Cursor::new(&bytes), &head, 1 << 20).unwrap().unwrap();
+        sealed.extend(u16::try_from(contents.len()).unwrap().to_le_bytes());
+        sealed.extend(contents);
+    }
+    let file = [&[0], &bytes[..]].concat();
+    for (name, seed) in [("file", file), ("contents", sealed)] {
+        if env::var_os("HEAPTAP_BLESS").is_some_and(|v| v == "1") {
+            fs::write(dir.join(name), &seed).unwrap();
+        }
+        let kept = fs::read(dir.join(name)).unwrap();
+        assert!(kept == seed, "{name}: run with HEAPTAP_BLESS=1");
+    }
+}
+
+fn heads_of(bytes: &[u8]) -> Vec<block::Head> {
+    let (mut source, mut at) = (Cursor::new(bytes), FILE_HEADER as u64);
+    let mut heads = Vec::new();
+    while let Some(head) = block::head(&mut source, at, bytes.len() as u64).unwrap() {
+        at = head.end();
+        heads.push(head);
+    }
+    heads
 }

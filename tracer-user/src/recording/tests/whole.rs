@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::busy::{Busy, Random};
 use super::{all_of, open, recorded};
 use crate::output::sample;
 use crate::profile::iterations::{Ended, Iterations, Worst};
 use crate::profile::{Ages, Cost, LabelValue, Profile, Rest, Source, TRUNCATED};
 use crate::profile::{Workload, build::Build};
+use crate::recording::busy::{Busy, Random};
 use crate::recording::{Bounds, Shown};
 
 /// One of everything.
@@ -60,9 +60,9 @@ fn change(profile: &mut Profile, random: &mut Random, step: u64) {
     profile.meta.budget = step.is_multiple_of(2).then_some(0.01);
     profile.meta.in_windows = step % 4 == 1;
     for process in &mut profile.processes {
-        let observed = Duration::from_nanos(random.next() >> 20);
+        let observed = Duration::from_nanos(random.number() >> 20);
         process.cost = step.is_multiple_of(2).then_some(Cost {
-            traps: random.next(),
+            traps: random.number(),
             observed,
             rest: Rest::TooDense,
             ..Cost::default()
@@ -70,20 +70,20 @@ fn change(profile: &mut Profile, random: &mut Random, step: u64) {
     }
     for sample in &mut profile.samples {
         if random.below(3) == 0 {
-            sample.values.iter_mut().for_each(|value| *value = random.next() >> random.below(64));
+            sample.values.iter_mut().for_each(|value| *value = random.number() >> random.below(64));
         }
         let with_error = random.below(2) == 0;
         let width = sample.values.len();
         sample.error = vec![random.below(1000) as f64 / 8.0; if with_error { width } else { 0 }];
         if random.below(3) == 0 {
             let mut ages = Ages::default();
-            ages.freed[random.below(20)] = random.next();
-            ages.live[random.below(20)] = random.next() >> 40;
+            ages.freed[random.below(20)] = random.number();
+            ages.live[random.below(20)] = random.number() >> 40;
             sample.ages = Some(Box::new(ages)).filter(|_| random.below(4) > 0);
             let mut iterations = Iterations::default();
-            let (time, steps) = (random.next() >> 30, random.next() >> 50);
-            let what = Worst { goroutine: random.next(), steps, time };
-            let between = (random.next() >> 24, random.next() >> 24);
+            let (time, steps) = (random.number() >> 30, random.number() >> 50);
+            let what = Worst { goroutine: random.number(), steps, time };
+            let between = (random.number() >> 24, random.number() >> 24);
             iterations.add_one(&Ended { what, is_complete: true, cost: 1, between });
             sample.iterations = Some(Box::new(iterations)).filter(|_| random.below(4) > 0);
         }
