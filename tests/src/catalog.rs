@@ -23,6 +23,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("maps", "1.24", Variant::OldMaps),
         ("maps", "1.25", Variant::OldMaps),
         ("life", "1.26", Variant::Stripped),
+        ("hoard", "1.22", Variant::Stripped),
+        ("hoard", "1.27", Variant::Stripped),
         ("phases", "1.26", Variant::Stripped),
         ("paces", "1.26", Variant::Stripped),
         ("pluginhost", "1.26", Variant::Cgo),

@@ -81,6 +81,11 @@ impl Recording {
 
     /// The same of a command that ends up as heaptap.
     pub fn of(command: &mut Command) -> Result<Recording> {
+        Recording::says(command, HAS_BEGUN)
+    }
+
+    /// The same of a command that says by another line that it has begun.
+    pub fn says(command: &mut Command, begun: &str) -> Result<Recording> {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -93,7 +98,7 @@ impl Recording {
         while let Some(line) = recording.stderr.next()? {
             recording.said.push_str(&line);
             recording.said.push('\n');
-            if line.starts_with(HAS_BEGUN) {
+            if line.starts_with(begun) {
                 return Ok(recording);
             }
         }

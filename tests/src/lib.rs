@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod catalog;
+pub mod cgroup;
 pub mod check;
 pub mod code;
 pub mod fixture;

@@ -1,10 +1,10 @@
 //! `heaptap stats` says what the program itself says, and what it says of those that it can't read.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use heaptap_tests::cgroup::Groups;
 use heaptap_tests::{Fixture, Running, Variant, heaptap, require_root};
 use serde_json::Value;
 use xtask::each_release;
@@ -268,58 +268,14 @@ fn without_privileges_it_is_said_what_is_missing() -> Result<()> {
     heaptap::run_command(command)?.refused(3, "CAP_SYS_PTRACE")
 }
 
-/// A control group made for a test, with another one in it; removed with it.
-struct Groups {
-    outer: PathBuf,
-    inner: PathBuf,
-    /// Names of the files that tell use and limit.
-    files: [&'static str; 2],
-}
-
-impl Groups {
-    /// In the hierarchy that has the memory controller on this host.
-    fn new(outer_limit: u64, inner_limit: u64) -> Result<Groups> {
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let is_v1 = own.lines().any(|line| line.split(':').nth(1) == Some("memory"));
-        let (root, files) = match is_v1 {
-            true => ("/sys/fs/cgroup/memory", ["memory.usage_in_bytes", "memory.limit_in_bytes"]),
-            false => ("/sys/fs/cgroup", ["memory.current", "memory.max"]),
-        };
-        let outer = Path::new(root).join(format!("heaptap-test-{}", std::process::id()));
-        let groups = Groups { inner: outer.join("inner"), outer, files };
-        let limits = [(&groups.outer, outer_limit), (&groups.inner, inner_limit)];
-        for (at, (group, limit)) in limits.into_iter().enumerate() {
-            fs::create_dir(group).with_context(|| group.display().to_string())?;
-            fs::write(group.join(files[1]), limit.to_string())?;
-            if !is_v1 && at == 0 {
-                fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory")?;
-                fs::write(group.join("cgroup.subtree_control"), "+memory")?;
-            }
-        }
-        Ok(groups)
-    }
-
-    fn usage(&self) -> Result<u64> {
-        Ok(fs::read_to_string(self.inner.join(self.files[0]))?.trim().parse()?)
-    }
-}
-
-impl Drop for Groups {
-    fn drop(&mut self) {
-        // Nobody is in them any more, unless the test has failed.
-        let _ = fs::remove_dir(&self.inner);
-        let _ = fs::remove_dir(&self.outer);
-    }
-}
-
 /// Use and limit of a real control group: the lowest limit of all around it.
 #[test]
 fn tells_the_control_groups_limit() -> Result<()> {
     const LIMIT: u64 = 192 << 20;
     require_root()?;
-    let groups = Groups::new(LIMIT, 2 * LIMIT)?;
+    let groups = Groups::new("stats", LIMIT, 2 * LIMIT)?;
     let mut program = Fixture::build("stats", "1.27", Variant::Stripped)?.start()?;
-    fs::write(groups.inner.join("cgroup.procs"), program.pid().to_string())?;
+    groups.enter(program.pid())?;
     program.ask("work")?;
     let before = groups.usage()?;
     let ours = stats(program.pid())?;

@@ -318,21 +318,29 @@ pub const SCRATCH_SLOTS: u32 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
-    /// [`NOTICE_EXEC`], [`NOTICE_EXIT`], [`NOTICE_DRY`] or [`NOTICE_LATE`].
+    /// One of `NOTICE_…`.
     pub kind: u32,
     pub pid: u32,
     /// The image that the process was running, 0 when it was not traced.
     pub image: u32,
-    pub _pad: u32,
+    /// How it ended, as `task_struct.exit_code` has it: [`NOTICE_END`] only; [`NO_CODE`]: not known.
+    pub code: u32,
     /// When, in nanoseconds of CLOCK_MONOTONIC.
     pub at: u64,
 }
+
+/// No exit code.
+pub const NO_CODE: u32 = u32::MAX;
 
 pub const NOTICE_EXEC: u32 = 1;
 pub const NOTICE_EXIT: u32 = 2;
 /// The process has taken the last trap that it was allowed.
 pub const NOTICE_DRY: u32 = 3;
 pub const NOTICE_LATE: u32 = 4;
+/// The process has ended, and how.
+pub const NOTICE_END: u32 = 5;
+/// The kernel kills the process because memory has run out; 0: it is not known which.
+pub const NOTICE_VICTIM: u32 = 6;
 
 const _: () = {
     use core::mem::{offset_of, size_of};

@@ -13,6 +13,7 @@ mod atomic;
 mod boxed;
 mod count;
 mod empty;
+mod ends;
 mod gate;
 mod gc;
 mod goroutine;

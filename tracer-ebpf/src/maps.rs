@@ -132,6 +132,13 @@ pub static BY_LABELS: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static BY_TYPE: Global<u8> = Global::new(0);
 
+/// Of the running kernel, in bytes: `exit_code` and `tgid` in `task_struct`; 0 where that is not known. Set at load
+/// time.
+#[unsafe(no_mangle)]
+pub static TASK_EXIT_CODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static TASK_TGID: Global<u32> = Global::new(0);
+
 /// Of the running kernel, in bytes: `mm` in `task_struct`. Set at load time, as the next ones.
 #[unsafe(no_mangle)]
 pub static OS_TASK_MM: Global<u32> = Global::new(0);

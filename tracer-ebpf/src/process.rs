@@ -13,7 +13,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tracer_common::{
     Counter, ProcEntry,
-    record::{NOTICE_EXEC, NOTICE_EXIT, Notice, PROC_STALE},
+    record::{NO_CODE, NOTICE_EXEC, NOTICE_EXIT, Notice, PROC_STALE},
 };
 
 use crate::{
@@ -67,9 +67,15 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
 /// Tells the loader; what finds no room is counted.
 #[inline(always)]
 pub fn notify(kind: u32, pid: u32, image: u32) {
+    tell(kind, pid, image, NO_CODE);
+}
+
+/// As [`notify`], with how it ended.
+#[inline(always)]
+pub fn tell(kind: u32, pid: u32, image: u32, code: u32) {
     // SAFETY: a helper without arguments.
     let at = unsafe { bpf_ktime_get_ns() };
-    let notice = Notice { kind, pid, image, _pad: 0, at };
+    let notice = Notice { kind, pid, image, code, at };
     if NOTICES.output::<Notice>(&notice, 0).is_err() {
         count(Counter::NotifyFull);
     }

@@ -20,6 +20,7 @@ mod refusal;
 pub mod stats;
 pub mod top;
 mod value;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub enum Command {
     Goroutines(goroutines::Config),
     Gc(gc::Config),
     Top(top::Config),
+    Watch(watch::Config),
     Export(export::Config),
     Diff(diff::Config),
     Doctor(DoctorConfig),
@@ -99,6 +101,7 @@ where
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
+        Subcommands::Watch(flags) => flags.lower().map(Command::Watch),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
         Subcommands::Diff(flags) => flags.lower().map(Command::Diff),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
@@ -157,6 +160,9 @@ enum Subcommands {
     /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
     #[command(after_help = TOP_EPILOGUE)]
     Top(top::Flags),
+    /// Keep the last looks at each Go program, and write them when it ends badly
+    #[command(after_help = WATCH_EPILOGUE)]
+    Watch(watch::Flags),
     /// Make flame graphs, pprof profiles, tables and the like of a recording (.htap), or say what it holds
     #[command(after_help = EXPORT_EPILOGUE)]
     Export(export::Flags),
@@ -319,6 +325,22 @@ Examples:
   sudo heaptap top --container 'web-*' -w 2        of some containers, every two seconds
   sudo heaptap top --once                          one table, for a script or a ticket
   sudo heaptap top --json | jq '.processes[] | {pid, alloc_rate}'
+
+",
+    exit_codes!()
+);
+
+const WATCH_EPILOGUE: &str = concat!(
+    "Each process is looked at again and again: nothing is attached to it and it is not stopped. What the
+last looks told is kept in memory, and written when the kernel kills the process because memory has run
+out, when a signal other than SIGTERM, SIGINT, SIGHUP and the like ends it, or when it ends with a
+status that is not 0: words.txt and words.json (what happened, and statistics of each look), heap.htap
+(the heap over time, for heaptap export), heap.svg and heap.txt (the last look), goroutines.txt and .json.
+
+Examples:
+  sudo heaptap watch                               every Go program of this host, until Ctrl-C
+  sudo heaptap watch --comm 'api-*' -o /var/log/heaptap --every 1
+  heaptap export heaptap-last-words/orders-4242-*/heap.htap -o heap.html
 
 ",
     exit_codes!()

@@ -3,7 +3,7 @@
 //! In: a [`Profile`] and where to put it. Out: bytes. Outputs never symbolize, read no process and
 //! treat every name as hostile. The formats are described in `docs/output.md`.
 
-mod caller;
+pub mod caller;
 pub mod creators;
 mod describe;
 pub mod diff;

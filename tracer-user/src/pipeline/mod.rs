@@ -13,6 +13,7 @@ mod gc;
 mod goroutines;
 mod happenings;
 mod heap;
+mod last_words;
 mod leaves;
 mod measures;
 mod mode;
@@ -65,6 +66,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Gc(config) => gc::run(&config),
         Command::Top(config) => top::run(&config),
+        Command::Watch(config) => last_words::run(&config),
         Command::Export(config) => export::run(&config),
         Command::Diff(config) => diff::run(&config),
         Command::Doctor(config) => doctor::run(&config),

@@ -13,8 +13,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 use tracer_common::{
     Counter, StackKey, StackValue,
     record::{
-        AGES, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NOTICE_DRY, NOTICE_EXEC,
-        NOTICE_EXIT, NOTICE_LATE, ObjectKey, ObjectValue, SCRATCH_SLOTS, Scratch, age_class,
+        AGES, LABEL_TEXT, Labels, LabelsKey, MAX_DEPTH, MAX_LABELS, NO_CODE, NOTICE_DRY,
+        NOTICE_END, NOTICE_EXEC, NOTICE_EXIT, NOTICE_LATE, NOTICE_VICTIM, ObjectKey, ObjectValue,
+        SCRATCH_SLOTS, Scratch, age_class,
     },
 };
 
@@ -72,6 +73,10 @@ pub enum Notice {
     Dry { image: u32, at: Duration },
     /// It was seen for as long as it was to be.
     Late { image: u32, at: Duration },
+    /// It has ended, and how, as the kernel tells it ([`Kernel::watch_ends`]).
+    End { pid: u32, code: Option<u32> },
+    /// The kernel kills it because memory has run out; nothing: it is not known whom.
+    Victim { pid: Option<u32> },
 }
 
 /// Notices as they come.
@@ -225,6 +230,8 @@ fn decode_notice(bytes: &[u8]) -> Option<Notice> {
             let is_dry = kind == NOTICE_DRY;
             Some(if is_dry { Notice::Dry { image, at } } else { Notice::Late { image, at } })
         }
+        NOTICE_END => Some(Notice::End { pid, code: Some(word(12)?).filter(|c| *c != NO_CODE) }),
+        NOTICE_VICTIM => Some(Notice::Victim { pid: Some(pid).filter(|pid| *pid != 0) }),
         _ => None,
     }
 }
@@ -290,6 +297,13 @@ mod tests {
         assert_eq!(decode_notice(&bytes), Some(Notice::Dry { image: 7, at }));
         bytes[0] = NOTICE_LATE as u8;
         assert_eq!(decode_notice(&bytes), Some(Notice::Late { image: 7, at }));
+        bytes[0] = NOTICE_END as u8;
+        bytes[12..16].copy_from_slice(&9u32.to_ne_bytes());
+        assert_eq!(decode_notice(&bytes), Some(Notice::End { pid: 42, code: Some(9) }));
+        bytes[12..16].copy_from_slice(&NO_CODE.to_ne_bytes());
+        assert_eq!(decode_notice(&bytes), Some(Notice::End { pid: 42, code: None }));
+        bytes[0] = NOTICE_VICTIM as u8;
+        assert_eq!(decode_notice(&bytes), Some(Notice::Victim { pid: Some(42) }));
         bytes[0] = 99;
         assert_eq!(decode_notice(&bytes), None);
     }

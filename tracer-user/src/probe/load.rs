@@ -10,7 +10,7 @@ use log::Level;
 use tracer_common::{ProcEntry, counter::COUNTERS};
 
 use super::{
-    Error, attach, attach::Program, collections::Collections, groups::Groups,
+    Error, attach, attach::Program, collections::Collections, ends, groups::Groups,
     iterations::Iterations, multi::Multi, os,
 };
 
@@ -34,6 +34,8 @@ pub struct Options {
     pub max_collectors: u32,
     /// Where the kernel has what the probe `os` reads; nothing where it is not wanted.
     pub os: Option<os::Offsets>,
+    /// Where the kernel has how a process ends; nothing where that is not wanted.
+    pub ends: Option<ends::Offsets>,
     /// Processes that can be traced at once.
     pub max_processes: u32,
     /// Split stacks by the type that is allocated.
@@ -67,6 +69,7 @@ impl Default for Options {
             max_assists: 0,
             max_collectors: 0,
             os: None,
+            ends: None,
             max_processes: 1_024,
             by_type: false,
             by_labels: false,
@@ -118,6 +121,7 @@ impl Kernel {
         let collections = if options.max_collectors > 0 { COLLECTIONS_BYTES } else { PAGE };
         let with_os = options.os.is_some();
         let offsets = options.os.unwrap_or_default();
+        let ends = options.ends.unwrap_or_default();
         let with_slow = u8::from(offsets.trap.is_some());
         let os_trap = offsets.trap.unwrap_or(0);
         // aya-log's level: 0 off, 1 error … 5 trace.
@@ -149,6 +153,8 @@ impl Kernel {
             .override_global("BY_TYPE", &by_type, true)
             .override_global("BY_LABELS", &by_labels, true)
             .override_global("FOLLOW", &follow, true)
+            .override_global("TASK_EXIT_CODE", &ends.exit_code, true)
+            .override_global("TASK_TGID", &ends.tgid, true)
             .override_global("OS_TASK_MM", &offsets.task_mm, true)
             .override_global("OS_TASK_FSBASE", &offsets.task_fsbase, true)
             .override_global("OS_MM_BRK", &offsets.mm_brk, true)

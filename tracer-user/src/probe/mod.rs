@@ -13,6 +13,7 @@ pub mod budget;
 pub mod clock;
 mod collections;
 mod drain;
+pub mod ends;
 mod error;
 pub mod features;
 mod gate;

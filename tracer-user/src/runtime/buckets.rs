@@ -88,6 +88,11 @@ pub struct HeapBucket {
 pub struct Stacks(Vec<RuntimeAddr>);
 
 impl Stacks {
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.0[..])
+    }
+
     pub fn get(&self, stack: &Range<usize>) -> &[RuntimeAddr] {
         self.0.get(stack.clone()).unwrap_or_default()
     }

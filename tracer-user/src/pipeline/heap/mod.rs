@@ -20,9 +20,10 @@ use super::outputs::Rounds;
 use super::roster::{Looked, Roster, Unseen};
 use super::sampler::{self, Lent};
 use super::watch::{self, Signals, Waiting};
-use crate::cli::heap::{self, Config};
+use crate::cli::heap::{self, Config, HeapType};
+use crate::cli::{Color, Show};
 use crate::exit::{Exit, Failure};
-use crate::host::Identity;
+use crate::host::{Identity, Selection};
 use crate::profile::Profile;
 use crate::runtime::buckets::{Contention, ContentionRecords, HeapRecords, Limits};
 use assemble::Assembler;
@@ -80,6 +81,37 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             reading.show(looked).map(|_| ())
         }
     }
+}
+
+/// How heap profiles are read: as `heaptap heap` does it where nothing else is said.
+pub fn plain() -> Config {
+    Config {
+        profile: heap::Profile::Heap(HeapType::InuseSpace),
+        selection: Selection::Pids(Vec::new()),
+        enable_sampler: None,
+        duration: None,
+        watch: None,
+        show: Show { outputs: Vec::new(), top: 0, quiet: true, color: Color::Never },
+        kept: None,
+        runtime_frames: false,
+        max_memory: 512 << 20,
+    }
+}
+
+/// Profiles of what was read of one process at some moments.
+pub fn of_moments(
+    config: &Config,
+    target: &Rc<LiveProcess>,
+    moments: Vec<(SystemTime, HeapRecords)>,
+) -> Vec<Profile> {
+    let mut assembler = Assembler::new(config);
+    let named = |(time, records)| {
+        let read = vec![(Rc::clone(target), Records::Heap(records))];
+        let mut profile = assembler.profile(read, None, &[]).clone();
+        profile.meta.started = time;
+        profile
+    };
+    moments.into_iter().map(named).collect()
 }
 
 /// The profile of one process, read again and again.

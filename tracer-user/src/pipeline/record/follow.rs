@@ -289,6 +289,8 @@ impl Recording {
                 self.targets.late(image, at);
                 return;
             }
+            // Not asked for.
+            Notice::End { .. } | Notice::Victim { .. } => return,
             Notice::Exec { pid, image } => {
                 // It may run the same program again, another Go program, or something else.
                 self.targets.ended(&mut self.kernel, image);

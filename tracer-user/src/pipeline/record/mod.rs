@@ -74,6 +74,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         max_objects: if source == Source::Sample { config.max_objects } else { 0 },
         max_collectors: 0,
         os: os_offsets(config.probes)?,
+        ends: None,
         by_type: config.by == By::Type,
         by_labels: config.labels,
         max_processes: config.max_processes,

@@ -17,6 +17,11 @@ pub fn document(round: &Round, pretty: bool) -> Result<String, Failure> {
     json(SCHEMA, &Document::new(round), pretty)
 }
 
+/// One process of the document.
+pub fn process(snapshot: &Snapshot) -> impl Serialize + '_ {
+    Process::new(snapshot)
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,

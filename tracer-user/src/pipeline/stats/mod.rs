@@ -22,6 +22,8 @@ use crate::profile::Workload;
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
+pub use json::process;
+
 /// What one look at one process told.
 pub struct Snapshot {
     pub id: Identity,

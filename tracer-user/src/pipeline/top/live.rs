@@ -10,12 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::keys::{self, Input};
-use super::opened::{Opened, heap_config};
+use super::opened::Opened;
 use super::reading::Reading;
 use super::screen::{self, Screen};
 use crate::cli::heap as flags;
 use crate::cli::top::Config;
 use crate::exit::{Exit, Failure};
+use crate::pipeline::heap;
 use crate::pipeline::outputs;
 use crate::pipeline::watch::{Signals, block_on};
 use crate::tui::model::{Action, Model};
@@ -32,7 +33,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             "top needs a terminal; --once prints a table without one, --json documents",
         ));
     }
-    let heap = heap_config();
+    let heap = heap::plain();
     block_on(async {
         let mut live = Live::new(config, &heap)?;
         live.run(config).await

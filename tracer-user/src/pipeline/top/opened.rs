@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cli::heap::{self as flags, HeapType};
-use crate::cli::{self, Color};
+use crate::cli::heap as flags;
+
 use crate::exit::Failure;
-use crate::host::Selection;
 use crate::output::goroutines::By;
 use crate::output::text::{printable, utc};
 use crate::output::{self, Options, Sink};
@@ -39,21 +38,6 @@ pub struct Opened<'a> {
     /// The pane that was shown last, and when what it shows is to be read again.
     shown: Option<Pane>,
     due: Instant,
-}
-
-/// How heap profiles are read: as `heaptap heap` does it.
-pub fn heap_config() -> flags::Config {
-    flags::Config {
-        profile: flags::Profile::Heap(HeapType::InuseSpace),
-        selection: Selection::Pids(Vec::new()),
-        enable_sampler: None,
-        duration: None,
-        watch: None,
-        show: cli::Show { outputs: Vec::new(), top: 0, quiet: true, color: Color::Never },
-        kept: None,
-        runtime_frames: false,
-        max_memory: 512 << 20,
-    }
 }
 
 impl<'a> Opened<'a> {
