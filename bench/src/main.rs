@@ -10,6 +10,7 @@ mod footprint;
 mod frames;
 mod goroutines;
 mod host;
+mod leaks;
 mod probes;
 mod random;
 mod reading;
@@ -70,6 +71,8 @@ enum What {
     Budget(budget::Options),
     /// How fast the buckets of a heap profile are read
     Records(records::Options),
+    /// Leaks named and innocents accused, of a labelled set
+    Leaks(leaks::Options),
 }
 
 /// The `heaptap` that lies beside this program.
@@ -103,5 +106,6 @@ fn run(what: What) -> Result<()> {
         What::Host(options) => host::run(&options),
         What::Budget(options) => budget::run(&options),
         What::Records(options) => records::run(&options),
+        What::Leaks(options) => leaks::run(&options),
     }
 }

@@ -11,6 +11,7 @@ pub mod code;
 pub mod fixture;
 pub mod heaptap;
 pub mod holding;
+pub mod leaks;
 pub mod lines;
 pub mod own_profile;
 pub mod patch;

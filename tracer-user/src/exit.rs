@@ -20,11 +20,13 @@ pub enum Exit {
     Unsupported = 5,
     /// At least one output could not be written; the others were.
     Output = 6,
+    /// `heaptap leaks`: at least one leak was found.
+    Leaks = 7,
 }
 
 impl Exit {
     /// All codes, in order.
-    pub const ALL: [Exit; 7] = [
+    pub const ALL: [Exit; 8] = [
         Exit::Ok,
         Exit::Failure,
         Exit::Usage,
@@ -32,6 +34,7 @@ impl Exit {
         Exit::Target,
         Exit::Unsupported,
         Exit::Output,
+        Exit::Leaks,
     ];
 
     /// The sentence that `--help` and docs/exit-codes.md print for it.
@@ -48,6 +51,7 @@ impl Exit {
                 "this Go version, this binary or this kernel can't serve the request"
             }
             Exit::Output => "at least one output could not be written; the others were",
+            Exit::Leaks => "heaptap leaks: at least one leak was found",
         }
     }
 }

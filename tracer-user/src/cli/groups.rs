@@ -81,6 +81,12 @@ impl Processes {
         self.lower(purpose)
     }
 
+    /// Whether anything is said.
+    pub(super) fn are_given(&self) -> bool {
+        let globs = [&self.comm, &self.container, &self.pod, &self.namespace, &self.unit];
+        !self.pid.is_empty() || self.exe.is_some() || self.all || globs.iter().any(|g| g.is_some())
+    }
+
     /// `purpose` is what will be done with them, as in "say which processes to record".
     pub(super) fn lower(self, purpose: &str) -> Result<Selection, Refusal> {
         let by_glob = [

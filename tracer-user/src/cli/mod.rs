@@ -12,6 +12,7 @@ pub mod gc;
 pub mod goroutines;
 mod groups;
 pub mod heap;
+pub mod leaks;
 mod maps;
 mod pools;
 pub mod probes;
@@ -42,6 +43,7 @@ pub enum Command {
     Stats(stats::Config),
     Goroutines(goroutines::Config),
     Gc(gc::Config),
+    Leaks(leaks::Config),
     Top(top::Config),
     Watch(watch::Config),
     Export(export::Config),
@@ -100,6 +102,7 @@ where
         Subcommands::Stats(flags) => flags.lower().map(Command::Stats),
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
+        Subcommands::Leaks(flags) => flags.lower().map(Command::Leaks),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Watch(flags) => flags.lower().map(Command::Watch),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
@@ -157,6 +160,9 @@ enum Subcommands {
     /// Watch the collector of running Go programs: each collection, its pauses, cost and reason
     #[command(after_help = GC_EPILOGUE)]
     Gc(gc::Flags),
+    /// Tell what leaks: which line, how fast and how sure; of running programs or of a recording; no probe
+    #[command(after_help = LEAKS_EPILOGUE)]
+    Leaks(leaks::Flags),
     /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
     #[command(after_help = TOP_EPILOGUE)]
     Top(top::Flags),
@@ -228,7 +234,8 @@ macro_rules! exit_codes {
   3  a privilege is missing
   4  no such process, or not a Go program, or it went away before anything could be seen
   5  this Go version, this binary or this kernel can't serve the request
-  6  at least one output could not be written; the others were"
+  6  at least one output could not be written; the others were
+  7  heaptap leaks: at least one leak was found"
     };
 }
 
@@ -241,6 +248,7 @@ const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap stats -p 4242                       its heap, collector and stacks, no probe
   sudo heaptap goroutines -p 4242                  what every goroutine waits for
   sudo heaptap gc -p 4242                          each collection as it ends, no probe
+  sudo heaptap leaks -p 4242                       what leaks, and at which line, no probe
   sudo heaptap top                                 all Go programs, live
   sudo heaptap doctor                              why it does not work here
 
@@ -360,6 +368,22 @@ Examples:
   sudo heaptap gc -p 4242 -d 30 -o gc.svg -o -     and a picture over time
   sudo heaptap gc --all -d 60 -o gc.json
   jq '.processes[].cycles[] | select(.pause_ns > 1e6)' gc.json
+
+",
+    exit_codes!()
+);
+
+const LEAKS_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: heap profiles, goroutines and statistics are read out of the
+process's memory each second. What grows evenly to the end, lets go of nothing and is not explained by more
+requests is a leak; what grows and passes only some of that is told as growing, with what is in doubt.
+
+Examples:
+  sudo heaptap leaks -p 4242                       a minute, then what leaks and where
+  sudo heaptap leaks -p 4242 --for 10m --stacks    slower ones, with whole stacks
+  sudo heaptap leaks --all --json | jq '.processes[] | {pid, findings}'
+  sudo heaptap heap -p 4242 --every 5s -o run.htap; heaptap leaks run.htap
+  heaptap leaks run.htap || test $? -ne 7          in a script: fails when something leaks
 
 ",
     exit_codes!()
@@ -547,6 +571,7 @@ mod tests {
             &["heaptap", "stats", "--help"],
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "gc", "--help"],
+            &["heaptap", "leaks", "--help"],
             &["heaptap", "top", "--help"],
             &["heaptap", "export", "--help"],
             &["heaptap", "diff", "--help"],

@@ -197,7 +197,7 @@ pub(super) fn resolve(moment: Moment, first: u64) -> u64 {
     }
 }
 
-fn exit(err: &Error) -> Exit {
+pub(super) fn exit(err: &Error) -> Exit {
     match err {
         Error::Newer { .. } | Error::Unknown { .. } => Exit::Unsupported,
         _ => Exit::Failure,

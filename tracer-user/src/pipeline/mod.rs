@@ -14,6 +14,7 @@ mod goroutines;
 mod happenings;
 mod heap;
 mod last_words;
+mod leaks;
 mod leaves;
 mod measures;
 mod mode;
@@ -65,6 +66,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Stats(config) => stats::run(&config),
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Gc(config) => gc::run(&config),
+        Command::Leaks(config) => leaks::run(&config),
         Command::Top(config) => top::run(&config),
         Command::Watch(config) => last_words::run(&config),
         Command::Export(config) => export::run(&config),

@@ -21,6 +21,7 @@ pub mod phases;
 mod rank;
 pub mod scale;
 mod since;
+pub mod trend;
 mod values;
 
 use std::borrow::Cow;

@@ -1,0 +1,178 @@
+//! One running program, looked at again and again.
+//!
+//! In: an opened process. Out: what grows in it: lines of its heap profile, goroutines by creator, resident
+//! memory that the runtime has not mapped. Each kind of look rests in proportion to what it took.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::creators::Creators;
+use super::{Finding, Judged, What};
+use crate::cli::heap as flags;
+use crate::cli::{Color, Show};
+use crate::exit::Failure;
+use crate::host::{Identity, MemoryReader, Selection};
+use crate::pipeline::heap;
+use crate::pipeline::naming;
+use crate::pipeline::opened::{LiveProcess, not_readable};
+use crate::profile::ProcessId;
+use crate::profile::trend::{FEWEST, History, Point, SHORTEST, Verdict, judge_level};
+use crate::runtime::stats::Stats;
+
+pub use crate::cli::heap::Config as Heap;
+
+/// How long a look rests, in the time that it took: all three kinds take a tenth of a CPU at most.
+const REST: u32 = 30;
+
+/// How heap profiles are read: as `heaptap heap` does it.
+pub fn heap_config(max_memory: usize) -> Heap {
+    Heap {
+        profile: flags::Profile::Heap(flags::HeapType::InuseSpace),
+        selection: Selection::Pids(Vec::new()),
+        enable_sampler: None,
+        duration: None,
+        watch: None,
+        show: Show { outputs: Vec::new(), top: 0, quiet: true, color: Color::Never },
+        kept: None,
+        runtime_frames: false,
+        max_memory,
+    }
+}
+
+/// What is known of a process.
+pub struct Watched<'a> {
+    process: Rc<LiveProcess>,
+    began: Instant,
+    heap: heap::Watched<'a>,
+    history: History,
+    /// Why there is no heap profile.
+    no_heap: Option<String>,
+    creators: Creators,
+    /// Resident memory beyond what the runtime mapped, over time.
+    off_heap: Vec<Point>,
+    heap_due: Instant,
+    creators_due: Instant,
+    last: f64,
+}
+
+impl<'a> Watched<'a> {
+    pub fn new(process: &Rc<LiveProcess>, config: &'a Heap) -> Self {
+        let now = Instant::now();
+        Self {
+            process: Rc::clone(process),
+            began: now,
+            heap: heap::Watched::new(config),
+            history: History::default(),
+            no_heap: None,
+            creators: Creators::new(process),
+            off_heap: Vec::new(),
+            heap_due: now,
+            creators_due: now,
+            last: 0.0,
+        }
+    }
+
+    pub fn id(&self) -> Identity {
+        self.process.process.id
+    }
+
+    /// Reads what is due.
+    ///
+    /// # Errors
+    /// The process is gone, or its records can't be read.
+    pub fn look(
+        &mut self,
+        process: &Rc<LiveProcess>,
+        memory: &mut MemoryReader,
+    ) -> Result<(), Failure> {
+        let pid = process.process.id.pid;
+        let unreadable =
+            |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
+        let at = self.began.elapsed().as_secs_f64();
+        let stats = process.live.stats().map_err(unreadable)?;
+        let resident = memory.of(pid).map_err(not_readable)?.resident;
+        self.off_heap.extend(resident.map(|resident| Point {
+            at,
+            live: resident.saturating_sub(mapped(&stats)) as f64,
+            ..Point::default()
+        }));
+        let now = Instant::now();
+        if now >= self.creators_due {
+            self.creators.look(at, stats.allocated.bytes as f64).map_err(unreadable)?;
+            self.creators_due = now + now.elapsed() * REST;
+        }
+        let now = Instant::now();
+        if now >= self.heap_due {
+            match self.heap.look(process) {
+                Ok(()) => {
+                    self.no_heap = None;
+                    self.history.add(at, self.heap.profile(), ProcessId(0));
+                }
+                Err(failure) => self.no_heap = Some(failure.message),
+            }
+            self.heap_due = now + now.elapsed() * REST;
+        }
+        self.last = at;
+        Ok(())
+    }
+
+    /// What grew.
+    pub fn judge(mut self) -> Judged {
+        let mut findings: Vec<Finding> =
+            self.history.grown().into_iter().map(Finding::from).collect();
+        findings.extend(self.creators.grown());
+        let trend = judge_level(&self.off_heap);
+        if matches!(trend.verdict, Verdict::Leak | Verdict::Growing) {
+            findings.push(Finding {
+                of: What::OffHeap,
+                live: self.off_heap.last().map_or(0.0, |point| point.live),
+                trend,
+                place: None,
+                stack: Vec::new(),
+                stacks: 0,
+                objects: None,
+                blocked: None,
+            });
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.trend.verdict));
+        let mut notes = Vec::new();
+        match &self.no_heap {
+            Some(why) if self.history.looks() == 0 => {
+                notes.push(format!("its heap is not judged: {why}"));
+            }
+            _ => notes.extend(too_early(&self.history, self.last)),
+        }
+        let LiveProcess { process, path, live } = &*self.process;
+        let container = process.container.as_ref().ok().and_then(Option::as_ref);
+        Judged {
+            id: process.id,
+            comm: process.comm.to_string_lossy().into_owned(),
+            path: path.clone(),
+            go_version: live.program.go.facts().version.map(|version| version.to_string()),
+            container: container.map(|container| container.id.clone()),
+            workload: naming::workload(process),
+            span: self.last,
+            profiles: self.history.looks(),
+            findings,
+            notes,
+        }
+    }
+}
+
+/// Why nothing is said of a heap, if so.
+pub fn too_early(history: &History, watched: f64) -> Option<String> {
+    let (looks, span) = (history.looks(), history.span());
+    if looks >= FEWEST && span >= SHORTEST.as_secs_f64() {
+        return None;
+    }
+    Some(format!(
+        "too early to judge its heap: {looks} heap profiles in {watched:.0} s, over {span:.0} s; it takes \
+         {FEWEST}, each of a collection of its own, and {} s (--for looks longer)",
+        SHORTEST.as_secs()
+    ))
+}
+
+/// What the runtime has of the system, as far as it can be resident.
+fn mapped(stats: &Stats) -> u64 {
+    stats.sys.saturating_sub(stats.heap.released)
+}
