@@ -17,10 +17,15 @@ pub fn findings(profile: &Profile) -> Vec<String> {
     let mut over: Vec<_> = over.collect();
     over.sort_by_key(|(_, cost)| cost.observed);
     let told = |(process, cost): &(&Process, Cost)| {
+        // Processes of one file may have had to end together.
+        let others = over
+            .iter()
+            .any(|(other, _)| other.binary == process.binary && !std::ptr::eq(*other, *process));
+        let who = if others { "it, or another one of its file," } else { "it" };
         format!(
-            "finding: {} ({}) was recorded for {} of {}: by then it had cost the {} % of its CPU time \
-             that it may; all until then is here, nothing of what came after (--budget none records \
-             it throughout)",
+            "finding: {} ({}) was recorded for {} of {}: by then {who} had cost the {} % of its CPU \
+             time that it may; all until then is here, nothing of what came after (--budget none \
+             records it throughout)",
             process.who(),
             printable(&process.comm),
             duration(cost.observed),
@@ -74,6 +79,10 @@ mod tests {
         );
         assert!(told[4].contains("1 more process"), "{told:?}");
         assert!(costs(&profile).iter().any(|line| line.ends_with("recorded 3.2 s of 30.0 s")));
+        profile.processes[4].binary = profile.processes[0].binary;
+        let told = findings(&profile);
+        assert!(told[0].contains(": by then it, or another one of its file, had cost"), "{told:?}");
+        assert!(told[1].contains(": by then it had cost"), "{told:?}");
         profile.meta.budget = None;
         assert!(findings(&profile).is_empty());
     }
