@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod fetch;
+mod fuzz;
 mod layouts;
 mod process;
 mod setup;
@@ -26,6 +27,8 @@ enum Xtask {
     Layouts(layouts::Options),
     /// Check everything: format, lints, unit tests, integration tests with real probes (root).
     Test(test::Options),
+    /// Fuzz what reads files of any origin.
+    Fuzz(fuzz::Options),
     /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
     Bench(bench::Options),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Xtask::Build(options) => build::run(&options),
         Xtask::Layouts(options) => layouts::run(&options),
         Xtask::Test(options) => test::run(&options),
+        Xtask::Fuzz(options) => fuzz::run(&options),
         Xtask::Bench(options) => bench::run(&options),
     };
     match done {

@@ -1,0 +1,56 @@
+//! The reader of recordings: of any bytes it makes snapshots that make sense, or an error.
+//!
+//! The first byte says what the others are: a file as it is; or contents of records, which get right headers and checksums,
+//! since no fuzzer finds those.
+
+#![no_main]
+
+use std::io::Cursor;
+
+use heaptap::output::{Format, Options, render};
+use heaptap::recording::{Error, Limits, Recording, Shot, of_contents};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((how, rest)) = bytes.split_first() else { return };
+    let _ = match how & 1 {
+        0 => read(rest),
+        _ => read(&sealed(rest)),
+    };
+});
+
+/// Contents follow one another, each with its length in two bytes before it.
+fn sealed(mut rest: &[u8]) -> Vec<u8> {
+    let mut contents = Vec::new();
+    while let [low, high, more @ ..] = rest {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(more.len());
+        let (one, more) = more.split_at(len);
+        contents.push(one);
+        rest = more;
+    }
+    of_contents(&contents)
+}
+
+fn read(file: &[u8]) -> Result<(), Error> {
+    let limits = Limits { memory: 8 << 20, processes: 100, shots: 3 };
+    let mut recording = Recording::open(Cursor::new(file), limits)?;
+    if let Ok(survey) = recording.survey() {
+        for time in [0, survey.first, survey.last, u64::MAX] {
+            if let Some(found) = recording.at(time)? {
+                shown(&found.shot);
+            }
+        }
+    }
+    recording.each((0, u64::MAX), 2, |shot| {
+        shown(&shot);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Whatever is read can be shown.
+fn shown(shot: &Shot) {
+    let options = Options::default();
+    let into = &mut std::io::sink();
+    render(&shot.profile, Format::Json, &options, into).expect("nothing fails there");
+}
