@@ -15,6 +15,7 @@ mod probes;
 mod random;
 mod reading;
 mod recorded;
+mod recording;
 mod records;
 mod report;
 mod requests;
@@ -69,6 +70,8 @@ enum What {
     Host(host::Options),
     /// Estimates of budgeted recordings beside the truth, and what they cost
     Budget(budget::Options),
+    /// Recordings: bytes, processor time of a snapshot, memory to export a large one
+    Recording(recording::Options),
     /// How fast the buckets of a heap profile are read
     Records(records::Options),
     /// Leaks named and innocents accused, of a labelled set
@@ -105,6 +108,7 @@ fn run(what: What) -> Result<()> {
         What::Stress(options) => stress::run(&options),
         What::Host(options) => host::run(&options),
         What::Budget(options) => budget::run(&options),
+        What::Recording(options) => recording::run(&options),
         What::Records(options) => records::run(&options),
         What::Leaks(options) => leaks::run(&options),
     }

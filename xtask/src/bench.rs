@@ -22,6 +22,7 @@ const ALL: &[&str] = &[
     "sampling",
     "reading",
     "records",
+    "recording",
     "leaks",
     "budget",
     "slowdown",
@@ -33,7 +34,7 @@ const ALL: &[&str] = &[
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, leaks, budget, slowdown, probes, storm, stress, host) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, recording, leaks, budget, slowdown, probes, storm, stress, host) and its flags;
     /// all when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,
