@@ -37,7 +37,10 @@ pub struct Encoder {
     last_location: u32,
     last_node: u64,
     numbers: Numbers,
+    /// Room for what is being said.
     put: Put,
+    key: Put,
+    stack: Vec<u32>,
 }
 
 /// Values of a series.
@@ -79,6 +82,8 @@ impl Default for Encoder {
             last_node: 0,
             numbers: Numbers::default(),
             put: Put::default(),
+            key: Put::default(),
+            stack: Vec::new(),
         }
     }
 }
@@ -196,7 +201,8 @@ impl Encoder {
 
     /// The number of what a sample is told by.
     fn series(&mut self, profile: &Profile, sample: &Sample, numbers: &mut Numbers) -> u32 {
-        let mut put = Put::default();
+        let (mut put, mut stack) = (take(&mut self.key), take(&mut self.stack));
+        put.clear();
         put.number(numbers.processes[sample.process.0 as usize]);
         put.option(sample.go_type.map(|name| self.name(profile, name, numbers)));
         put.option(sample.leaf.map(|leaf| self.location(profile, leaf, numbers)));
@@ -212,16 +218,19 @@ impl Encoder {
         }
         let told = put.len();
         // Outermost first, so that places of new stacks are told in the order of their nodes.
-        let stack = sample.stack.iter().rev();
-        let stack: Vec<u32> = stack.map(|id| self.location(profile, *id, numbers)).collect();
+        stack.clear();
+        let places = sample.stack.iter().rev();
+        stack.extend(places.map(|id| self.location(profile, *id, numbers)));
         stack.iter().for_each(|location| put.number(*location));
         let Self { nodes, series, last_location, last_node, .. } = self;
-        series.next_id(put.bytes(), self.shot, |new| {
+        let made = series.next_id(put.bytes(), self.shot, |new| {
             let node = node(nodes, &stack, last_location).map_or(0, |node| u64::from(node) + 1);
             new.raw(&put.bytes()[..told]);
             new.change(*last_node, node);
             *last_node = node;
-        })
+        });
+        (self.key, self.stack) = (put, stack);
+        made
     }
 
     fn meta(&mut self, meta: &Meta, shown: Shown, put: &mut Put) {

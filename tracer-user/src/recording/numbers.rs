@@ -17,19 +17,29 @@ pub struct Numbers {
     /// What the last profile had, which its numbers stand for.
     texts: Vec<Arc<str>>,
     places: Vec<Location>,
+    /// Whether those are kept.
+    is_kept: bool,
+    /// Profiles in a row of which it is not known that they go on from the one before.
+    anew: u32,
 }
+
+/// Where each profile is made anew, what one had is kept only now and then, to see whether that has changed.
+const TRIED: u32 = 8;
 
 impl Numbers {
     /// From here on they are those of `profile`.
     pub fn begin(&mut self, profile: &Profile) {
         let names = &profile.names;
         // Texts are shared: one that is at the same place is the same.
-        let is_same = self.texts.len() <= names.len()
+        let is_same = self.is_kept
+            && self.texts.len() <= names.len()
             && (self.texts.iter().zip(0..))
                 .all(|(text, name)| Arc::ptr_eq(text, names.shared(Name(name))));
+        let anew = if is_same { 0 } else { self.anew.wrapping_add(1) };
         if !is_same {
             *self = Self { binaries: std::mem::take(&mut self.binaries), ..Self::default() };
         }
+        self.anew = anew;
         let places = self.places.iter().zip(&profile.locations);
         let same = places.take_while(|(before, now)| before == now).count();
         self.places.truncate(same);
@@ -49,6 +59,10 @@ impl Numbers {
 
     /// What they stand for from here on.
     pub fn keep(&mut self, profile: &Profile) {
+        self.is_kept = self.anew <= 1 || self.anew.is_multiple_of(TRIED);
+        if !self.is_kept {
+            return;
+        }
         let names = &profile.names;
         let more = (self.texts.len()..names.len()).map(|name| names.shared(Name(name as u32)));
         self.texts.extend(more.cloned());

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use ahash::RandomState;
+
 use super::wire::Put;
 
 /// Things of one kind.
 #[derive(Default)]
 pub struct Table {
-    known: HashMap<Box<[u8]>, Same>,
+    known: HashMap<Box<[u8]>, Same, RandomState>,
     len: u32,
     /// Those that the next record has to say, and how many.
     new: Put,
@@ -30,7 +32,9 @@ struct Same {
 impl Table {
     /// One that has something from the beginning.
     pub fn with(key: &[u8]) -> Self {
-        Self { known: HashMap::from([(key.into(), Same::default())]), len: 1, ..Self::default() }
+        let mut table = Self { len: 1, ..Self::default() };
+        table.known.insert(key.into(), Same::default());
+        table
     }
 
     /// How many there are.
