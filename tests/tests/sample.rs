@@ -78,7 +78,16 @@ fn follows_objects(go: &str) -> Result<()> {
     let mut wrong = Vec::new();
     for path in &recorded.paths {
         let (exact, _) = of_path(&recorded.exact, path, "alloc_objects")?;
-        ensure!(exact as u64 == path.allocated, "{}: {exact} of {}", path.name, path.allocated);
+        // Two of them at once on a busy machine may lose what they tell to be lost.
+        let (exact, lost) = (exact as u64, recorded.exact.meta.lost_events);
+        let possible = exact..=exact + lost;
+        let told = recorded.exact.losses();
+        ensure!(
+            possible.contains(&path.allocated),
+            "{}: {exact} of {}, {told:?}",
+            path.name,
+            path.allocated
+        );
         let truths = [
             ("alloc_objects", path.allocated),
             ("alloc_space", path.allocated * path.size),

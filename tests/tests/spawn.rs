@@ -19,6 +19,8 @@ struct Recorded {
     profile: Profile,
     paths: Vec<Path>,
     ended: Ended,
+    /// Whether programs were followed from their start on.
+    follows: bool,
 }
 
 /// Goroutines that the fixture has from the beginning, and that the line `old` ends.
@@ -29,7 +31,7 @@ fn record(go: &str, variant: Variant, probe: &str, lines: &[&str]) -> Result<Rec
     let mut words = vec!["record", "--probe"];
     words.extend(probe.split(' '));
     let told = told::record("spawn", go, variant, &words, lines)?;
-    Ok(Recorded { profile: told.profile, paths: told.report, ended: told.ended })
+    Ok(Recorded { profile: told.profile, paths: told.report, ended: told.ended, follows: false })
 }
 
 impl Recorded {
@@ -63,7 +65,9 @@ impl Recorded {
             }
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-        let lost = self.profile.losses();
+        let mut lost = self.profile.losses();
+        // Of a program that starts meanwhile the runtime may make its first goroutines before it is looked at.
+        lost.retain(|counter| !self.follows || counter.name != "lost_exec_gap");
         ensure!(lost.is_empty(), "{lost:?}");
         Ok(())
     }
@@ -133,7 +137,7 @@ fn programs_that_come_and_go_are_told() -> Result<()> {
             None => paths.push(path),
         }
     }
-    let recorded = Recorded { profile: told.profile, paths, ended: told.ended };
+    let recorded = Recorded { profile: told.profile, paths, ended: told.ended, follows: true };
     ensure!(recorded.profile.processes.len() == 2, "{:?}", recorded.profile.processes);
     recorded.equals()
 }
