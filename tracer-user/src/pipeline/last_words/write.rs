@@ -40,6 +40,8 @@ pub struct Words {
     age: Option<Duration>,
     /// The heap at each look, with names.
     profiles: Vec<Profile>,
+    /// The stacks that held the most at the last one.
+    top: Vec<Holder>,
 }
 
 #[derive(Serialize)]
@@ -56,7 +58,7 @@ struct Document<'a, L: Serialize> {
     /// Why the last look that was tried failed, if it did.
     failed: Option<&'a str>,
     /// Stacks that hold the most, as of the last look.
-    top: Vec<Holder>,
+    top: &'a [Holder],
     /// As in `heaptap.stats/1`.
     looks: Vec<Told<L>>,
 }
@@ -89,7 +91,8 @@ impl Words {
         let looks = kept.looks.iter_mut();
         let moments = looks.filter_map(|look| Some((look.time, look.heap.take()?))).collect();
         let profiles = heap::of_moments(config, &Rc::clone(&kept.target), moments);
-        Self { kept, how, ended: SystemTime::now(), age, profiles }
+        let top = profiles.last().map_or_else(Vec::new, top);
+        Self { kept, how, ended: SystemTime::now(), age, profiles, top }
     }
 
     fn last(&self) -> Option<&Look> {
@@ -155,7 +158,6 @@ impl Words {
     }
 
     fn document(&self) -> Result<String, Failure> {
-        let told = |look: &'_ Look| unix_ns(look.time);
         let document = Document {
             schema: SCHEMA,
             ended_unix_ns: unix_ns(self.ended),
@@ -165,9 +167,12 @@ impl Words {
             last_look_age_ns: self.age.map(|age| age.as_nanos() as u64),
             goroutines_unix_ns: self.kept.goroutines_at.map(unix_ns),
             failed: self.kept.failed.as_ref().map(|failure| failure.message.as_str()),
-            top: self.top(ROWS),
+            top: &self.top,
             looks: (self.kept.looks.iter())
-                .map(|look| Told { unix_ns: told(look), process: stats::process(&look.stats) })
+                .map(|look| Told {
+                    unix_ns: unix_ns(look.time),
+                    process: stats::process(&look.stats),
+                })
                 .collect(),
         };
         json(SCHEMA, &document, true)
@@ -182,35 +187,6 @@ impl Words {
         let digits = |c: &char| c.is_ascii_digit();
         let time: String = utc(self.ended).chars().filter(digits).collect();
         format!("{comm}-{}-{time}", process.id.pid)
-    }
-
-    /// The stacks that hold the most.
-    fn top(&self, count: usize) -> Vec<Holder> {
-        let Some(profile) = self.profiles.last() else { return Vec::new() };
-        let Some(value) = profile.value_of_kind(INUSE_SPACE) else { return Vec::new() };
-        let mut merged = profile.clone();
-        for sample in &mut merged.samples {
-            // One stack holds objects of several sizes.
-            sample.labels.clear();
-        }
-        merged.merge_equal();
-        let of = |frames: &[Frame]| {
-            let text = |name| merged.names.text(name).to_owned();
-            let place =
-                |f: &Frame| Place { function: text(f.function), file: text(f.file), line: f.line };
-            frames.iter().map(place).collect()
-        };
-        let sorted = merged.sorted(value).into_iter().filter(|sample| sample.value(value) > 0);
-        sorted
-            .take(count)
-            .map(|sample| {
-                let frames: Vec<Frame> = merged.frames(sample).copied().collect();
-                // Where to look: the first place in the program's own code.
-                let own = frames.iter().position(|f| f.kind == FrameKind::Program).unwrap_or(0);
-                let text = caller::chain(&merged.names, &frames[own.min(frames.len())..]);
-                Holder { inuse_bytes: sample.value(value), stack: of(&frames), text }
-            })
-            .collect()
     }
 
     /// For people.
@@ -245,11 +221,10 @@ impl Words {
             }
             _ => lines.push("  it ended before it could be looked at".to_owned()),
         }
-        let top = self.top(NAMED);
-        if top.is_empty() && self.last().is_some() {
+        if self.top.is_empty() && self.last().is_some() {
             lines.push("  its runtime keeps no heap profile (the sampler is off)".to_owned());
         }
-        for holder in &top {
+        for holder in self.top.iter().take(NAMED) {
             lines.push(format!("  {:>10}  {}", bytes(holder.inuse_bytes), holder.text));
         }
         if let Some(path) = written {
@@ -257,6 +232,34 @@ impl Words {
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// The stacks that hold the most.
+fn top(profile: &Profile) -> Vec<Holder> {
+    let Some(value) = profile.value_of_kind(INUSE_SPACE) else { return Vec::new() };
+    let mut merged = profile.clone();
+    for sample in &mut merged.samples {
+        // One stack holds objects of several sizes.
+        sample.labels.clear();
+    }
+    merged.merge_equal();
+    let of = |frames: &[Frame]| {
+        let text = |name| merged.names.text(name).to_owned();
+        let place =
+            |f: &Frame| Place { function: text(f.function), file: text(f.file), line: f.line };
+        frames.iter().map(place).collect()
+    };
+    let sorted = merged.sorted(value).into_iter().filter(|sample| sample.value(value) > 0);
+    sorted
+        .take(ROWS)
+        .map(|sample| {
+            let frames: Vec<Frame> = merged.frames(sample).copied().collect();
+            // Where to look: the first place in the program's own code.
+            let own = frames.iter().position(|f| f.kind == FrameKind::Program).unwrap_or(0);
+            let text = caller::chain(&merged.names, &frames[own.min(frames.len())..]);
+            Holder { inuse_bytes: sample.value(value), stack: of(&frames), text }
+        })
+        .collect()
 }
 
 const PLAIN: Style = Style { color: false, width: 120 };

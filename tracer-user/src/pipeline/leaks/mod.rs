@@ -138,7 +138,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 fn live(config: &Config, mut roster: Roster) -> Result<(Report, Option<Failure>), Failure> {
     let window = config.window.unwrap_or(WINDOW);
     let every = EVERY.max(window / LOOKS);
-    let heap = watched::heap_config(config.max_memory);
+    let heap = watched::Heap { max_memory: config.max_memory, ..super::heap::plain() };
     let mut watched: Vec<Watched> = Vec::new();
     let (mut unseen, mut is_first) = (Vec::new(), true);
     let mut done = false;

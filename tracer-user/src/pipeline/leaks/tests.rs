@@ -1,3 +1,5 @@
+//! What is told of leaks: in a table, as JSON, and by the exit code.
+
 use super::*;
 use crate::exit::Exit;
 use crate::pipeline::assert_described;

@@ -8,10 +8,8 @@ use std::time::Instant;
 
 use super::creators::Creators;
 use super::{Finding, Judged, What};
-use crate::cli::heap as flags;
-use crate::cli::{Color, Show};
 use crate::exit::Failure;
-use crate::host::{Identity, MemoryReader, Selection};
+use crate::host::{Identity, MemoryReader};
 use crate::pipeline::heap;
 use crate::pipeline::naming;
 use crate::pipeline::opened::{LiveProcess, not_readable};
@@ -23,21 +21,6 @@ pub use crate::cli::heap::Config as Heap;
 
 /// How long a look rests, in the time that it took: all three kinds take a tenth of a CPU at most.
 const REST: u32 = 30;
-
-/// How heap profiles are read: as `heaptap heap` does it.
-pub fn heap_config(max_memory: usize) -> Heap {
-    Heap {
-        profile: flags::Profile::Heap(flags::HeapType::InuseSpace),
-        selection: Selection::Pids(Vec::new()),
-        enable_sampler: None,
-        duration: None,
-        watch: None,
-        show: Show { outputs: Vec::new(), top: 0, quiet: true, color: Color::Never },
-        kept: None,
-        runtime_frames: false,
-        max_memory,
-    }
-}
 
 /// What is known of a process.
 pub struct Watched<'a> {

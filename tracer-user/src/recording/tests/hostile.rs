@@ -105,14 +105,19 @@ fn a_flipped_bit_is_never_read() {
     }
 }
 
+/// More than two segments of them.
+fn many() -> Vec<Profile> {
+    let mut busy = Busy::new(10);
+    let next = |_| {
+        busy.pass(5);
+        busy.profile.clone()
+    };
+    (0..250).map(next).collect()
+}
+
 #[test]
 fn what_is_damaged_in_the_middle_is_counted_and_the_next_segment_is_there() {
-    let mut busy = Busy::new(10);
-    let mut all = Vec::new();
-    for _ in 0..250 {
-        busy.pass(5);
-        all.push(busy.profile.clone());
-    }
+    let all = many();
     let mut bytes = recorded(&all);
     let heads = heads_of(&bytes);
     let key = (1..250).find(|at| heads[*at].kind == KEY).unwrap();
@@ -238,12 +243,7 @@ fn foreign_and_newer_files_are_refused_by_name() {
 
 #[test]
 fn behind_what_is_no_record_the_next_key_is_found() {
-    let mut busy = Busy::new(10);
-    let mut all = Vec::new();
-    for _ in 0..250 {
-        busy.pass(5);
-        all.push(busy.profile.clone());
-    }
+    let all = many();
     let mut bytes = recorded(&all);
     let heads = heads_of(&bytes);
     let key = (1..250).find(|at| heads[*at].kind == KEY).unwrap();
@@ -277,13 +277,7 @@ fn behind_what_is_no_record_the_next_key_is_found() {
 
 #[test]
 fn of_many_snapshots_a_survey_reads_keys() {
-    let mut busy = Busy::new(10);
-    let mut all = Vec::new();
-    for _ in 0..250 {
-        busy.pass(5);
-        all.push(busy.profile.clone());
-    }
-    let bytes = recorded(&all);
+    let bytes = recorded(&many());
     let heads = heads_of(&bytes);
     let last_key = heads.iter().rposition(|head| head.kind == KEY).unwrap();
     let keys = heads[..last_key].iter().filter(|head| head.kind == KEY).count();
