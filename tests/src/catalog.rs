@@ -34,6 +34,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("slices", "1.21", Variant::Profiled),
         ("slices", "1.27", Variant::Profiled),
         ("slices", "1.27", Variant::Pie),
+        ("ends", "1.19", Variant::Stripped),
+        ("ends", "1.27", Variant::Stripped),
         ("leaks", "1.19", Variant::Stripped),
         ("leaks", "1.27", Variant::Stripped),
         ("slicesc", "1.24", Variant::Default),

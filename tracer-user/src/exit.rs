@@ -22,11 +22,13 @@ pub enum Exit {
     Output = 6,
     /// `heaptap leaks`: at least one leak was found.
     Leaks = 7,
+    /// `heaptap forecast`: a limit is reached, or will be soon.
+    Limit = 8,
 }
 
 impl Exit {
     /// All codes, in order.
-    pub const ALL: [Exit; 8] = [
+    pub const ALL: [Exit; 9] = [
         Exit::Ok,
         Exit::Failure,
         Exit::Usage,
@@ -35,6 +37,7 @@ impl Exit {
         Exit::Unsupported,
         Exit::Output,
         Exit::Leaks,
+        Exit::Limit,
     ];
 
     /// The sentence that `--help` and docs/exit-codes.md print for it.
@@ -52,6 +55,9 @@ impl Exit {
             }
             Exit::Output => "at least one output could not be written; the others were",
             Exit::Leaks => "heaptap leaks: at least one leak was found",
+            Exit::Limit => {
+                "heaptap forecast: a program is at a memory limit, or will be within --within"
+            }
         }
     }
 }

@@ -10,7 +10,8 @@ macro_rules! exit_codes {
   4  no such process, or not a Go program, or it went away before anything could be seen
   5  this Go version, this binary or this kernel can't serve the request
   6  at least one output could not be written; the others were
-  7  heaptap leaks: at least one leak was found"
+  7  heaptap leaks: at least one leak was found
+  8  heaptap forecast: a program is at a memory limit, or will be within --within"
     };
 }
 
@@ -24,6 +25,7 @@ pub(super) const MAIN_EPILOGUE: &str = concat!(
   sudo heaptap goroutines -p 4242                  what every goroutine waits for
   sudo heaptap gc -p 4242                          each collection as it ends, no probe
   sudo heaptap leaks -p 4242                       what leaks, and at which line, no probe
+  sudo heaptap forecast -p 4242                    when its memory runs out, and why, no probe
   sudo heaptap top                                 all Go programs, live
   sudo heaptap doctor                              why it does not work here
 
@@ -275,6 +277,21 @@ pub(super) const MAN_EPILOGUE: &str = concat!(
   heaptap man | man -l -                           heaptap itself
   heaptap man record | man -l -                    one command
   sudo heaptap man -o /usr/local/share/man/man8    all pages, for man heaptap-record
+
+",
+    exit_codes!()
+);
+
+pub(super) const FORECAST_EPILOGUE: &str = concat!(
+    "Nothing is attached and nothing stopped: memory, statistics and limits are read again and again, and where
+they go is told with a 95 % interval. Limits are the nearest one of the process's control groups, and
+GOMEMLIMIT. docs/forecast.md says what every figure is.
+
+Examples:
+  sudo heaptap forecast -p 4242                    a minute of one program
+  sudo heaptap forecast --all --for 10m            every Go program of this host, surer
+  sudo heaptap forecast --pod 'web-*' --within 24h -q || echo 'full within a day'
+  sudo heaptap forecast -p 4242 --json | jq '.processes[].limits'
 
 ",
     exit_codes!()

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod documents;
 mod epilogues;
 pub mod export;
+pub mod forecast;
 pub mod gc;
 pub mod goroutines;
 mod groups;
@@ -32,9 +33,9 @@ pub use clap_complete::Shell;
 
 use epilogues::{
     BLOCK_EPILOGUE, COMPLETIONS_EPILOGUE, DIFF_EPILOGUE, DOCTOR_EPILOGUE, EXPORT_EPILOGUE,
-    GC_EPILOGUE, GOROUTINES_EPILOGUE, HEAP_EPILOGUE, LEAKS_EPILOGUE, MAIN_EPILOGUE, MAN_EPILOGUE,
-    MAPS_EPILOGUE, MUTEX_EPILOGUE, POOLS_EPILOGUE, PS_EPILOGUE, RECORD_EPILOGUE, STATS_EPILOGUE,
-    TOP_EPILOGUE, WATCH_EPILOGUE,
+    FORECAST_EPILOGUE, GC_EPILOGUE, GOROUTINES_EPILOGUE, HEAP_EPILOGUE, LEAKS_EPILOGUE,
+    MAIN_EPILOGUE, MAN_EPILOGUE, MAPS_EPILOGUE, MUTEX_EPILOGUE, POOLS_EPILOGUE, PS_EPILOGUE,
+    RECORD_EPILOGUE, STATS_EPILOGUE, TOP_EPILOGUE, WATCH_EPILOGUE,
 };
 
 pub use groups::{Color, Kept, Show};
@@ -52,6 +53,7 @@ pub enum Command {
     Goroutines(goroutines::Config),
     Gc(gc::Config),
     Leaks(leaks::Config),
+    Forecast(forecast::Config),
     Top(top::Config),
     Watch(watch::Config),
     Export(export::Config),
@@ -111,6 +113,7 @@ where
         Subcommands::Goroutines(flags) => flags.lower().map(Command::Goroutines),
         Subcommands::Gc(flags) => flags.lower().map(Command::Gc),
         Subcommands::Leaks(flags) => flags.lower().map(Command::Leaks),
+        Subcommands::Forecast(flags) => flags.lower().map(Command::Forecast),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
         Subcommands::Watch(flags) => flags.lower().map(Command::Watch),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
@@ -171,6 +174,9 @@ enum Subcommands {
     /// Tell what leaks: which line, how fast and how sure; of running programs or of a recording; no probe
     #[command(after_help = LEAKS_EPILOGUE)]
     Leaks(leaks::Flags),
+    /// Tell when memory runs out and why: limits, trend, fragmentation, collector; no probe
+    #[command(after_help = FORECAST_EPILOGUE)]
+    Forecast(forecast::Flags),
     /// Watch all Go programs of this host live: heap, allocation rate, collector, goroutines
     #[command(after_help = TOP_EPILOGUE)]
     Top(top::Flags),
@@ -300,6 +306,7 @@ mod tests {
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "gc", "--help"],
             &["heaptap", "leaks", "--help"],
+            &["heaptap", "forecast", "--help"],
             &["heaptap", "top", "--help"],
             &["heaptap", "export", "--help"],
             &["heaptap", "diff", "--help"],

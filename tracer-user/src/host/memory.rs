@@ -13,6 +13,7 @@ use super::read;
 const NO_LIMIT: u64 = 1 << 62;
 /// Most ancestors of a control group that are asked for their limit.
 const MAX_DEPTH: usize = 64;
+const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Memory of a process, as the kernel counts it. Bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,11 +33,23 @@ pub struct CgroupMemory {
     pub limit: Option<u64>,
 }
 
+/// The control group that is nearest to its limit, of a process's own and those above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// As /proc/PID/cgroup has it.
+    pub path: String,
+    pub usage: u64,
+    /// Of that: what the kernel drops before it kills, pages of files and its own caches; nothing: it does not tell.
+    pub droppable: Option<u64>,
+    pub limit: u64,
+}
+
 /// Memory of processes at one time: each control group is asked once, however many it holds.
 #[derive(Debug, Default)]
 pub struct MemoryReader {
     /// By what /proc/PID/cgroup says.
     groups: HashMap<Vec<u8>, Option<CgroupMemory>>,
+    nearest: HashMap<Vec<u8>, Option<Nearest>>,
 }
 
 impl MemoryReader {
@@ -46,13 +59,23 @@ impl MemoryReader {
     /// It is gone or may not be looked at.
     pub fn of(&mut self, pid: u32) -> Result<MemoryUse, Error> {
         let mut memory = memory_use(pid)?;
-        let groups = read::bounded(&super::process::dir(pid).join("cgroup")).unwrap_or_default();
-        let of_groups = |groups: &Vec<u8>| {
-            cgroup_memory(Path::new("/sys/fs/cgroup"), &String::from_utf8_lossy(groups))
-        };
-        memory.cgroup = *self.groups.entry(groups).or_insert_with_key(of_groups);
+        let of_groups =
+            |groups: &Vec<u8>| cgroup_memory(Path::new(GROUPS), &String::from_utf8_lossy(groups));
+        memory.cgroup = *self.groups.entry(groups_of(pid)).or_insert_with_key(of_groups);
         Ok(memory)
     }
+
+    /// The control group that is nearest to its limit; nothing: there is no limit, or none that can be read.
+    pub fn nearest(&mut self, pid: u32) -> Option<Nearest> {
+        let of_groups =
+            |groups: &Vec<u8>| nearest(Path::new(GROUPS), &String::from_utf8_lossy(groups));
+        self.nearest.entry(groups_of(pid)).or_insert_with_key(of_groups).clone()
+    }
+}
+
+/// What /proc/PID/cgroup says.
+fn groups_of(pid: u32) -> Vec<u8> {
+    read::bounded(&super::process::dir(pid).join("cgroup")).unwrap_or_default()
 }
 
 /// Memory of a process, without that of its control group.
@@ -79,8 +102,17 @@ fn of_status(status: &str) -> MemoryUse {
     }
 }
 
-/// The group whose memory is counted: that of v1's memory controller where there is one.
-fn cgroup_memory(root: &Path, groups: &str) -> Option<CgroupMemory> {
+/// Files of a hierarchy that has the memory controller.
+struct Files {
+    root: PathBuf,
+    usage: &'static str,
+    limit: &'static str,
+    /// Lines of `memory.stat` that are dropped when memory is short.
+    droppable: &'static [&'static str],
+}
+
+/// The hierarchy in which memory is counted, v1's where there is one, and the group in it.
+fn counted_in<'a>(root: &Path, groups: &'a str) -> Option<(Files, &'a str)> {
     let path_of = |wanted: &dyn Fn(&str) -> bool| {
         groups.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -91,24 +123,73 @@ fn cgroup_memory(root: &Path, groups: &str) -> Option<CgroupMemory> {
         })
     };
     if let Some(path) = path_of(&|c| c.split(',').any(|c| c == "memory")) {
-        let names = ["memory.usage_in_bytes", "memory.limit_in_bytes"];
-        return in_tree(&root.join("memory"), path, names);
+        let files = Files {
+            root: root.join("memory"),
+            usage: "memory.usage_in_bytes",
+            limit: "memory.limit_in_bytes",
+            droppable: &["total_inactive_file", "total_active_file"],
+        };
+        return Some((files, path));
     }
-    in_tree(root, path_of(&str::is_empty)?, ["memory.current", "memory.max"])
+    let files = Files {
+        root: root.to_owned(),
+        usage: "memory.current",
+        limit: "memory.max",
+        droppable: &["inactive_file", "active_file", "slab_reclaimable"],
+    };
+    Some((files, path_of(&str::is_empty)?))
 }
 
-fn in_tree(root: &Path, path: &str, [usage, limit]: [&str; 2]) -> Option<CgroupMemory> {
-    let mut group: PathBuf = root.join(path);
-    let usage = number(&group.join(usage))?;
-    let mut lowest = None;
-    for _ in 0..MAX_DEPTH {
-        let here = number(&group.join(limit)).filter(|limit| *limit < NO_LIMIT);
-        lowest = lowest.into_iter().chain(here).min();
-        if group == root || !group.pop() {
-            break;
-        }
+fn cgroup_memory(root: &Path, groups: &str) -> Option<CgroupMemory> {
+    let (files, path) = counted_in(root, groups)?;
+    let usage = number(&files.root.join(path).join(files.usage))?;
+    let limit = files.up(path).filter_map(|group| files.limit_of(&group)).min();
+    Some(CgroupMemory { usage, limit })
+}
+
+fn nearest(root: &Path, groups: &str) -> Option<Nearest> {
+    let (files, path) = counted_in(root, groups)?;
+    let limited = files.up(path).filter_map(|group| {
+        let limit = files.limit_of(&group)?;
+        let path = group.strip_prefix(&files.root).unwrap_or(&group);
+        Some(Nearest {
+            path: format!("/{}", path.to_string_lossy()),
+            usage: number(&group.join(files.usage))?,
+            droppable: files.droppable_of(&group),
+            limit,
+        })
+    });
+    limited.min_by_key(|one| {
+        one.limit.saturating_sub(one.usage.saturating_sub(one.droppable.unwrap_or(0)))
+    })
+}
+
+impl Files {
+    /// A group and those above it.
+    fn up(&self, path: &str) -> impl Iterator<Item = PathBuf> {
+        let next = |group: &PathBuf| {
+            let above = group.parent().filter(|_| *group != self.root);
+            above.map(Path::to_path_buf)
+        };
+        std::iter::successors(Some(self.root.join(path)), next).take(MAX_DEPTH)
     }
-    Some(CgroupMemory { usage, limit: lowest })
+
+    fn limit_of(&self, group: &Path) -> Option<u64> {
+        number(&group.join(self.limit)).filter(|limit| *limit < NO_LIMIT)
+    }
+
+    fn droppable_of(&self, group: &Path) -> Option<u64> {
+        let text = read::bounded(&group.join("memory.stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let of = |name: &&str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '))?;
+            line.trim().parse::<u64>().ok()
+        };
+        // Of pages of files all are known, or nothing is.
+        let known: Vec<Option<u64>> = self.droppable.iter().map(of).collect();
+        let files: u64 = known[..2].iter().copied().sum::<Option<u64>>()?;
+        Some(files + known[2..].iter().flatten().sum::<u64>())
+    }
 }
 
 /// `max`, which means no limit, is no number.
@@ -153,6 +234,35 @@ mod tests {
         assert_eq!(cgroup_memory(root, "0::/gone\n"), None);
         assert_eq!(cgroup_memory(root, "0::/../pods\n"), None);
         assert_eq!(cgroup_memory(root, ""), None);
+    }
+
+    #[test]
+    fn the_group_with_the_least_room_is_nearest() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let stat = "anon 5\nfile 90\ninactive_file 30\nactive_file 10\nslab_reclaimable 2\n";
+        let pod = [("memory.current", "300\n"), ("memory.max", "500\n"), ("memory.stat", stat)];
+        write(root, "pods/pod1", &pod);
+        write(root, "pods", &[("memory.current", "900\n"), ("memory.max", "1000\n")]);
+        let found = nearest(root, "0::/pods/pod1\n").unwrap();
+        let all = Nearest { path: "/pods".into(), usage: 900, droppable: None, limit: 1000 };
+        assert_eq!(found, all);
+        write(root, "pods", &[("memory.max", "max\n")]);
+        let found = nearest(root, "0::/pods/pod1\n").unwrap();
+        let own =
+            Nearest { path: "/pods/pod1".into(), usage: 300, droppable: Some(42), limit: 500 };
+        assert_eq!(found, own);
+        assert_eq!(nearest(root, "0::/\n"), None);
+        assert_eq!(nearest(root, ""), None);
+        let stat = "inactive_file 1\ntotal_inactive_file 7\ntotal_active_file 3\n";
+        let old = [
+            ("memory.usage_in_bytes", "77\n"),
+            ("memory.limit_in_bytes", "80\n"),
+            ("memory.stat", stat),
+        ];
+        write(root, "memory/docker/a", &old);
+        let found = nearest(root, "4:memory:/docker/a\n").unwrap();
+        assert_eq!((found.droppable, found.limit), (Some(10), 80));
     }
 
     #[test]

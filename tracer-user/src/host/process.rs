@@ -89,16 +89,27 @@ impl Identity {
 
     /// For how long it has been there; zero where that can't be told.
     pub fn age(self) -> Duration {
-        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().filter(|ticks| *ticks > 0);
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-        let Some(per_second) = per_second else { return Duration::ZERO };
-        now.saturating_sub(Duration::from_secs_f64(self.start as f64 / per_second as f64))
+        ticks(self.start).map_or(Duration::ZERO, |start| now.saturating_sub(start))
+    }
+
+    /// CPU time that it has taken; nothing when it is gone.
+    pub fn cpu_time(self) -> Option<Duration> {
+        let line = read::bounded(&dir(self.pid).join("stat")).ok()?;
+        let stat = Stat::parse(&line).ok().filter(|stat| stat.start == self.start)?;
+        ticks(stat.taken)
     }
 
     /// Whether this process still is there.
     pub fn is_alive(self) -> bool {
         self.check(&dir(self.pid)).is_ok()
     }
+}
+
+/// How long so many clock ticks are.
+fn ticks(count: u64) -> Option<Duration> {
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().filter(|ticks| *ticks > 0)?;
+    Some(Duration::from_secs_f64(count as f64 / per_second as f64))
 }
 
 /// Every process that runs a program, by ascending pid. Kernel threads, zombies and what ended
@@ -331,6 +342,8 @@ pub(super) mod tests {
         assert!(found.id.is_alive() && found.id.age() < Duration::from_secs(60));
         let first = Identity { pid: 1, start: 1 };
         assert!(first.age() > found.id.age());
+        assert!(found.id.cpu_time().unwrap() < Duration::from_secs(60));
+        assert_eq!(first.cpu_time(), None);
         let id = found.id;
         sleeper.end();
         assert!(!id.is_alive());

@@ -36,6 +36,8 @@ pub(super) struct Stat<'a> {
     pub kernel_thread: bool,
     /// Clock ticks since boot.
     pub start: u64,
+    /// Clock ticks that it has taken, in the kernel too.
+    pub taken: u64,
 }
 
 impl<'a> Stat<'a> {
@@ -56,6 +58,7 @@ impl<'a> Stat<'a> {
             parent: u32::try_from(number(4)?).map_err(|_| "not a number")?,
             kernel_thread: number(9)? & PF_KTHREAD != 0,
             start: number(22)?,
+            taken: number(14)?.saturating_add(number(15)?),
         })
     }
 
@@ -125,6 +128,7 @@ mod tests {
             let stat = Stat::parse(&line).unwrap();
             assert_eq!(stat.comm, name.as_bytes());
             assert_eq!((stat.state, stat.kernel_thread, stat.start), (b'S', false, 123_456_789));
+            assert_eq!(stat.taken, 11);
         }
     }
 

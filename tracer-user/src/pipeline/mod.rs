@@ -9,6 +9,7 @@ mod doctor;
 mod documents;
 mod estimates;
 mod export;
+mod forecast;
 mod gc;
 mod goroutines;
 mod happenings;
@@ -67,6 +68,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Goroutines(config) => goroutines::run(&config),
         Command::Gc(config) => gc::run(&config),
         Command::Leaks(config) => leaks::run(&config),
+        Command::Forecast(config) => forecast::run(&config),
         Command::Top(config) => top::run(&config),
         Command::Watch(config) => last_words::run(&config),
         Command::Export(config) => export::run(&config),

@@ -178,7 +178,7 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -187,7 +187,7 @@ mod tests {
     use crate::runtime::stats::made;
 
     /// A made-up process.
-    pub(super) fn made() -> Snapshot {
+    pub(crate) fn made() -> Snapshot {
         const MIB: u64 = 1 << 20;
         Snapshot {
             id: Identity { pid: 4242, start: 77 },

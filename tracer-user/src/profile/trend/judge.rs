@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use super::line::Line;
+
 /// Shorter windows tell nothing.
 pub const SHORTEST: Duration = Duration::from_secs(15);
 /// Looks that see something new; fewer tell nothing.
@@ -323,23 +325,13 @@ impl Series<'_> {
         let grid: Vec<(f64, f64)> = (0..GRID)
             .map(|i| {
                 let at = begin + span * i as f64 / (GRID - 1) as f64;
-                (at - begin - span / 2.0, self.at(at, |p| p.live))
+                (at - begin, self.at(at, |p| p.live))
             })
             .collect();
-        let count = GRID as f64;
-        let mean = grid.iter().map(|(_, y)| y).sum::<f64>() / count;
-        let square: f64 = grid.iter().map(|(x, _)| x * x).sum();
-        let slope = grid.iter().map(|(x, y)| x * (y - mean)).sum::<f64>() / square;
-        let rest: Vec<f64> = grid.iter().map(|(x, y)| y - mean - slope * x).collect();
-        let variance = rest.iter().map(|r| r * r).sum::<f64>() / (count - 2.0);
-        let products: f64 = rest.windows(2).map(|pair| pair[0] * pair[1]).sum();
-        let alike = if variance > 0.0 { products / (variance * (count - 2.0)) } else { 0.0 };
-        let alike = alike.clamp(0.0, 0.9);
-        // So many of the points are worth as much as points of their own.
-        let own = (count * (1.0 - alike) / (1.0 + alike)).max(3.0);
-        let around = variance * count / (own * square);
+        let Some(line) = Line::through(&grid) else { return (0.0, 0.0) };
+        let around = line.of_slope(line.own(line.alike));
         let chance = 1.2 * hits.abs() * self.weight().powi(2) / (span * span);
-        (slope, NORMAL * (around + chance).sqrt())
+        (line.slope, NORMAL * (around + chance).sqrt())
     }
 
     /// Growth a second of the first two thirds and of the last one.

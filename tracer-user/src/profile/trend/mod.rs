@@ -5,6 +5,7 @@
 
 mod history;
 mod judge;
+mod line;
 #[cfg(test)]
 mod lines;
 #[cfg(test)]
@@ -12,3 +13,4 @@ mod tests;
 
 pub use history::{Grown, History, Place};
 pub use judge::{Doubt, FEWEST, LEAST, Point, SHORTEST, Trend, Verdict, judge, judge_level};
+pub use line::Line;
