@@ -59,12 +59,13 @@ fn number(value: &Value) -> Result<f64> {
     value.as_f64().with_context(|| format!("{value} is no number"))
 }
 
-/// It grows by so much a second: the time must be that, but for what the kernel and the runtime need of their own.
+/// It grows by so much a second: the time must be that, but for what the kernel and the runtime need of their
+/// own (in Go 1.19 a bitmap of a 32nd of the heap).
 /// What is used may have been read so many seconds ago.
 fn ensure_time(limit: &Value, rate: f64, age: f64) -> Result<()> {
     ensure!(limit["outlook"] == "expected", "{limit}");
     let rest = number(&limit["bytes"])? - number(&limit["used"])?;
-    let (soonest, last) = (rest / (1.03 * rate) - age, rest / (0.99 * rate));
+    let (soonest, last) = (rest / (1.05 * rate) - age, rest / (0.99 * rate));
     let [seconds, earliest, latest] =
         ["seconds", "earliest", "latest"].map(|name| number(&limit[name]));
     let (seconds, earliest, latest) = (seconds?, earliest?, latest?);
@@ -103,7 +104,7 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     let text = std::thread::spawn(move || heaptap::run_command(text));
     let ended = heaptap::run(&args)?;
     ended.expect(8)?;
-    ensure!(ended.stderr.contains("at a memory limit, or there within 1 h"), "{}", ended.stderr);
+    ensure!(ended.stderr.contains("at a memory limit, or there within 60 min"), "{}", ended.stderr);
     let document: Value = serde_json::from_str(&ended.stdout)?;
     ensure!(document["processes"][0]["near"] == true, "the first one is not near");
 
@@ -138,8 +139,9 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     }
     let text = text.join().map_err(|_| anyhow::anyhow!("the other thread"))??;
     text.expect(0)?;
+    let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in ["no end in sight", "no sign", "of the spans that are in use filled"] {
-        ensure!(text.stdout.matches(part).count() >= 2, "{part}: {}", text.stdout);
+        ensure!(words.matches(part).count() >= 2, "{part}: {words}");
     }
     ensure!(text.stderr.contains("looking at 2 processes for 20"), "{}", text.stderr);
     Ok(())

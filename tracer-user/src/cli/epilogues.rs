@@ -283,9 +283,9 @@ pub(super) const MAN_EPILOGUE: &str = concat!(
 );
 
 pub(super) const FORECAST_EPILOGUE: &str = concat!(
-    "Nothing is attached and nothing stopped: memory, statistics and limits are read again and again, and where
-they go is told with a 95 % interval. Limits are the nearest one of the process's control groups, and
-GOMEMLIMIT. docs/forecast.md says what every figure is.
+    "Nothing is attached and nothing stopped: memory, statistics and limits are read again and again,
+and where they go is told with a 95 % interval. Limits are the nearest one of the process's control
+groups, and GOMEMLIMIT. docs/forecast.md says what every figure is.
 
 Examples:
   sudo heaptap forecast -p 4242                    a minute of one program

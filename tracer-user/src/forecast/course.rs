@@ -25,6 +25,8 @@ const DIFFERENT: f64 = 3.0;
 const MATERIAL: f64 = 0.25;
 /// A 95 % interval's half-width, of a normal distribution.
 const NORMAL: f64 = 1.96;
+/// Three standard deviations, in such half-widths.
+const CLEAR: f64 = 1.5;
 /// Later than in a year is never.
 pub const HORIZON: f64 = 365.0 * 86_400.0;
 
@@ -129,6 +131,11 @@ impl Course {
     /// The same, of a series that was seen until then and had no more points.
     pub fn as_of(self, end: f64) -> Self {
         Self { end: self.end.max(end), ..self }
+    }
+
+    /// Whether it grows by more than chance makes of one in many figures: by three standard deviations.
+    pub fn clearly_grows(&self) -> bool {
+        self.way == Way::Grows && self.slope > CLEAR * self.error
     }
 
     /// Whether a trend is known, and none upwards.

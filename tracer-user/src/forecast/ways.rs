@@ -220,7 +220,7 @@ impl Seen<'_> {
     /// Goroutines come first: what they hold lives on the heap as well.
     fn outside(&self) -> Judged {
         let Courses { goroutines, stacks, off_heap, resident, .. } = self.courses;
-        let grows = |course: &Course| course.way == Goes::Grows;
+        let grows = Course::clearly_grows;
         let more = grows(goroutines) && goroutines.growth() >= GOROUTINES;
         let off = grows(off_heap);
         let of_growth = (off && grows(resident)).then(|| off_heap.slope / resident.slope);
@@ -244,10 +244,10 @@ impl Seen<'_> {
     fn live(&self) -> Judged {
         let live = &self.courses.live;
         let mut evidence = Gathered::default();
-        let grows = live.way == Goes::Grows;
-        evidence.course(What::Live, grows, live);
+        evidence.course(What::Live, live.clearly_grows(), live);
         let sign = match live.way {
-            Goes::Grows => Sign::Likely,
+            Goes::Grows if live.clearly_grows() => Sign::Likely,
+            Goes::Grows => Sign::Possible,
             Goes::TooEarly => Sign::TooEarly,
             _ => Sign::None,
         };
@@ -265,7 +265,7 @@ impl Seen<'_> {
         let idle = at_least(ratios.idle, MUCH_IDLE) && self.idle_bytes >= LARGE;
         let are_large = at_least(ratios.large_there, MOSTLY_LARGE);
         let come_large = at_least(ratios.large_allocated, MOSTLY_LARGE);
-        let swells = heap.way == Goes::Grows && live.is_flat();
+        let swells = heap.clearly_grows() && live.is_flat();
         let mut evidence = Gathered::default();
         evidence.value(What::SpansFilled, not_full, ratios.spans_filled);
         evidence.value(What::SpansEmpty, not_full, Some(empty_bytes.max(0.0)));
@@ -273,7 +273,7 @@ impl Seen<'_> {
         evidence.value(What::LargeThere, are_large, ratios.large_there);
         evidence.value(What::LargeAllocated, come_large, ratios.large_allocated);
         evidence.course(What::Heap, swells, heap);
-        let is_large_leak = are_large && live.way == Goes::Grows;
+        let is_large_leak = are_large && live.clearly_grows();
         let sign = if half_empty || (are_large || come_large) && (idle || swells) {
             Sign::Likely
         } else if not_full || idle || swells || is_large_leak {

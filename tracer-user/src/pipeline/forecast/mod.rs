@@ -81,7 +81,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     match near.count() {
         0 => failure.map_or(Ok(()), Err),
         near => {
-            let (near, within) = (counted(near, "process"), duration(config.within));
+            let (near, within) = (counted(near, "process"), text::length(report.within));
             let text = format!("{near} at a memory limit, or there within {within}");
             Err(Failure::new(Exit::Limit, text))
         }

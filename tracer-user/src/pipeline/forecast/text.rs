@@ -143,7 +143,7 @@ fn limit(limit: &Limit) -> String {
         return format!("{what}; too early to tell how it goes");
     }
     let turned = match course.has_turned {
-        true => format!(" (in the last {:.0} s; it went another way before)", course.seconds),
+        true => format!(" in the last {:.0} s, not as before", course.seconds),
         false => String::new(),
     };
     let goes = format!("{what}; {}{turned}", moves(course, Unit::BytesASecond));
@@ -313,8 +313,7 @@ fn joined<const N: usize>(facts: [Option<String>; N]) -> String {
 
 fn share(part: f64) -> String {
     match part {
-        0.0 => "0 %".to_owned(),
-        ..0.001 => "<0.1 %".to_owned(),
+        ..0.0005 => "<0.1 %".to_owned(),
         _ => format!("{:.1} %", 100.0 * part),
     }
 }
@@ -332,10 +331,13 @@ fn signed(value: f64, unit: Unit) -> String {
     format!("{sign}{}", amount(value.abs(), unit))
 }
 
-fn length(seconds: f64) -> String {
-    let days = seconds / 86_400.0;
-    match days {
-        2.0.. => format!("{days:.1} days"),
-        _ => duration(Duration::from_secs_f64(seconds.max(0.0))),
+/// As precise as anybody can use.
+pub fn length(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match seconds {
+        ..600.0 => duration(Duration::from_secs_f64(seconds.max(0.0))),
+        ..7200.0 => format!("{minutes} min"),
+        ..172_800.0 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{:.1} days", seconds / 86_400.0),
     }
 }
