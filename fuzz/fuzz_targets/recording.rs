@@ -1,26 +1,27 @@
 //! The reader of recordings: of any bytes it makes snapshots that make sense, or an error.
 //!
-//! The first byte says what the others are: a file as it is; or contents of records, which get right headers and checksums,
-//! since no fuzzer finds those.
+//! The first byte says what the others are: a file as it is; or contents of records, of snapshots or of statistics,
+//! which get right headers and checksums, since no fuzzer finds those.
 
 #![no_main]
 
 use std::io::Cursor;
 
 use heaptap::output::{Format, Options, render};
-use heaptap::recording::{Error, Limits, Recording, Shot, of_contents};
+use heaptap::recording::{Error, Limits, Recording, Shot, of_contents, of_statistics};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((how, rest)) = bytes.split_first() else { return };
-    let _ = match how & 1 {
+    let _ = match how % 3 {
         0 => read(rest),
-        _ => read(&sealed(rest)),
+        1 => read(&of_contents(&several(rest))),
+        _ => read(&of_statistics(&several(rest))),
     };
 });
 
 /// Contents follow one another, each with its length in two bytes before it.
-fn sealed(mut rest: &[u8]) -> Vec<u8> {
+fn several(mut rest: &[u8]) -> Vec<&[u8]> {
     let mut contents = Vec::new();
     while let [low, high, more @ ..] = rest {
         let len = usize::from(u16::from_le_bytes([*low, *high])).min(more.len());
@@ -28,7 +29,7 @@ fn sealed(mut rest: &[u8]) -> Vec<u8> {
         contents.push(one);
         rest = more;
     }
-    of_contents(&contents)
+    contents
 }
 
 fn read(file: &[u8]) -> Result<(), Error> {
@@ -41,6 +42,8 @@ fn read(file: &[u8]) -> Result<(), Error> {
             }
         }
     }
+    recording.statistics_at(u64::MAX)?;
+    recording.each_statistics((0, u64::MAX), 1, |_, _| Ok::<_, Error>(()))?;
     recording.each((0, u64::MAX), 2, |shot| {
         shown(&shot);
         Ok(())

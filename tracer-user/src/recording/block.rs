@@ -28,6 +28,10 @@ pub const KEY: u8 = 1;
 pub const NEXT: u8 = 2;
 /// Kinds from here on may be left out by who does not know them.
 const OPTIONAL: u8 = 0x80;
+/// Statistics that need nothing before them.
+pub const STATISTICS: u8 = 0x80;
+/// What of them has changed since those before.
+pub const NEXT_STATISTICS: u8 = 0x81;
 
 /// How the contents are stored.
 const PLAIN: u8 = 0;
@@ -84,6 +88,11 @@ impl Head {
     /// Whether who does not know its kind may leave it out.
     pub fn is_optional(&self) -> bool {
         self.kind >= OPTIONAL
+    }
+
+    /// Whether it needs nothing before it.
+    pub fn is_key(&self) -> bool {
+        matches!(self.kind, KEY | STATISTICS)
     }
 
     /// Where the next record begins.
@@ -162,7 +171,7 @@ pub fn head(source: &mut (impl Read + Seek), at: u64, end: u64) -> Result<Option
     Ok(Head::of(&bytes, at).filter(|head| head.end() <= end))
 }
 
-/// Finds the first header of a key from `at` on: where to go on behind what is no record.
+/// Finds the first header from `at` on of what needs nothing before it: where to go on behind what is no record.
 ///
 /// # Errors
 /// The file can't be read.
@@ -182,7 +191,7 @@ pub fn find_key(
         for start in memmem::find_iter(&bytes, &MARK).take_while(|start| *start <= last) {
             let Some((header, _)) = bytes[start..].split_first_chunk() else { continue };
             let head = Head::of(header, at + start as u64);
-            if let Some(head) = head.filter(|head| head.kind == KEY && head.end() <= end) {
+            if let Some(head) = head.filter(|head| head.is_key() && head.end() <= end) {
                 return Ok(Some(head));
             }
         }

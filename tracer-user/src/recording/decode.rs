@@ -62,13 +62,13 @@ struct Present {
 
 /// Memory that may be taken.
 #[derive(Clone, Copy)]
-struct Room {
+pub(super) struct Room {
     left: usize,
     all: usize,
 }
 
 /// Why something is not understood.
-enum Fault {
+pub(super) enum Fault {
     Wrong(Wrong),
     Full,
 }
@@ -79,8 +79,23 @@ impl From<Wrong> for Fault {
     }
 }
 
+impl Fault {
+    /// What it is to who reads, of the record at `at`.
+    pub fn error(self, room: &Room, at: u64) -> Error {
+        match self {
+            Fault::Wrong(what) => Error::Malformed { at, what },
+            Fault::Full => Error::TooLarge { limit: room.all },
+        }
+    }
+}
+
 impl Room {
-    fn take(&mut self, bytes: usize) -> Result<(), Fault> {
+    pub fn new(bytes: usize) -> Self {
+        Self { left: bytes, all: bytes }
+    }
+
+    /// Takes so many bytes.
+    pub fn take(&mut self, bytes: usize) -> Result<(), Fault> {
         self.left = self.left.checked_sub(bytes).ok_or(Fault::Full)?;
         Ok(())
     }
@@ -103,7 +118,7 @@ impl Decoder {
             notes: Vec::new(),
         };
         Self {
-            room: Room { left: memory, all: memory },
+            room: Room::new(memory),
             names: Interner::default(),
             binaries: Vec::new(),
             processes: Vec::new(),
@@ -157,10 +172,7 @@ impl Decoder {
     }
 
     fn error(&self, fault: Fault, at: u64) -> Error {
-        match fault {
-            Fault::Wrong(what) => Error::Malformed { at, what },
-            Fault::Full => Error::TooLarge { limit: self.room.all },
-        }
+        fault.error(&self.room, at)
     }
 
     fn read(&mut self, get: &mut Get) -> Result<(), Fault> {

@@ -1,13 +1,13 @@
-//! Recordings: profiles over time in one file, complete with names, readable anywhere.
+//! Recordings: profiles and statistics over time in one file, complete with names, readable anywhere.
 //!
-//! In: profiles, one after the other ([`Writer`]), or an opened file ([`Recording`]). Out: the file, of
+//! In: profiles and statistics, one after the other ([`Writer`]), or an opened file ([`Recording`]). Out: the file, of
 //! which every whole record can be read wherever it was cut; or the profile of a moment, equal to the one that was put
 //! in. Nothing here knows a probe, a process or a symbol table, or needs a privilege. The format is told in
 //! `docs/recording-format.md`.
 //!
 //! `wire` has numbers and texts, `block` records, their checksums and compression; `encode` makes a
-//! snapshot's contents of a profile and of what was written before, `decode` goes the other way; `writer`
-//! and `reader` have the file.
+//! snapshot's contents of a profile and of what was written before, `decode` goes the other way; `statistics` does
+//! both of statistics; `writer` and `reader` have the file.
 
 mod block;
 pub mod busy;
@@ -17,6 +17,7 @@ mod encode;
 mod numbers;
 mod reader;
 mod sampled;
+mod statistics;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use std::io;
 
 use crate::profile::Profile;
 
-pub use reader::{Found, Limits, Recording, Seen, Survey};
+pub use reader::{Found, Limits, Readings, Recording, Seen, Survey};
+pub use statistics::{Reading, Statistics, Unread, Value};
 pub use writer::{Bounds, Writer};
 
 /// The format that is written, and the newest that can be read.
@@ -45,6 +47,17 @@ pub fn of_contents(contents: &[&[u8]]) -> Vec<u8> {
     let mut file = block::file_header().to_vec();
     for (at, contents) in contents.iter().enumerate() {
         let kind = if at == 0 { block::KEY } else { block::NEXT };
+        file.extend(block::seal(kind, at as u64, contents).unwrap_or_default());
+    }
+    file
+}
+
+/// The same of records of statistics.
+#[cfg(fuzzing)]
+pub fn of_statistics(contents: &[&[u8]]) -> Vec<u8> {
+    let mut file = block::file_header().to_vec();
+    for (at, contents) in contents.iter().enumerate() {
+        let kind = if at == 0 { block::STATISTICS } else { block::NEXT_STATISTICS };
         file.extend(block::seal(kind, at as u64, contents).unwrap_or_default());
     }
     file

@@ -5,6 +5,8 @@
 //! a record that was damaged is left out with what builds on it, and counted. Behind what is no record at all it goes
 //! on with the next key.
 
+mod statistics;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom};
 
@@ -12,6 +14,8 @@ use super::block::{self, FILE_HEADER, Head, KEY, NEXT};
 use super::decode::Decoder;
 use super::{Error, LARGEST, Shot};
 use crate::profile::{Meta, Process};
+
+pub use statistics::Readings;
 
 /// What a reader may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +185,9 @@ impl<R: Read + Seek> Recording<R> {
         let mut decoder: Option<Decoder> = None;
         let mut at = FILE_HEADER as u64;
         while let Some(head) = self.head(at)?.filter(|head| head.time <= to) {
+            if head.at != at {
+                decoder = None;
+            }
             at = head.end();
             if !is_shot(&head) {
                 continue;
@@ -218,7 +225,10 @@ impl<R: Read + Seek> Recording<R> {
         let mut numbers = Numbers::new();
         let mut at = FILE_HEADER as u64;
         while let Some(head) = self.head(at)? {
-            skipped += head.at - at;
+            if head.at != at {
+                skipped += head.at - at;
+                decoder = None;
+            }
             at = head.end();
             if !is_shot(&head) {
                 continue;
@@ -287,13 +297,14 @@ impl<R: Read + Seek> Recording<R> {
                 last = Some(head);
                 read += 1;
             }
-            next = self.head(head.end())?;
+            // Behind what is no record nothing goes on from it.
+            next = self.head(head.end())?.filter(|next| next.at == head.end());
         }
         let Some(last) = last else { return Ok(None) };
         Ok(Some((decoder.shot(last.time, last.at)?, read)))
     }
 
-    /// The header at `at`, or that of the next key where there is none.
+    /// The header at `at`, or the next one of what needs nothing before it where there is none.
     fn head(&mut self, at: u64) -> Result<Option<Head>, Error> {
         let head = match block::head(&mut self.source, at, self.end)? {
             None => block::find_key(&mut self.source, at, self.end)?,

@@ -1,7 +1,7 @@
 //! A recording's file, written.
 //!
-//! In: profiles. Out: a file to which each is added as it comes, in one write, so that whatever ends heaptap,
-//! all before is there. Begins with the first one: until then a file of that name is left alone. Every so often a
+//! In: profiles, and statistics. Out: a file to which each is added as it comes, in one write, so that whatever ends
+//! heaptap, all before is there. Begins with the first one: until then a file of that name is left alone. Every so often a
 //! segment begins, which needs nothing before it; the oldest go when the file would be larger or older than it may.
 //! Then it is written anew without them and put in its place.
 
@@ -14,9 +14,10 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
-use super::block::{self, FILE_HEADER, KEY, NEXT};
+use super::block::{self, FILE_HEADER, KEY, NEXT, NEXT_STATISTICS, STATISTICS};
 use super::encode::Encoder;
 use super::sampled::{Counts, Sampled};
+use super::statistics::{self, Statistics};
 use super::{Error, LARGEST, Shown};
 use crate::profile::Profile;
 
@@ -29,7 +30,7 @@ pub struct Bounds {
     pub age: Option<Duration>,
 }
 
-/// Snapshots of a segment.
+/// Snapshots of a segment, and how many times it has statistics.
 const SHOTS: u32 = 120;
 /// A segment has at most this part of what is kept.
 const PART: u32 = 8;
@@ -40,6 +41,7 @@ pub struct Writer {
     file: Place,
     bounds: Bounds,
     encoder: Encoder,
+    statistics: statistics::Encoder,
     segments: VecDeque<Segment>,
     /// Bytes of the file.
     end: u64,
@@ -57,6 +59,9 @@ struct Segment {
     at: u64,
     time: u64,
     shots: u32,
+    /// How many times it has statistics, and whether they are its last record.
+    readings: u32,
+    ends_with_reading: bool,
 }
 
 impl Writer {
@@ -68,6 +73,7 @@ impl Writer {
             file: Place::New(Some(made)),
             bounds,
             encoder: Encoder::default(),
+            statistics: statistics::Encoder::default(),
             segments: VecDeque::new(),
             end: 0,
             time: 0,
@@ -93,7 +99,7 @@ impl Writer {
         let counts = Sampled::counts(profile);
         let begins = !self.goes_on(profile, counts.as_deref());
         if begins {
-            self.encoder = Encoder::default();
+            (self.encoder, self.statistics) = Default::default();
         }
         let contents = self.encoder.encode(profile, counts.as_deref(), shown);
         if contents.len() > LARGEST {
@@ -103,20 +109,62 @@ impl Writer {
         }
         let record = block::seal(if begins { KEY } else { NEXT }, self.time, &contents)?;
         let written = self.add(&record, begins);
-        if written.is_err() {
-            self.encoder = Encoder::default();
+        match (&written, self.segments.back_mut()) {
+            (Ok(()), Some(last)) => {
+                last.shots += 1;
+                last.ends_with_reading = false;
+            }
+            _ => self.encoder = Encoder::default(),
         }
         written
+    }
+
+    /// Adds statistics; those that belong to a snapshot are added after it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_statistics(&mut self, statistics: &Statistics) -> Result<(), Error> {
+        self.time = self.time.max(statistics.time);
+        let begins = !self.has_room_for_statistics();
+        if begins {
+            // What is counted on by nobody else may go with its segment.
+            (self.encoder, self.statistics) = Default::default();
+        }
+        let kind = if self.statistics.is_new() { STATISTICS } else { NEXT_STATISTICS };
+        let contents = self.statistics.encode(statistics);
+        if contents.len() > LARGEST {
+            self.statistics = statistics::Encoder::default();
+            return Err(Error::Unwritable);
+        }
+        let record = block::seal(kind, self.time, &contents)?;
+        let written = self.add(&record, begins);
+        match (&written, self.segments.back_mut()) {
+            (Ok(()), Some(last)) => {
+                last.readings += 1;
+                last.ends_with_reading = true;
+            }
+            _ => self.statistics = statistics::Encoder::default(),
+        }
+        written
+    }
+
+    /// Whether statistics go into the last segment. Those that follow a snapshot do: its segment ends with the next one.
+    fn has_room_for_statistics(&self) -> bool {
+        let Some(last) = self.segments.back() else { return false };
+        last.readings < SHOTS && (!last.ends_with_reading || self.has_room(last))
+    }
+
+    /// Whether a segment is smaller and younger than one may be.
+    fn has_room(&self, last: &Segment) -> bool {
+        let (bytes, age) = (self.end - last.at, Duration::from_nanos(self.time - last.time));
+        self.bounds.size.is_none_or(|size| bytes < size / u64::from(PART))
+            && self.bounds.age.is_none_or(|most| age < most / PART)
     }
 
     /// Whether the segment does.
     fn goes_on(&self, profile: &Profile, counts: Option<&[Counts]>) -> bool {
         let Some(last) = self.segments.back() else { return false };
-        let (bytes, age) = (self.end - last.at, Duration::from_nanos(self.time - last.time));
-        self.encoder.fits(profile, counts)
-            && last.shots < SHOTS
-            && self.bounds.size.is_none_or(|size| bytes < size / u64::from(PART))
-            && self.bounds.age.is_none_or(|most| age < most / PART)
+        self.encoder.fits(profile, counts) && last.shots < SHOTS && self.has_room(last)
     }
 
     fn add(&mut self, record: &[u8], begins: bool) -> Result<(), Error> {
@@ -135,10 +183,9 @@ impl Writer {
             }
         }
         if begins {
-            self.segments.push_back(Segment { at: self.end, time: self.time, shots: 0 });
-        }
-        if let Some(last) = self.segments.back_mut() {
-            last.shots += 1;
+            let (at, time) = (self.end, self.time);
+            let (shots, readings, ends_with_reading) = (0, 0, false);
+            self.segments.push_back(Segment { at, time, shots, readings, ends_with_reading });
         }
         self.end += record.len() as u64;
         Ok(())

@@ -10,6 +10,7 @@ use crate::profile::Profile;
 use crate::recording::block::{self, FILE_HEADER, KEY, NEXT};
 use crate::recording::busy::{Busy, Random};
 use crate::recording::decode::Decoder;
+use crate::recording::statistics::{Encoder, tests::made};
 use crate::recording::{Error, Limits, Recording};
 
 /// Few snapshots with something of everything, over two segments.
@@ -30,6 +31,7 @@ fn read(bytes: &[u8]) -> Result<Vec<u64>, Error> {
     let mut times = Vec::new();
     for time in [0, survey.first, survey.last / 2 + survey.first / 2, survey.last, u64::MAX] {
         times.extend(recording.at(time)?.map(|found| found.shot.time));
+        times.extend(recording.statistics_at(time)?.map(|(found, _)| found.time));
     }
     Ok(times)
 }
@@ -234,7 +236,7 @@ fn foreign_and_newer_files_are_refused_by_name() {
     // Kinds of records that are not known: some may be left out.
     let mut file = recorded(&few());
     let whole = open(&file).survey().unwrap().shots;
-    file.extend(block::seal(0x80, 9, b"what later versions add").unwrap());
+    file.extend(block::seal(0xf0, 9, b"what later versions add").unwrap());
     assert_eq!(open(&file).survey().unwrap().shots, whole);
     file.extend(block::seal(3, 9, b"what must be understood").unwrap());
     let failed = open(&file).at(u64::MAX).unwrap_err();
@@ -303,7 +305,10 @@ fn seeds_of_the_fuzzer_are_read() {
         sealed.extend(contents);
     }
     let file = [&[0], &bytes[..]].concat();
-    for (name, seed) in [("file", file), ("contents", sealed)] {
+    let said = Encoder::default().encode(&made());
+    let length = u16::try_from(said.len()).unwrap().to_le_bytes();
+    let statistics = [&[2], &length[..], &said].concat();
+    for (name, seed) in [("file", file), ("contents", sealed), ("statistics", statistics)] {
         if env::var_os("HEAPTAP_BLESS").is_some_and(|v| v == "1") {
             fs::write(dir.join(name), &seed).unwrap();
         }

@@ -13,7 +13,7 @@ use crate::output::{Format, Options, render};
 use crate::profile::Profile;
 
 /// A writer of `path`.
-fn writer(path: &Path, bounds: Bounds) -> Writer {
+pub(super) fn writer(path: &Path, bounds: Bounds) -> Writer {
     let made = tempfile::NamedTempFile::new_in(path.parent().unwrap()).unwrap();
     Writer::new(path.to_owned(), made, bounds)
 }
@@ -29,7 +29,7 @@ fn recorded<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-fn open(bytes: &[u8]) -> Recording<Cursor<&[u8]>> {
+pub(super) fn open(bytes: &[u8]) -> Recording<Cursor<&[u8]>> {
     Recording::open(Cursor::new(bytes), Limits::default()).unwrap()
 }
 

@@ -7,7 +7,7 @@ pub mod made;
 mod read;
 
 /// Statistics of a process. Bytes unless said otherwise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Nothing moved while it was read, so that the caches of all Ps are included; otherwise what
     /// was allocated since each one's last refill is left out.
@@ -86,8 +86,19 @@ pub enum Phase {
     MarkTermination,
 }
 
+impl Phase {
+    /// As documents have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Off => "off",
+            Phase::Mark => "mark",
+            Phase::MarkTermination => "mark termination",
+        }
+    }
+}
+
 /// Stops of one collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pause {
     /// Nanoseconds since 1970.
     pub end_unix_ns: u64,
