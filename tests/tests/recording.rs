@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::{Fixture, Recording, Running, Variant, heaptap, require_root};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 /// What every output of a command is called.
 const OUTPUTS: [&str; 4] = ["x.svg", "x.pb.gz", "x.folded", "x.json"];
@@ -208,6 +211,105 @@ fn a_recording_survives_a_kill() -> Result<()> {
     drop(recording);
     ensure!(snapshots(&file)? >= 3, "snapshots are gone");
     exported(&file, &["--from", "0"])?;
+    Ok(())
+}
+
+/// What `heaptap stats` printed, once and again and again, is printed later from what it recorded meanwhile.
+#[test]
+fn statistics_that_are_exported_are_those_that_were_printed() -> Result<()> {
+    require_root()?;
+    let program = heap("1.27")?;
+    let other = heap("1.19")?;
+    let made = Made::new()?;
+    let (file, json) = (made.file(), made.live.join("x.json"));
+    let written = json.to_str().context("no text")?;
+    let (pid, more) = (program.pid().to_string(), other.pid().to_string());
+    for pids in [vec!["-p", &pid], vec!["-p", &pid, "-p", &more]] {
+        let live = heaptap::run([&["stats", "-o", &file, "--json"], &pids[..]].concat())?;
+        live.expect(0)?;
+        heaptap::run(["export", &file, "-q", "--stats", "-o", written])?.expect(0)?;
+        ensure!(fs::read_to_string(&json)? == live.stdout, "another document");
+    }
+    let live = heaptap::run(["stats", "-p", &pid, "-o", &file])?;
+    let later = heaptap::run(["export", &file, "--stats"])?;
+    ensure!(live.expect(0)?.stdout == later.expect(0)?.stdout, "another text: {}", later.stdout);
+    heaptap::run(["export", &file, "-o", "-"])?.refused(5, "holds statistics alone")?;
+    heaptap::run(["export", &file, "--stats", "--process", "1"])?.refused(4, "is not there")?;
+    let told = heaptap::run(["export", &file])?;
+    ensure!(told.expect(0)?.stdout.contains("statistics of 2"), "{}", told.stdout);
+
+    for flags in [&["--json"][..], &[]] {
+        let mut command = Command::new(heaptap::program()?);
+        command.args(["stats", "-p", &pid, "-p", &more, "--watch", "0.05", "-o", &file]);
+        let shown = made.live.join("shown");
+        command.args(flags).stdin(Stdio::null()).stdout(fs::File::create(&shown)?);
+        let mut watching = command.stderr(Stdio::null()).spawn()?;
+        while fs::read_to_string(&shown)?.lines().count() < 40 {
+            ensure!(watching.try_wait()?.is_none(), "heaptap has ended");
+        }
+        interrupt(&mut watching)?;
+        let live = fs::read_to_string(&shown)?;
+        let later = match flags {
+            [] => heaptap::run(["export", &file, "--stats", "--from", "0"])?.stdout,
+            _ => {
+                let args = ["export", &file, "-q", "--stats", "--from", "0", "-o", written];
+                heaptap::run(args)?.expect(0)?;
+                fs::read_to_string(&json)?
+            }
+        };
+        ensure!(live == later, "{} and {} bytes", live.len(), later.len());
+    }
+    Ok(())
+}
+
+fn interrupt(child: &mut std::process::Child) -> Result<()> {
+    kill(Pid::from_raw(child.id().try_into()?), Signal::SIGINT)?;
+    let status = child.wait()?;
+    ensure!(status.success(), "heaptap ended with {status}");
+    Ok(())
+}
+
+/// Whatever records stacks records statistics with them, and those are what `heaptap stats` prints.
+#[test]
+fn statistics_go_along_with_snapshots_from_any_source() -> Result<()> {
+    require_root()?;
+    let program = heap("1.27")?;
+    let pid = program.pid().to_string();
+    let made = Made::new()?;
+    let file = made.file();
+    // Nothing moves any more.
+    kill(Pid::from_raw(program.pid().try_into()?), Signal::SIGSTOP)?;
+    heaptap::run(["heap", "-q", "-p", &pid, "-o", &file])?.expect(0)?;
+    equal_statistics(&file, &pid)?;
+    let recording =
+        Recording::start(["-p", &pid, "--every", "0.1", "--mode", "span", "-o", &file])?;
+    wait_for(&file, 3)?;
+    recording.stop()?.expect(0)?;
+    equal_statistics(&file, &pid)?;
+    let (told, count) = (heaptap::run(["export", &file])?.stdout, snapshots(&file)?);
+    ensure!(told.contains(&format!("statistics of {count} times")), "{told}");
+    let then = heaptap::run(["export", &file, "--stats", "--at", "0", "--process", &pid])?;
+    ensure!(then.expect(0)?.stdout.starts_with("heap-go1.27"), "{}", then.stdout);
+    Ok(())
+}
+
+/// The last statistics of a recording have to be those of now.
+fn equal_statistics(file: &str, pid: &str) -> Result<()> {
+    let live = heaptap::run(["stats", "-p", pid, "--json"])?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("x.json");
+    let written = json.to_str().context("no text")?;
+    heaptap::run(["export", file, "-q", "--stats", "-o", written])?.expect(0)?;
+    let process = |text: &str| -> Result<Value> {
+        let mut document: Value = serde_json::from_str(text)?;
+        let mut process = document["processes"][0].take();
+        // Others are in its control group.
+        process["memory"]["cgroup"].take();
+        Ok(process)
+    };
+    let (live, later) = (process(&live.expect(0)?.stdout)?, process(&fs::read_to_string(&json)?)?);
+    ensure!(live["heap"]["objects"].as_u64() > Some(0), "{live}");
+    ensure!(live == later, "{live}\n{later}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use super::Refusal;
 use super::groups::{MaxMemory, Outputs, Show};
 use super::value::{self, Moment};
+use crate::output::Format;
 
 /// What of a recording to show, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Config {
     pub processes: Vec<String>,
     /// What stacks are weighed by, in pprof's words; nothing: what was chosen for the recording.
     pub value: Option<String>,
+    /// Statistics instead of stacks.
+    pub stats: bool,
     /// Where nothing is to be written, what the recording holds is told.
     pub show: Show,
     /// Most bytes that reading may take.
@@ -73,6 +76,11 @@ pub(super) struct Flags {
     #[arg(long = "type", value_name = "VALUE", help_heading = WHAT)]
     value: Option<String>,
 
+    /// Statistics as heaptap stats prints them, instead of stacks: on standard output, or with -o FILE.json;
+    /// with --from or --to those of each time
+    #[arg(long, conflicts_with_all = ["value", "top"], help_heading = WHAT)]
+    stats: bool,
+
     #[command(flatten)]
     memory: MaxMemory,
 }
@@ -88,15 +96,27 @@ impl Flags {
             (None, None) => When::At(self.at),
             (from, to) => When::Between(from, to),
         };
-        let asks = when != When::At(None) || !self.process.is_empty() || self.value.is_some();
+        let asks = when != When::At(None)
+            || !self.process.is_empty()
+            || self.value.is_some()
+            || self.stats;
         if show.outputs.is_empty() && (asks || says_rows) {
             show.outputs.push("-".into());
+        }
+        let of_stacks =
+            |path: &&PathBuf| !matches!(Format::from_path(path), Ok(Format::Json | Format::Table));
+        if let Some(path) = show.outputs.iter().find(of_stacks).filter(|_| self.stats) {
+            let path = path.display();
+            return Err(Refusal::usage(format!(
+                "-o {path}: statistics are printed (-o -) or written as .json"
+            )));
         }
         Ok(Config {
             file: self.file,
             when,
             processes: self.process,
             value: self.value,
+            stats: self.stats,
             show,
             max_memory: self.memory.bytes(),
         })
@@ -133,6 +153,7 @@ mod tests {
             when: When::At(None),
             processes: vec![],
             value: None,
+            stats: false,
             show: Show::default(),
             max_memory: 512 << 20,
         };
@@ -163,8 +184,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_without_an_output_is_a_table() {
-        for words in ["x --at 1s", "x --from 1s", "x --process 7", "x --type y", "x --top 3"] {
-            assert_eq!(config(words).show.outputs, [PathBuf::from("-")], "{words}");
+        let all = ["--at 1s", "--from 1s", "--process 7", "--type y", "--top 3", "--stats"];
+        for words in all.map(|flag| format!("x {flag}")) {
+            assert_eq!(config(&words).show.outputs, [PathBuf::from("-")], "{words}");
         }
         assert!(config("x -q").show.outputs.is_empty(), "it is told what it holds");
     }
@@ -176,5 +198,7 @@ mod tests {
         assert!(refusal("x --at soon -o -").contains("expected seconds"));
         assert!(refusal("x --at 25:00 -o -").contains("such as 2026-11-21T18:30:00Z"));
         assert!(refusal("x -o a.txt").contains(".pb.gz"));
+        assert!(refusal("x --stats -o a.svg").contains("written as .json"));
+        assert!(refusal("x --stats --type inuse_space").contains("cannot be used with"));
     }
 }

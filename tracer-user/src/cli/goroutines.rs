@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Again, Outputs, Show};
+use super::groups::{Again, Keep, Kept, Outputs, Show};
 use super::{Refusal, value};
 use crate::output::goroutines;
 
@@ -17,6 +17,8 @@ pub struct Config {
     /// Read again after this long, until Ctrl-C; nothing: once.
     pub watch: Option<Duration>,
     pub show: Show,
+    /// A recording of them by stack and what they are grouped by.
+    pub kept: Option<Kept>,
     /// The runtime's own goroutines too.
     pub system: bool,
     /// Frames of a stack.
@@ -53,6 +55,9 @@ pub(super) struct Flags {
     outputs: Outputs,
 
     #[command(flatten)]
+    keep: Keep,
+
+    #[command(flatten)]
     again: Again,
 
     /// Show the runtime's own goroutines too (.json has them always)
@@ -74,6 +79,7 @@ pub(super) struct Flags {
 impl Flags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
+        let (show, kept) = self.outputs.and_recording(self.keep)?;
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Config {
             pid: self.pid,
@@ -84,7 +90,8 @@ impl Flags {
                 By::Stack => goroutines::By::Stack,
             },
             watch: self.again.watch,
-            show: self.outputs.lower()?,
+            show,
+            kept,
             system: self.system,
             max_frames: size(self.max_frames),
             max_memory: size(self.max_memory) << 20,
@@ -114,6 +121,7 @@ mod tests {
             by: goroutines::By::Creator,
             watch: None,
             show: Show::default(),
+            kept: None,
             system: false,
             max_frames: limits.frames,
             max_memory: limits.memory,
@@ -123,8 +131,8 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
-        let words = "--pid 9 --by state -o a.svg -o - --system --top 3 --max-frames 50 \
-                     --max-memory 64 --watch 2 -q --color never";
+        let words = "--pid 9 --by state -o a.svg -o - -o x.htap --max-size 1M --system --top 3 \
+                     --max-frames 50 --max-memory 64 --watch 2 -q --color never";
         let flags: Vec<_> = words.split_whitespace().collect();
         let expected = Config {
             pid: 9,
@@ -136,6 +144,7 @@ mod tests {
                 quiet: true,
                 color: Color::Never,
             },
+            kept: Some(Kept { path: "x.htap".into(), max_size: Some(1 << 20), max_age: None }),
             system: true,
             max_frames: 50,
             max_memory: 64 << 20,

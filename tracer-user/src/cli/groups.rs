@@ -215,8 +215,7 @@ impl Outputs {
         let Keep { max_size, max_age } = keep;
         let kept = match &recordings[..] {
             [] if max_size.is_some() || max_age.is_some() => {
-                let text = "--max-size and --max-age are for recordings: -o FILE.htap";
-                return Err(Refusal::usage(text));
+                return Err(Refusal::usage(BOUNDS));
             }
             [] => None,
             [path] => Some(Kept { path: path.clone(), max_size, max_age }),
@@ -293,6 +292,26 @@ pub(super) struct Keep {
     #[arg(help_heading = "What to show")]
     max_age: Option<Duration>,
 }
+
+impl Keep {
+    /// Of a command that writes nothing but recordings.
+    pub(super) fn of(self, path: Option<PathBuf>) -> Result<Option<Kept>, Refusal> {
+        let Self { max_size, max_age } = self;
+        match path {
+            Some(path) if path.to_string_lossy().ends_with(recording::SUFFIX) => {
+                Ok(Some(Kept { path, max_size, max_age }))
+            }
+            Some(path) => {
+                let path = path.display();
+                Err(Refusal::usage(format!("-o {path}: a recording's name ends in .htap")))
+            }
+            None if max_size.is_some() || max_age.is_some() => Err(Refusal::usage(BOUNDS)),
+            None => Ok(None),
+        }
+    }
+}
+
+const BOUNDS: &str = "--max-size and --max-age are for recordings: -o FILE.htap";
 
 /// How much memory reading recordings and the like may take.
 #[derive(Debug, Args)]

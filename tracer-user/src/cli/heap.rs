@@ -243,7 +243,7 @@ mod tests {
         assert!(refusal(&["heap", "-p", "7", "--max-age", "1h"]).contains("-o FILE.htap"));
         let two = ["heap", "-p", "7", "-o", "a.htap", "-o", "b.htap"];
         assert!(refusal(&two).contains("one recording"));
-        assert!(refusal(&["goroutines", "-p", "7", "-o", "a.htap"]).contains("must end in"));
+        assert!(refusal(&["export", "x", "-o", "a.htap"]).contains("must end in"));
     }
 
     #[test]

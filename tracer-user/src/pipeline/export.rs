@@ -4,6 +4,7 @@
 //! no privilege and looks at no process.
 
 mod pages;
+mod stats;
 
 use std::fs::File;
 use std::io::Write;
@@ -18,7 +19,7 @@ use crate::host;
 use crate::output::Format;
 use crate::output::text::{bytes, duration, grouped, printable, utc};
 use crate::profile::{Process, Profile};
-use crate::recording::{Error, Found, Limits, Recording, Shot, Survey};
+use crate::recording::{Error, Found, Limits, Readings, Recording, Shot, Survey};
 
 /// Processes that a listing and a refusal name.
 const NAMED: usize = 40;
@@ -30,9 +31,13 @@ const NAMED: usize = 40;
 /// written.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut file = Open::new(&config.file, config.max_memory)?;
+    if config.stats {
+        return stats::write(config, &mut file);
+    }
     if config.show.outputs.is_empty() {
         return super::print(&file.listing()?);
     }
+    file.has_shots()?;
     let sinks = outputs::open(&config.show.outputs)?;
     let (pages, sinks): (Vec<_>, Vec<_>) =
         sinks.into_iter().partition(|sink| sink.format() == Format::Html && !config.is_moment());
@@ -77,9 +82,45 @@ impl Open {
 
     /// What the recording holds, for people.
     fn listing(&mut self) -> Result<String, Failure> {
-        match self.recording.survey() {
-            Ok(survey) => Ok(listing(&self.name, &survey)),
+        let readings = self.recording.readings((0, u64::MAX)).map_err(|err| self.failed(&err))?;
+        match (self.recording.survey(), readings) {
+            (Ok(survey), readings) => Ok(listing(&self.name, &survey, readings)),
+            (Err(Error::Empty), Some(readings)) => stats::listing(self, readings),
+            (Err(err), _) => Err(self.failed(&err)),
+        }
+    }
+
+    /// What it has of statistics.
+    ///
+    /// # Errors
+    /// It has none; it can't be read.
+    pub fn readings(&mut self) -> Result<Readings, Failure> {
+        let found = self.recording.readings((0, u64::MAX)).map_err(|err| self.failed(&err))?;
+        found.ok_or_else(|| {
+            let text = format!("{}: there are no statistics in it", self.name);
+            Failure::new(Exit::Unsupported, text)
+        })
+    }
+
+    /// When it begins and ends, in nanoseconds since 1970: with its first snapshot, where it has such.
+    fn extent(&mut self) -> Result<(u64, u64), Failure> {
+        let readings = self.readings()?;
+        match self.recording.span() {
+            Ok((first, last)) => Ok((first, last.max(readings.last))),
+            Err(Error::Empty) => Ok((readings.first, readings.last)),
             Err(err) => Err(self.failed(&err)),
+        }
+    }
+
+    /// Refuses a recording of statistics alone where stacks are asked for.
+    fn has_shots(&mut self) -> Result<(), Failure> {
+        let is_empty = matches!(self.recording.span(), Err(Error::Empty));
+        match is_empty && self.readings().is_ok() {
+            true => {
+                let text = format!("{}: holds statistics alone; --stats prints them", self.name);
+                Err(Failure::new(Exit::Unsupported, text))
+            }
+            false => Ok(()),
         }
     }
 
@@ -210,9 +251,14 @@ pub(super) fn moment_text(nanos: u64) -> String {
 
 /// Whether a process is asked for, by its number or its name.
 fn wanted(process: &Process, word: &str) -> bool {
+    wanted_as(process.pid, &process.comm, word)
+}
+
+/// The same of one with this number and name.
+fn wanted_as(pid: u32, comm: &str, word: &str) -> bool {
     match word.parse::<u32>() {
-        Ok(pid) => process.pid == pid,
-        Err(_) => host::matches(word.as_bytes(), process.comm.as_bytes()),
+        Ok(number) => pid == number,
+        Err(_) => host::matches(word.as_bytes(), comm.as_bytes()),
     }
 }
 
@@ -256,7 +302,7 @@ fn value(profile: &Profile, word: &str) -> Result<usize, Failure> {
 }
 
 /// What a recording holds.
-fn listing(name: &str, survey: &Survey) -> String {
+fn listing(name: &str, survey: &Survey, readings: Option<Readings>) -> String {
     let Survey { first, last, shots, read, damaged, skipped, .. } = survey;
     let Survey { left_over, meta, processes, others, .. } = survey;
     let plural = if *shots == 1 { "" } else { "s" };
@@ -276,6 +322,7 @@ fn listing(name: &str, survey: &Survey) -> String {
     lines.push(format!("source {}{how}", meta.source.word()));
     let types: Vec<&str> = meta.value_types.iter().map(|of| of.kind).collect();
     lines.push(format!("values {}", types.join(", ")));
+    lines.extend(readings.map(|of| stats::line(of.count, of.first, of.last)));
     lines.push(String::new());
     lines.push(format!(
         "{:>8}  {:<15}  {:>9}  {:<21}  {}",

@@ -13,6 +13,7 @@ use super::naming::{self, Namer, Natives};
 use super::opened::LiveProcess;
 use super::outputs::{self, Rounds};
 use super::roster::Roster;
+use super::stats::Beside;
 use super::watch;
 use crate::address::{RuntimeAddr, VAddr};
 use crate::cli::goroutines::Config;
@@ -24,6 +25,7 @@ use crate::output::{self, Format};
 use crate::profile::{
     BinaryId, CounterValue, FrameKind, GOROUTINE, LocationId, Meta, Name, Period, Profile, Source,
 };
+use crate::recording::Statistics;
 use crate::runtime::g;
 use crate::runtime::goroutines::{End, Labeled, Limits, NoStack, Snapshot, Stack, Waiting};
 
@@ -40,7 +42,7 @@ const BROKEN: &str = "[stack not readable beyond]";
 /// What kept it from reading, or the first output that could not be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut roster = Roster::new(&Selection::Pids(vec![config.pid]));
-    let mut outputs = Rounds::new(&config.show, None, config.watch.is_some())?;
+    let mut outputs = Rounds::new(&config.show, config.kept.as_ref(), config.watch.is_some())?;
     let mut named: Option<Named> = None;
     // With the process that it is of.
     let mut waiting = None;
@@ -48,7 +50,11 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let limits =
         Limits { frames: config.max_frames, memory: config.max_memory, ..Limits::default() };
     let mut round = || {
+        let mut beside = outputs.are_recorded().then(Beside::new);
         let looked = roster.look(|process| {
+            if let Some(beside) = &mut beside {
+                beside.look(process);
+            }
             let waiting = config.watch.map(|_| of(process, &mut waiting));
             read(process, limits, waiting)
         })?;
@@ -64,7 +70,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             None => named.insert(Named::new(process)),
         };
         named.update(found);
-        write(config, &named.goroutines, &mut outputs)
+        let statistics = beside.map(|beside| beside.done(&looked.unseen));
+        write(config, &named.goroutines, statistics.as_ref(), &mut outputs)
     };
     match config.watch {
         Some(period) => watch::every(period, None, round),
@@ -139,6 +146,7 @@ impl Watched {
 fn write(
     config: &Config,
     goroutines: &Goroutines,
+    statistics: Option<&Statistics>,
     outputs: &mut Rounds<'_>,
 ) -> Result<ControlFlow<()>, Failure> {
     let table = Options {
@@ -151,6 +159,9 @@ fn write(
     // A table needs neither.
     let flat = LazyCell::new(|| goroutines.profile(config.system, None));
     let grouped = LazyCell::new(|| goroutines.profile(config.system, Some(config.by)));
+    if outputs.are_recorded() {
+        outputs.record(&grouped, statistics)?;
+    }
     outputs.write_with(&|| output::summary(&flat), &|format, out| match format {
         Format::Table => goroutines.write_table(&table, out),
         Format::Json => goroutines.write_json(out),

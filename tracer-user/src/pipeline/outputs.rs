@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::text::printable;
 use crate::output::{self, Format, Render, Sink, Style, TableOptions};
 use crate::profile::Profile;
-use crate::recording::{Bounds, Shown, Writer};
+use crate::recording::{self, Bounds, Shown, Statistics, Writer};
 
 /// Opens all outputs, before there is anything to write; standard output when there are none.
 ///
@@ -28,7 +28,10 @@ pub fn open(outputs: &[PathBuf]) -> Result<Vec<Sink>, Failure> {
 }
 
 /// Opens a recording; nothing is written yet.
-fn recording(kept: &Kept) -> Result<Writer, Failure> {
+///
+/// # Errors
+/// It can't be written.
+pub fn recording(kept: &Kept) -> Result<Writer, Failure> {
     let made = output::make(&kept.path);
     let (path, made) = made.map_err(|err| Failure::new(err.exit(), err.to_string()))?;
     let bounds = Bounds { size: kept.max_size, age: kept.max_age };
@@ -142,27 +145,47 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Writes a profile everywhere; tells whether anybody will look at more.
+    /// Whether a recording is among them.
+    pub fn are_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Writes a profile everywhere, and into the recording the statistics that were read along with it; tells whether
+    /// anybody will look at more.
     ///
     /// # Errors
     /// The first output that could not be written; the others were.
-    pub fn write(&mut self, profile: &Profile) -> Result<ControlFlow<()>, Failure> {
+    pub fn write(
+        &mut self,
+        profile: &Profile,
+        statistics: Option<&Statistics>,
+    ) -> Result<ControlFlow<()>, Failure> {
         let options = options(self.show, self.shown);
-        let is_first = self.first.is_some();
-        let recorded = self.record(profile, is_first);
+        let recorded = self.record(profile, statistics);
         let written = self.write_with(&|| output::summary(profile), &|format, out| {
             output::render(profile, format, &options, out)
         });
         recorded.and(written)
     }
 
-    /// Adds a profile to the recording.
-    fn record(&mut self, profile: &Profile, is_first: bool) -> Result<(), Failure> {
+    /// Adds a profile to the recording, and the statistics that were read along with it.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn record(
+        &mut self,
+        profile: &Profile,
+        statistics: Option<&Statistics>,
+    ) -> Result<(), Failure> {
+        let is_first = self.first.is_some();
         let Some(recording) = &mut self.recording else { return Ok(()) };
         let path = recording.path().to_string_lossy().into_owned();
-        recording.write(profile, self.shown).map_err(|err| {
-            Failure::new(Exit::Output, printable(&format!("{path} {err}")).into_owned())
-        })?;
+        let written = recording.write(profile, self.shown);
+        let written = written.and_then(|()| match statistics {
+            Some(statistics) => recording.write_statistics(statistics),
+            None => Ok(()),
+        });
+        written.map_err(|err| unwritten(recording, &err))?;
         if is_first && !self.show.quiet {
             let first = if self.again { "; the first snapshot is in" } else { "; wrote" };
             let line = format!("{}{first} {path}", output::summary(profile));
@@ -211,6 +234,12 @@ impl<'a> Rounds<'a> {
         write_with(self.show.quiet || !is_first, summary, sinks, &drawn)?;
         Ok(if left.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
+}
+
+/// Why a recording does not go on.
+pub fn unwritten(recording: &Writer, err: &recording::Error) -> Failure {
+    let text = format!("{} {err}", recording.path().to_string_lossy());
+    Failure::new(Exit::Output, printable(&text).into_owned())
 }
 
 /// The lines of a text that fit on a terminal, one row left for the cursor: its first ones, and its

@@ -19,6 +19,7 @@ use super::opened::LiveProcess;
 use super::outputs::Rounds;
 use super::roster::{Looked, Roster, Unseen};
 use super::sampler::{self, Lent};
+use super::stats::Beside;
 use super::watch::{self, Signals, Waiting};
 use crate::cli::heap::{self, Config, HeapType};
 use crate::cli::{Color, Show};
@@ -77,8 +78,9 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         }
         (None, Some(every)) => reading.sample(every),
         (None, None) => {
-            let looked = reading.roster.look(|target| read(config, target))?;
-            reading.show(looked).map(|_| ())
+            let mut beside = reading.outputs.are_recorded().then(Beside::new);
+            let looked = reading.roster.look(|target| read_beside(config, target, &mut beside))?;
+            reading.show(looked, beside).map(|_| ())
         }
     }
 }
@@ -157,14 +159,15 @@ impl Reading<'_> {
     /// One round of many.
     fn round(&mut self) -> Result<ControlFlow<()>, Failure> {
         let (config, samplers) = (self.config, &mut self.samplers);
+        let mut beside = self.outputs.are_recorded().then(Beside::new);
         let looked = self.roster.look(|target| {
             if let Some(every) = config.enable_sampler {
                 samplers.enable(target, every)?;
             }
-            read(config, target)
+            read_beside(config, target, &mut beside)
         })?;
         self.samplers.forget_ended(&looked);
-        self.show(looked)
+        self.show(looked, beside)
     }
 
     /// Turns samplers on, waits, reads, and turns them off, whatever happens meanwhile.
@@ -179,21 +182,27 @@ impl Reading<'_> {
             if samplers.any() {
                 wait(config, &targets, &mut signals).await;
             }
+            let mut beside = self.outputs.are_recorded().then(Beside::new);
             let mut seen = Vec::new();
             for target in targets {
-                match read(config, &target) {
+                match read_beside(config, &target, &mut beside) {
                     Ok(records) => seen.push((target, records)),
                     Err(failure) => unseen.push(Unseen::new(&target, failure)),
                 }
             }
-            Ok(Looked { meant, seen, unseen })
+            Ok((Looked { meant, seen, unseen }, beside))
         });
         let restored = self.samplers.restore();
-        self.show(looked?).and(restored)
+        let (looked, beside) = looked?;
+        self.show(looked, beside).and(restored)
     }
 
     /// Shows what a round has read. Tells whether there can be another.
-    fn show(&mut self, looked: Looked<Records>) -> Result<ControlFlow<()>, Failure> {
+    fn show(
+        &mut self,
+        looked: Looked<Records>,
+        beside: Option<Beside>,
+    ) -> Result<ControlFlow<()>, Failure> {
         let first = std::mem::take(&mut self.first);
         let named = self.roster.is_named();
         if looked.seen.is_empty() {
@@ -213,7 +222,8 @@ impl Reading<'_> {
         self.waiting.over();
         let Looked { seen, unseen, .. } = looked;
         let profile = self.assembler.profile(seen, self.samplers.sampled(), &unseen);
-        let more = self.outputs.write(profile)?;
+        let statistics = beside.map(|beside| beside.done(&unseen));
+        let more = self.outputs.write(profile, statistics.as_ref())?;
         match unseen.into_iter().next().filter(|_| named && first) {
             Some(unseen) => Err(unseen.failure),
             None => Ok(more),
@@ -274,6 +284,18 @@ impl Samplers {
         }
         result
     }
+}
+
+/// As [`read`], and its statistics, where those are kept too.
+fn read_beside(
+    config: &Config,
+    target: &LiveProcess,
+    beside: &mut Option<Beside>,
+) -> Result<Records, Failure> {
+    if let Some(beside) = beside {
+        beside.look(target);
+    }
+    read(config, target)
 }
 
 fn read(config: &Config, target: &LiveProcess) -> Result<Records, Failure> {

@@ -125,13 +125,8 @@ impl Words {
     }
 
     fn files(&self, dir: &Path) -> io::Result<()> {
-        if !self.profiles.is_empty() {
-            let path = dir.join("heap.htap");
-            let made = tempfile::NamedTempFile::new_in(dir)?;
-            let mut writer = Writer::new(path, made, Bounds::default());
-            for profile in &self.profiles {
-                writer.write(profile, Shown::default()).map_err(io::Error::other)?;
-            }
+        if !self.kept.looks.is_empty() {
+            self.recording(dir)?;
         }
         if let Some(profile) = self.profiles.last() {
             let table = TableOptions { style: PLAIN, top: ROWS, ..TableOptions::default() };
@@ -155,6 +150,22 @@ impl Words {
         fs::write(dir.join("words.txt"), self.text(None))?;
         let document = self.document().map_err(|failure| io::Error::other(failure.message))?;
         fs::write(dir.join("words.json"), document)
+    }
+
+    /// All looks: their statistics, and heaps where there are such.
+    fn recording(&self, dir: &Path) -> io::Result<()> {
+        let path = dir.join("heap.htap");
+        let made = tempfile::NamedTempFile::new_in(dir)?;
+        let mut writer = Writer::new(path, made, Bounds::default());
+        let mut profiles = self.profiles.iter().peekable();
+        for look in &self.kept.looks {
+            if let Some(profile) = profiles.next_if(|profile| profile.meta.started == look.time) {
+                writer.write(profile, Shown::default()).map_err(io::Error::other)?;
+            }
+            let statistics = stats::alone(look.time, &look.stats);
+            writer.write_statistics(&statistics).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     fn document(&self) -> Result<String, Failure> {

@@ -17,7 +17,9 @@ use super::{
     counted, doctor, mode,
     opened::{Opener, nobody},
     outputs::{self, Rounds},
+    roster::Roster,
     sampler::{self, Lent},
+    stats::Beside,
     targets::{Targets, Wanted, failure},
 };
 use crate::{
@@ -34,7 +36,7 @@ use crate::{
         trap::Trapped,
     },
     profile::{Profile, Source},
-    recording::Shown,
+    recording::{Shown, Statistics},
 };
 
 /// Records and writes.
@@ -88,6 +90,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let pass = kernel.watch_os().map_err(failure)?;
     let mut recording = Recording::new(&config, source, opener, kernel);
     recording.samplers = samplers;
+    recording.roster = rounds.are_recorded().then(|| Roster::new(&config.selection));
     recording.targets.meters.passes_cost(pass.unwrap_or_default());
     recording.targets.prepare(&mut recording.kernel);
     recording.notes.extend(why.map(|why| format!("mode {}: {why}", source.word())));
@@ -97,8 +100,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     recording.announce(&config);
     recording.follow(&config, signals, &mut rounds).await?;
     let failed = recording.failed.take();
-    let profile = recording.finish(&config)?;
-    let written = rounds.write(&profile).map(drop);
+    let (profile, statistics) = recording.finish(&config)?;
+    let written = rounds.write(&profile, statistics.as_ref()).map(drop);
     let written = failed.map_or(written, Err);
     let Some(heat) = heat else { return written };
     let summary = || output::summary(&profile);
@@ -121,6 +124,8 @@ struct Recording {
     duration: Duration,
     notes: Vec<String>,
     follower: Follower,
+    /// Whose statistics are recorded too; nothing: nobody's.
+    roster: Option<Roster>,
     /// Why it ended, where that was an output.
     failed: Option<Failure>,
 }
@@ -149,6 +154,7 @@ impl Recording {
             duration: Duration::ZERO,
             notes: Vec::new(),
             follower: Follower::new(&config.selection),
+            roster: None,
             failed: None,
         }
     }
@@ -234,6 +240,7 @@ impl Recording {
         config: &Config,
         rounds: &mut Rounds<'_>,
     ) -> Result<ControlFlow<()>, Failure> {
+        let statistics = self.statistics();
         let Self { source, kernel, targets, follower, .. } = self;
         let told = Told {
             config,
@@ -246,13 +253,24 @@ impl Recording {
             views: Vec::new(),
         };
         let profile = targets.as_of_now(kernel, |targets| told.profile(targets))?;
-        rounds.write(&profile)
+        rounds.write(&profile, statistics.as_ref())
+    }
+
+    /// What the runtimes say of those that are recorded, where that is kept. Trap-free: their memory is read.
+    fn statistics(&mut self) -> Option<Statistics> {
+        let mut beside = Beside::new();
+        let looked = self.roster.as_mut()?.look(|process| {
+            beside.look(process);
+            Ok(())
+        });
+        Some(beside.done(&looked.ok()?.unseen))
     }
 
     /// Detaches, drains, names.
-    fn finish(mut self, config: &Config) -> Result<Profile, Failure> {
+    fn finish(mut self, config: &Config) -> Result<(Profile, Option<Statistics>), Failure> {
         // Only now is no program under way any more, and what is read below does not move.
         self.kernel.detach_all();
+        let statistics = self.statistics();
         if config.stats {
             self.notes.push(footprint::sentence(&self.kernel, self.duration));
         }
@@ -270,7 +288,7 @@ impl Recording {
             notes: self.notes,
             views,
         };
-        Ok(told.profile(&self.targets))
+        Ok((told.profile(&self.targets), statistics))
     }
 }
 

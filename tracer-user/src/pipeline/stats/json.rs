@@ -7,7 +7,6 @@ use crate::exit::Failure;
 use crate::output::identity::Identity;
 use crate::output::json::unix_ns;
 use crate::pipeline::json;
-use crate::runtime::stats::Phase;
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.stats/1";
@@ -196,11 +195,7 @@ impl<'a> Process<'a> {
                 gogc: gc.percent,
                 memory_limit: gc.memory_limit,
                 limit_binds: gc.limit_binds,
-                phase: match gc.phase {
-                    Phase::Off => "off",
-                    Phase::Mark => "mark",
-                    Phase::MarkTermination => "mark termination",
-                },
+                phase: gc.phase.word(),
                 cycles: gc.cycles,
                 forced: gc.forced,
                 last_unix_ns: Some(gc.last_unix_ns).filter(|ns| *ns > 0),

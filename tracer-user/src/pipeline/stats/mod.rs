@@ -4,6 +4,7 @@
 //! (docs/stats-json.md), once or again and again.
 
 mod json;
+mod recorded;
 mod text;
 
 use std::io;
@@ -14,17 +15,22 @@ use super::naming;
 use super::opened::{LiveProcess, not_readable};
 use super::roster::{Looked, Roster, Unseen};
 use super::watch::{self, Waiting};
-use super::{print, print_more};
+use super::{counted, outputs, print, print_more};
 use crate::cli::stats::Config;
 use crate::exit::Failure;
 use crate::host::{Identity, MemoryReader, MemoryUse};
+use crate::output::text::printable;
 use crate::profile::Workload;
+use crate::recording::Writer;
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
-pub use json::process;
+pub use json::{document, process};
+pub use recorded::{Beside, alone};
+pub use text::{Table, once};
 
 /// What one look at one process told.
+#[derive(Clone)]
 pub struct Snapshot {
     pub id: Identity,
     pub comm: String,
@@ -48,11 +54,11 @@ pub struct Goroutines {
 }
 
 /// What one look at all processes told.
-struct Round {
+pub struct Round {
     time: SystemTime,
-    snapshots: Vec<Snapshot>,
+    pub snapshots: Vec<Snapshot>,
     /// Processes that could not be read, and why.
-    unseen: Vec<Unseen>,
+    pub unseen: Vec<Unseen>,
 }
 
 /// Reads and prints.
@@ -62,12 +68,14 @@ struct Round {
 /// file or has the name that was asked for (with `--watch` it waits for one).
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut roster = Roster::new(&config.selection);
+    let mut recording = config.kept.as_ref().map(outputs::recording).transpose()?;
     let Some(period) = config.watch else {
         let (round, nobody) = Round::read(&mut roster)?;
         let sought = !config.selection.is_by_pid() && !config.selection.is_all();
         if let Some(failure) = nobody.filter(|_| sought && round.unseen.is_empty()) {
             return Err(failure);
         }
+        record(&mut recording, &round, true)?;
         let text = match config.json {
             true => json::document(&round, true)?,
             false => text::once(&round, config.selection.is_all()),
@@ -85,6 +93,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             Some(failure) if !roster.is_named() => waiting.say(&failure),
             _ => waiting.over(),
         }
+        record(&mut recording, &round, first)?;
         let text = if config.json { json::document(&round, false)? } else { table.rows(&round) };
         let more = print_more(&text)?;
         if (roster.is_named() || !round.snapshots.is_empty()) && std::mem::take(&mut first) {
@@ -92,6 +101,19 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         }
         Ok(more)
     })
+}
+
+/// Adds a round to the recording, if there is one.
+fn record(recording: &mut Option<Writer>, round: &Round, is_first: bool) -> Result<(), Failure> {
+    let Some(recording) = recording else { return Ok(()) };
+    let written = recording.write_statistics(&round.recorded());
+    written.map_err(|err| outputs::unwritten(recording, &err))?;
+    if is_first {
+        let count = counted(round.snapshots.len(), "process");
+        let path = recording.path().to_string_lossy();
+        eprintln!("heaptap: statistics of {count} are recorded in {}", printable(&path));
+    }
+    Ok(())
 }
 
 /// Says what is missing: as the command's failure when it was asked for by pid.
@@ -110,7 +132,7 @@ fn finish(mut round: Round, config: &Config) -> Result<(), Failure> {
 }
 
 /// One line about what is not in the table.
-fn remark(round: &Round) -> Option<String> {
+pub fn remark(round: &Round) -> Option<String> {
     let first = round.unseen.first()?;
     let reason = crate::output::text::printable(&first.failure.message).into_owned();
     Some(match round.unseen.len() {
@@ -171,7 +193,7 @@ pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snaps
 impl Snapshot {
     /// Resident memory that the runtime did not map, at least: all that it mapped may be resident,
     /// but need not. Nothing when the kernel does not tell.
-    fn off_heap(&self) -> Option<u64> {
+    pub fn off_heap(&self) -> Option<u64> {
         let mapped = self.stats.sys.saturating_sub(self.stats.heap.released);
         Some(self.memory.resident?.saturating_sub(mapped))
     }
@@ -229,7 +251,7 @@ pub(crate) mod tests {
 
     #[test]
     fn named_processes_that_are_missing_are_a_failure_and_others_a_remark() {
-        let config = |selection| Config { selection, watch: None, json: false };
+        let config = |selection| Config { selection, watch: None, json: false, kept: None };
         let failure = finish(round(), &config(Selection::Pids(vec![7]))).unwrap_err();
         assert_eq!(failure.exit, Exit::Unsupported);
         finish(round(), &config(Selection::All)).unwrap();
