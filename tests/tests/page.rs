@@ -102,6 +102,11 @@ const tell = () => ({
   title: get("title").textContent + all("i").length,
   facts: get("facts").textContent,
   last: Number(get("at").max),
+  levels: Object.fromEntries(all(".level").map(level => [level.dataset.key, level.dataset.value])),
+  level_text: get("levels").textContent,
+  lines: all('#levels path.line[d^=M]').map(line => line.getAttribute("d").length),
+  marks: all('#levels .mark').map(mark => mark.getAttribute("x1")),
+  charts: all('#levels svg[role=img]').map(chart => chart.getAttribute("aria-label")),
 });
 "#;
 
@@ -175,6 +180,51 @@ fn a_page_shows_at_each_time_what_is_exported_of_it() -> Result<()> {
     ensure!(zoomed["top"] == "main.main", "{zoomed}");
     let hash = zoomed["hash"].as_str().unwrap_or_default();
     ensure!(hash.ends_with("zoom=main.main"), "{hash}");
+    Ok(())
+}
+
+/// Under the time slider there is what the statistics of the recording say at each time.
+#[test]
+fn a_page_shows_memory_and_goroutines_over_time() -> Result<()> {
+    let made = Made::new()?;
+    let page = made.page(&[])?;
+    let script = format!(
+        "{TELL}
+        const states = [tell()];
+        choose('at', 0, 'input'); states.push(tell());
+        choose('at', get('at').max, 'input'); get('compare').click(); states.push(tell());
+        return states;"
+    );
+    let states = browser::drive(Path::new(&page), "", &script)?;
+    for (state, flags) in [(0, &[][..]), (1, &["--at", "0"])] {
+        let (file, json) = (made.path("run.htap"), made.path("stats.json"));
+        let args = [&["export", &file, "-q", "--stats", "-o", &json], flags].concat();
+        heaptap::run(args)?.expect(0)?;
+        let document: Value = serde_json::from_str(&std::fs::read_to_string(&json)?)?;
+        let process = &document["processes"][0];
+        let levels = &states[state]["levels"];
+        for (key, wanted) in [
+            ("live", &process["heap"]["marked"]),
+            ("resident", &process["memory"]["resident"]),
+            ("goroutines", &process["goroutines"]["program"]),
+        ] {
+            let wanted = wanted.as_u64().context("no number")?;
+            ensure!(number(levels, key)? == wanted, "{key}: {levels} of {wanted}");
+        }
+        // The fixture's collector is off.
+        ensure!(levels["goal"] == Value::Null, "{levels}");
+    }
+    let (end, first, since) = (&states[0], &states[1], &states[2]);
+    ensure!(number(&end["levels"], "live")? > number(&first["levels"], "live")?, "{states}");
+    let charts = end["charts"].as_array().context("no charts")?;
+    ensure!(charts.len() == 2, "{charts:?}");
+    let told = charts[0].as_str().unwrap_or_default();
+    ensure!(told.starts_with("memory over time: live heap up to "), "{told}");
+    ensure!(end["marks"][0] == "1000" && first["marks"][0] == "0", "{states}");
+    let lines = end["lines"].as_array().context("no lines")?;
+    ensure!(lines.len() >= 3 && lines.iter().any(|line| line.as_u64() > Some(50)), "{lines:?}");
+    let text = since["level_text"].as_str().unwrap_or_default();
+    ensure!(text.contains("(+"), "{text}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use super::levels::Levels;
 use crate::output::text::{keep_end, printable};
 use crate::output::{describe, palette};
 use crate::profile::{FrameKind, Profile, Sample, ValueType};
@@ -59,6 +60,7 @@ pub struct Document {
     processes: Vec<Process>,
     series: Series,
     shots: Vec<Shot>,
+    pub levels: Levels,
     /// What there is to say of the page itself.
     pub notes: Vec<String>,
 }
@@ -159,6 +161,12 @@ impl Book {
         }
         self.document.shots.push(shot);
         Ok(())
+    }
+
+    /// The number of a process that has stacks.
+    pub fn known(&self, pid: u32, start: u64, comm: &str) -> Option<u32> {
+        let comm = self.strings.get(&*printable(comm))?;
+        self.processes.get(&(pid, start, *comm)).copied()
     }
 
     /// By series: what they are now; 0 for those that are not there any more.

@@ -1,9 +1,10 @@
 //! One page of HTML, complete by itself: a flame graph, a table, a tree and a timeline of profiles over time.
 //!
-//! In: profiles, the earlier ones first. Out: a page that opens from a disk, without a network: it holds a script, its
+//! In: profiles, the earlier ones first, and what runtimes say of their memory meanwhile. Out: a page that opens from a disk, without a network: it holds a script, its
 //! style, and the document of [`book`] as compressed JSON. Its own policy forbids it to load anything.
 
 mod book;
+mod levels;
 
 use std::io::{self, Write};
 
@@ -16,13 +17,18 @@ use super::svg::escape;
 use crate::profile::Profile;
 use book::Book;
 pub use book::Refused;
+pub use levels::Level;
 
 const HEAD: &str = include_str!("head.html");
 const BODY: &str = include_str!("body.html");
 const STYLE: &str = include_str!("page.css");
 /// One after the other: what there is to show, how it is drawn, what users do.
-const SCRIPTS: [&str; 3] =
-    [include_str!("model.js"), include_str!("views.js"), include_str!("page.js")];
+const SCRIPTS: [&str; 4] = [
+    include_str!("model.js"),
+    include_str!("views.js"),
+    include_str!("levels.js"),
+    include_str!("page.js"),
+];
 
 /// A page in the making.
 #[derive(Default)]
@@ -48,6 +54,23 @@ impl Page {
             self.book.document.value = value;
         }
         Ok(())
+    }
+
+    /// Statistics of a later time follow, in nanoseconds since 1970.
+    pub fn time(&mut self, nanos: u64) {
+        self.book.document.levels.at(nanos / 1_000_000);
+    }
+
+    /// What is known then of a process, told by number, start and name; whether it has stacks in the page, and there was
+    /// room.
+    pub fn level(&mut self, (pid, start, comm): (u32, u64, &str), level: Level) -> bool {
+        let known = self.book.known(pid, start, comm);
+        known.is_some_and(|process| self.book.document.levels.add(process, level))
+    }
+
+    /// All statistics were told.
+    pub fn complete(&mut self) {
+        self.book.document.levels.complete();
     }
 
     /// Has the page say something about itself.

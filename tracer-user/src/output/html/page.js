@@ -6,6 +6,7 @@ async function start() {
   const model = new Model(await unpack(get("document").textContent));
   const { shots, values, processes, kinds, title, notes } = model.document;
   const state = { at: model.last, since: null, value: model.document.value, process: null, view: "flame", search: "", zoom: [] };
+  const levels = new Levels(model.document.levels);
   const table_state = { sort: { column: "self", turned: false }, shown: ROWS };
 
   function read() {
@@ -102,6 +103,8 @@ async function start() {
       ...facts.filter(fact => fact).map(fact => element("li", { textContent: fact })));
     if (shots.length > 1) {
       const totals = model.totals(state.value, state.process);
+      get("levels").replaceChildren(...levels.there ? levels_view({ levels, shots, process: state.process, since: state.since, at: state.at }) : []);
+      get("levels").hidden = get("levels").childElementCount === 0;
       get("most").textContent = timeline(get("timeline"), { shots, totals, of, since: state.since, at: state.at });
     }
   }
@@ -163,18 +166,22 @@ async function start() {
   get("search").oninput = event => set({ search: event.target.value });
   for (const tab of get("views").children) tab.onclick = () => set({ view: tab.dataset.view });
 
+  // All charts are of the same time: what is pointed at in one is meant in all.
   let pressed = null;
-  get("timeline").onpointerdown = event => {
-    pressed = pointed(event);
-    get("timeline").setPointerCapture?.(event.pointerId);
-    set({ at: pressed, since: null });
-  };
-  get("timeline").onpointermove = event => {
-    if (pressed === null) return;
-    const here = pointed(event);
-    set(here === pressed ? { at: here, since: null } : { at: Math.max(here, pressed), since: Math.min(here, pressed) });
-  };
-  get("timeline").onpointerup = () => { pressed = null; };
+  for (const place of [get("timeline"), get("levels")]) {
+    place.onpointerdown = event => {
+      if (!event.target.closest("#timeline, .chart")) return;
+      pressed = pointed(event);
+      place.setPointerCapture?.(event.pointerId);
+      set({ at: pressed, since: null });
+    };
+    place.onpointermove = event => {
+      if (pressed === null) return;
+      const here = pointed(event);
+      set(here === pressed ? { at: here, since: null } : { at: Math.max(here, pressed), since: Math.min(here, pressed) });
+    };
+    place.onpointerup = place.onpointercancel = () => { pressed = null; };
+  }
   document.onkeydown = event => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Escape") { set({ zoom: [], search: "" }); get("search").blur(); }

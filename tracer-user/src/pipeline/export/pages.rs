@@ -4,15 +4,16 @@
 //! many. One snapshot is in memory at a time, and what the page says of those before it.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Open, keep, moment_text, resolve};
+use super::{Open, keep, moment_text, resolve, wanted_as};
 use crate::cli::export::{Config, When};
 use crate::exit::{Exit, Failure};
-use crate::output::html::Page;
+use crate::output::html::{Level, Page};
 use crate::output::text::{duration, grouped, printable};
-use crate::pipeline::outputs;
-use crate::recording::{Error, Shot};
+use crate::pipeline::{counted, outputs};
+use crate::recording::{Error, Reading, Shot};
 
 /// Snapshots that a page has at most. Twice as many take twice the time to move through.
 const SHOTS: u64 = 360;
@@ -73,16 +74,65 @@ pub fn make(config: &Config, file: &mut Open) -> Result<Made, Failure> {
     let Some((first, last)) = ends.get() else {
         return Err(file.failed(&Error::Malformed { at: 0, what: "its snapshots are damaged" }));
     };
+    levels(config, file, (from, to), &mut page)?;
     if step > 1 {
         page.note(format!("of {} snapshots one in {step} is shown, and the last", grouped(count)));
     }
     if damaged > 0 {
         page.note(format!("{} snapshots are damaged and not shown", grouped(damaged)));
     }
-    let snapshots = crate::pipeline::counted(shown, "snapshot");
+    let snapshots = counted(shown, "snapshot");
     let length = duration(Duration::from_nanos(last - first));
     let summary = format!("{snapshots} from {} on, {length}", moment_text(first));
     Ok(Made { page, summary })
+}
+
+/// Has the page show what the runtimes said in that time.
+fn levels(
+    config: &Config,
+    file: &mut Open,
+    range: (u64, u64),
+    page: &mut Page,
+) -> Result<(), Failure> {
+    let there = file.recording.readings(range).map_err(|err| file.failed(&err))?;
+    let step = there.map_or(1, |there| there.count.div_ceil(SHOTS));
+    let mut others = HashSet::new();
+    let damaged = file.recording.each_statistics(range, step, |time, statistics| {
+        page.time(time);
+        for reading in &statistics.readings {
+            let comm = reading.text("comm").unwrap_or_default();
+            let words = &config.processes;
+            if !words.is_empty() && !words.iter().any(|w| wanted_as(reading.pid, comm, w)) {
+                continue;
+            }
+            if !page.level((reading.pid, reading.start, comm), level(reading)) {
+                others.insert((reading.pid, reading.start));
+            }
+        }
+        Ok::<_, Error>(())
+    });
+    let damaged = damaged.map_err(|err| file.failed(&err))?;
+    page.complete();
+    if !others.is_empty() {
+        let count = counted(others.len(), "process");
+        page.note(format!("statistics of {count} without stacks here are not shown (--stats)"));
+    }
+    if damaged > 0 {
+        page.note(format!("statistics of {} are damaged", counted(damaged as usize, "time")));
+    }
+    Ok(())
+}
+
+/// What a recording has of a process's statistics, as a page shows it.
+fn level(reading: &Reading) -> Level {
+    Level {
+        live: reading.number("heap.marked"),
+        goal: reading.number("heap.goal"),
+        resident: reading.number("memory.resident"),
+        memory_limit: reading.number("gc.memory_limit"),
+        cgroup_limit: reading.number("memory.cgroup.limit"),
+        goroutines: reading.number("goroutines.program"),
+    }
 }
 
 /// Why a walk ends early.
