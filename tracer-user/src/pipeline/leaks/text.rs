@@ -103,6 +103,7 @@ fn where_to_look(finding: &Finding) -> String {
     let place = finding.place.as_ref().map(at);
     match finding.of {
         What::Heap => place.unwrap_or_default(),
+        What::Goroutines if finding.blocked.is_none() => "goroutines".to_owned(),
         What::Goroutines => {
             format!("goroutines made at {}", place.unwrap_or_else(|| "an unknown place".to_owned()))
         }
@@ -146,6 +147,10 @@ fn evidence(finding: &Finding) -> String {
                 bytes(finding.live.max(0.0) as u64),
             )
         }
+        What::Goroutines if finding.blocked.is_none() => format!(
+            "{growth}; there are {:.0}; heaptap leaks -p PID tells who makes them, while it runs",
+            finding.live
+        ),
         What::Goroutines => format!(
             "{growth}; {stays} % of those made stayed; there are {:.0}, and {} of them had not run between \
              the last two looks",

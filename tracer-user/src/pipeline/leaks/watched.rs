@@ -104,19 +104,7 @@ impl<'a> Watched<'a> {
         let mut findings: Vec<Finding> =
             self.history.grown().into_iter().map(Finding::from).collect();
         findings.extend(self.creators.grown());
-        let trend = judge_level(&self.off_heap);
-        if matches!(trend.verdict, Verdict::Leak | Verdict::Growing) {
-            findings.push(Finding {
-                of: What::OffHeap,
-                live: self.off_heap.last().map_or(0.0, |point| point.live),
-                trend,
-                place: None,
-                stack: Vec::new(),
-                stacks: 0,
-                objects: None,
-                blocked: None,
-            });
-        }
+        findings.extend(off_heap_grown(&self.off_heap));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.trend.verdict));
         let mut notes = Vec::new();
         match &self.no_heap {
@@ -140,6 +128,21 @@ impl<'a> Watched<'a> {
             notes,
         }
     }
+}
+
+/// Memory that is not Go's, if it is more and more.
+pub fn off_heap_grown(points: &[Point]) -> Option<Finding> {
+    let trend = judge_level(points);
+    matches!(trend.verdict, Verdict::Leak | Verdict::Growing).then(|| Finding {
+        of: What::OffHeap,
+        live: points.last().map_or(0.0, |point| point.live),
+        trend,
+        place: None,
+        stack: Vec::new(),
+        stacks: 0,
+        objects: None,
+        blocked: None,
+    })
 }
 
 /// Why nothing is said of a heap, if so.

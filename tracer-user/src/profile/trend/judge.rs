@@ -106,6 +106,8 @@ pub enum Doubt {
     Steps,
     /// Something else becomes less as this becomes more.
     Replaces,
+    /// They are all that there are, whoever made them.
+    Makers,
 }
 
 impl Doubt {
@@ -121,6 +123,7 @@ impl Doubt {
             Doubt::Replaces => {
                 "what other lines made becomes less meanwhile: it may take its place"
             }
+            Doubt::Makers => "who made them is not recorded: they are judged all together",
         }
     }
 }
