@@ -158,7 +158,10 @@ impl One {
         Self {
             comm: process.comm.clone(),
             path,
-            go_version: process.go_version.clone(),
+            go_version: process
+                .go_version
+                .as_deref()
+                .map(|version| version.strip_prefix("go").unwrap_or(version).to_owned()),
             container: process.container.clone(),
             workload: process.workload.clone(),
             ..Self::default()
