@@ -1,7 +1,7 @@
 //! `heaptap leaks` names leaks at their lines and accuses nobody else. The whole labelled set is
 //! `cargo xtask bench leaks`; here is what is beyond chance within half a minute.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::leaks::{Case, Kind, cases};
@@ -21,6 +21,8 @@ const SUBSET: [&str; 10] = [
     "goroutine-per-request",
     "big-and-steady",
 ];
+/// What a recording of statistics alone tells of.
+const JUDGED_BY_STATISTICS: [&str; 2] = ["off-heap", "goroutine-send"];
 /// Bytes between samples: with as many chance has no say.
 const RATE: u64 = 8192;
 
@@ -54,6 +56,14 @@ fn leaks_are_named_and_nobody_else_is_accused() -> Result<()> {
     let mut record = Command::new(heaptap::program()?);
     record.args(["heap", "-q", "--every", "1s", "-p", &all[fast].1.pid().to_string(), "-o"]);
     let mut record = record.arg(&file).spawn()?;
+    // Statistics alone of two more.
+    let statistics = dir.path().join("statistics.htap");
+    let mut watch = Command::new(heaptap::program()?);
+    watch.args(["stats", "--watch", "1s"]).arg("-o").arg(&statistics).stdout(Stdio::null());
+    for (_, running) in all.iter().filter(|(case, _)| JUDGED_BY_STATISTICS.contains(&&*case.name)) {
+        watch.args(["-p", &running.pid().to_string()]);
+    }
+    let mut watch = watch.spawn()?;
     let ended = heaptap::run(&args)?;
     ended.expect(7)?;
     ensure!(ended.stderr.contains(" leaks in 10 processes"), "{}", ended.stderr);
@@ -77,6 +87,18 @@ fn leaks_are_named_and_nobody_else_is_accused() -> Result<()> {
     let document: Value = serde_json::from_str(&heaptap::run(args)?.expect(7)?.stdout)?;
     let told = case.told(&document, pid)?;
     ensure!(told.is_named, "of the recording: {told:?}");
+
+    let rest: Vec<(Case, u32)> =
+        all.into_iter().map(|(case, running)| (case, running.pid())).collect();
+    ensure!(watch.wait()?.success(), "recording statistics failed");
+    let args = ["leaks".as_ref(), statistics.as_os_str(), "--json".as_ref()];
+    let document: Value = serde_json::from_str(&heaptap::run(args)?.expect(7)?.stdout)?;
+    for (case, pid) in rest.iter().filter(|(c, _)| JUDGED_BY_STATISTICS.contains(&&*c.name)) {
+        let told = case.told(&document, *pid)?;
+        let wanted = if case.name == "off-heap" { "leak off-heap" } else { "growing goroutines" };
+        let is = |found: &String| found.starts_with(wanted);
+        ensure!(told.findings.iter().any(is), "{} by statistics: {told:?}", case.name);
+    }
     Ok(())
 }
 
