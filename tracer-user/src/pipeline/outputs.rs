@@ -182,7 +182,7 @@ impl<'a> Rounds<'a> {
         let path = recording.path().to_string_lossy().into_owned();
         let written = recording.write(profile, self.shown);
         let written = written.and_then(|()| match statistics {
-            Some(statistics) => recording.write_statistics(statistics),
+            Some(statistics) => recording.write_beside(statistics),
             None => Ok(()),
         });
         written.map_err(|err| unwritten(recording, &err))?;

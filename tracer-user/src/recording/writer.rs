@@ -119,12 +119,25 @@ impl Writer {
         written
     }
 
-    /// Adds statistics; those that belong to a snapshot are added after it.
+    /// Adds statistics.
     ///
     /// # Errors
     /// As [`Self::write`].
     pub fn write_statistics(&mut self, statistics: &Statistics) -> Result<(), Error> {
         self.time = self.time.max(statistics.time);
+        self.add_statistics(statistics)
+    }
+
+    /// Adds the statistics that were read along with the last snapshot: they are of its time, so that who asks for a
+    /// moment has both.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_beside(&mut self, statistics: &Statistics) -> Result<(), Error> {
+        self.add_statistics(statistics)
+    }
+
+    fn add_statistics(&mut self, statistics: &Statistics) -> Result<(), Error> {
         let begins = !self.has_room_for_statistics();
         if begins {
             // What is counted on by nobody else may go with its segment.

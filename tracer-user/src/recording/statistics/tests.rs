@@ -145,6 +145,22 @@ fn what_is_read_is_what_was_written() {
 }
 
 #[test]
+fn what_was_read_along_with_a_snapshot_is_of_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.htap");
+    let mut writer = writer(&path, Bounds::default());
+    let profile = sample::heap();
+    writer.write(&profile, Shown::default()).unwrap();
+    let mut later = made();
+    let end = profile.meta.started + profile.meta.duration;
+    let end = end.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    later.time = end + 1_000_000_000;
+    writer.write_beside(&later).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(open(&bytes).statistics_at(end).unwrap().unwrap().0 == later);
+}
+
+#[test]
 fn snapshots_are_what_they_are_without_statistics() {
     let all = series(300);
     let bytes = recorded(&all, Some(1), Bounds::default());
