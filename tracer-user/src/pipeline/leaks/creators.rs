@@ -117,6 +117,7 @@ impl Creators {
                 place: own.or(stack.first()).cloned(),
                 stack,
                 stacks: 1,
+                keeper: None,
                 live: live as f64,
                 objects: None,
                 blocked: Some(blocked),

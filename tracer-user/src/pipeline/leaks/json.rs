@@ -6,7 +6,7 @@ use super::{Finding, Judged, Report};
 use crate::exit::Failure;
 use crate::output::identity::Identity;
 use crate::pipeline::json;
-use crate::profile::trend::{Doubt, Place};
+use crate::profile::trend::{Doubt, Keeper, Place};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.leaks/1";
@@ -42,6 +42,7 @@ struct JsonFinding<'a> {
     file: Option<&'a str>,
     line: Option<u32>,
     stacks: usize,
+    keeper: Option<&'static str>,
     slope: f64,
     slope_error: f64,
     grew: f64,
@@ -121,6 +122,7 @@ impl<'a> JsonFinding<'a> {
             file: place.map(|place| &*place.file),
             line: place.map(|place| place.line),
             stacks: finding.stacks,
+            keeper: finding.keeper.map(Keeper::word),
             slope: trend.slope,
             slope_error: trend.error,
             grew: trend.grew,

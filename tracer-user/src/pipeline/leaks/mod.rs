@@ -19,7 +19,7 @@ use crate::cli::leaks::{Config, Of};
 use crate::exit::{Exit, Failure};
 use crate::host::{Identity, MemoryReader};
 use crate::profile::Workload;
-use crate::profile::trend::{Grown, Place, Trend, Verdict};
+use crate::profile::trend::{Grown, Keeper, Place, Trend, Verdict};
 use watched::Watched;
 
 /// How long to look when nothing is said.
@@ -60,6 +60,8 @@ struct Finding {
     stack: Vec<Place>,
     /// How many stacks lead to the place.
     stacks: usize,
+    /// What keeps it, if that is known.
+    keeper: Option<Keeper>,
     /// At the end: bytes, or goroutines; and objects.
     live: f64,
     objects: Option<f64>,
@@ -92,6 +94,7 @@ impl From<Grown> for Finding {
             place: Some(grown.place),
             stack: grown.stack,
             stacks: grown.stacks,
+            keeper: grown.keeper,
             live: grown.live,
             objects: Some(grown.objects),
             blocked: None,
@@ -138,7 +141,9 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 fn live(config: &Config, mut roster: Roster) -> Result<(Report, Option<Failure>), Failure> {
     let window = config.window.unwrap_or(WINDOW);
     let every = EVERY.max(window / LOOKS);
-    let heap = watched::Heap { max_memory: config.max_memory, ..super::heap::plain() };
+    // The runtime's own frames tell what is written: a map, a slice.
+    let (max_memory, runtime_frames) = (config.max_memory, true);
+    let heap = watched::Heap { max_memory, runtime_frames, ..super::heap::plain() };
     let mut watched: Vec<Watched> = Vec::new();
     let (mut unseen, mut is_first) = (Vec::new(), true);
     let mut done = false;

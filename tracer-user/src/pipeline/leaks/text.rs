@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Finding, Judged, Report, What};
 use crate::output::text::{bytes, printable, short_path, wrap};
 use crate::pipeline::counted;
-use crate::profile::trend::{Place, Verdict};
+use crate::profile::trend::{Keeper, Place, Verdict};
 
 /// Columns of sentences.
 const WIDTH: usize = 96;
@@ -139,9 +139,15 @@ fn evidence(finding: &Finding) -> String {
                 0 | 1 => String::new(),
                 several => format!("; {several} stacks lead there"),
             };
+            let kept = match finding.keeper {
+                Some(Keeper::Map) => "; a map grows there: more is put in than taken out",
+                Some(Keeper::Slice) => "; a slice grows there: it is appended to",
+                Some(Keeper::Pool) => "; a sync.Pool makes it: more is taken than given back",
+                None => "",
+            };
             format!(
                 "{growth}, by {:.0} samples in {} heap profiles; {stays} % of what was allocated there \
-                 stayed; {} are alive{stacks}",
+                 stayed; {} are alive{stacks}{kept}",
                 trend.hits,
                 trend.looks,
                 bytes(finding.live.max(0.0) as u64),

@@ -15,7 +15,7 @@ use crate::pipeline::naming;
 use crate::pipeline::opened::{LiveProcess, not_readable};
 use crate::profile::ProcessId;
 use crate::profile::trend::{FEWEST, History, Point, SHORTEST, Verdict, judge_level};
-use crate::runtime::stats::Stats;
+use crate::runtime::stats::{Class, Stats};
 
 pub use crate::cli::heap::Config as Heap;
 
@@ -79,6 +79,9 @@ impl<'a> Watched<'a> {
             live: resident.saturating_sub(mapped(&stats)) as f64,
             ..Point::default()
         }));
+        let classes = stats.allocated.classes.iter();
+        let alive = |class: &Class| (class.size.into(), class.objects.saturating_sub(class.frees));
+        self.history.count(at, stats.collector.cycles, classes.map(alive));
         let now = Instant::now();
         if now >= self.creators_due {
             self.creators.look(at, stats.allocated.bytes as f64).map_err(unreadable)?;
@@ -140,6 +143,7 @@ pub fn off_heap_grown(points: &[Point]) -> Option<Finding> {
         place: None,
         stack: Vec::new(),
         stacks: 0,
+        keeper: None,
         objects: None,
         blocked: None,
     })

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::judge::{Doubt, Point, Trend, Verdict, faded, judge};
+use super::Keeper;
+use super::classes::Classes;
+use super::judge::{Doubt, Point, Trend, Verdict, faded, judge_knowing};
 use crate::profile::estimate::chance;
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, FrameKind, INUSE_OBJECTS, INUSE_SPACE, LabelValue, LocationId,
@@ -35,6 +37,8 @@ pub struct Grown {
     pub stack: Vec<Place>,
     /// How many stacks lead there.
     pub stacks: usize,
+    /// What keeps it, where a stack of the line tells that.
+    pub keeper: Option<Keeper>,
     /// Bytes.
     pub trend: Trend,
     /// Bytes and objects at the end.
@@ -52,6 +56,8 @@ pub struct History {
     stacks: HashMap<Box<[u32]>, usize>,
     rows: Vec<Row>,
     looks: Vec<Look>,
+    /// What the runtime counts by size, where that is known.
+    classes: Classes,
 }
 
 /// A location's first function, and its places.
@@ -69,6 +75,8 @@ struct Row {
     stack: Box<[u32]>,
     /// By the number of the look; what was the same is not told again.
     marks: Vec<(u32, Mark)>,
+    /// Of the objects that took most of what is alive: how large each is.
+    size: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -78,6 +86,21 @@ struct Mark {
     made: f64,
     live_hits: f64,
     made_hits: f64,
+}
+
+/// The objects of one size that take most.
+#[derive(Default)]
+struct Largest {
+    live: f64,
+    size: u64,
+}
+
+impl Largest {
+    fn see(&mut self, mark: &Mark) {
+        if mark.live > self.live && mark.objects > 0.0 {
+            *self = Self { live: mark.live, size: (mark.live / mark.objects).round() as u64 };
+        }
+    }
 }
 
 impl Mark {
@@ -127,21 +150,26 @@ impl History {
     /// Adds a profile, unless nothing of it is new: then no collection has ended since. `at` is in seconds.
     pub fn add(&mut self, at: f64, profile: &Profile, process: ProcessId) {
         let Some(columns) = Columns::of(profile) else { return };
-        let mut by: HashMap<Box<[u32]>, Mark> = HashMap::new();
+        let mut by: HashMap<Box<[u32]>, (Mark, Largest)> = HashMap::new();
         let mut all = 0.0;
         for sample in profile.samples.iter().filter(|sample| sample.process == process) {
             let mark = columns.mark(profile, sample);
             all += mark.made;
-            by.entry(self.stack(profile, sample)).or_default().add(&mark);
+            let (sum, largest) = by.entry(self.stack(profile, sample)).or_default();
+            sum.add(&mark);
+            largest.see(&mark);
         }
         let look = self.looks.len() as u32;
         let mut is_new = self.looks.is_empty();
-        for (stack, mark) in by {
+        for (stack, (mark, largest)) in by {
             let number = *self.stacks.entry(stack).or_insert_with_key(|stack| {
-                self.rows.push(Row { stack: stack.clone(), marks: Vec::new() });
+                self.rows.push(Row { stack: stack.clone(), marks: Vec::new(), size: 0 });
                 self.rows.len() - 1
             });
             let row = &mut self.rows[number];
+            if largest.live > 0.0 {
+                row.size = largest.size;
+            }
             if row.marks.last().map_or(mark != Mark::default(), |(_, last)| *last != mark) {
                 row.marks.push((look, mark));
                 is_new = true;
@@ -150,6 +178,12 @@ impl History {
         if is_new {
             self.looks.push(Look { at, made: all });
         }
+    }
+
+    /// Adds what the runtime itself counts at a moment: objects that are not freed, by the size of their class,
+    /// ascending, and how many collections there were.
+    pub fn count(&mut self, at: f64, cycle: u32, classes: impl Iterator<Item = (u64, u64)>) {
+        self.classes.add(at, cycle, classes);
     }
 
     /// Profiles that told something new.
@@ -193,13 +227,19 @@ impl History {
 
     /// What is told of a line: of all its stacks together, or of one that leaks among others that do not.
     fn line(&self, line: u32, rows: &[usize], load: &[f64]) -> Option<Grown> {
-        let told = |rows: &[usize]| {
-            let points = self.points(rows);
-            (judge(&points, load), rows.to_vec())
-        };
         let growth = |row: &usize| {
             let points = self.points(&[*row]);
             points.last().map_or(0.0, |p| p.live) - points.first().map_or(0.0, |p| p.live)
+        };
+        let told = |rows: &[usize]| {
+            let points = self.points(rows);
+            let slows = |trend: &Trend| {
+                let most = rows.iter().max_by(|a, b| growth(a).total_cmp(&growth(b)))?;
+                let size = self.rows[*most].size;
+                let from = points.first()?.at;
+                self.classes.slow_down(size, trend.grew / size.max(1) as f64, from)
+            };
+            (judge_knowing(&points, load, slows), rows.to_vec())
         };
         let mut told_of = told(rows);
         if told_of.0.verdict != Verdict::Leak && rows.len() > 1 {
@@ -214,6 +254,11 @@ impl History {
         }
         let most = rows.iter().max_by(|a, b| growth(a).total_cmp(&growth(b)))?;
         let stack = self.rows[*most].stack.iter().map(|id| self.list[*id as usize].clone());
+        let mut keepers = rows.iter().filter_map(|row| {
+            let places = self.rows[*row].stack.iter().map(|id| &self.list[*id as usize]);
+            Keeper::of(places).filter(|_| growth(row) > 0.0)
+        });
+        let keeper = keepers.next();
         let mut last = Mark::default();
         for row in &rows {
             if let Some((_, mark)) = self.rows[*row].marks.last() {
@@ -224,6 +269,7 @@ impl History {
             place: self.list[line as usize].clone(),
             stack: stack.collect(),
             stacks: rows.len(),
+            keeper,
             trend,
             live: last.live,
             objects: last.objects,

@@ -149,6 +149,15 @@ pub struct Trend {
 
 /// Judges a series of sampled or counted objects; `load` is what the whole program made until each of the points.
 pub fn judge(points: &[Point], load: &[f64]) -> Trend {
+    judge_knowing(points, load, |_| None)
+}
+
+/// The same where `slows` may know better than samples can tell whether it slows down.
+pub fn judge_knowing(
+    points: &[Point],
+    load: &[f64],
+    slows: impl FnOnce(&Trend) -> Option<bool>,
+) -> Trend {
     let mut trend = Trend::measured(points);
     if trend.verdict == Verdict::TooEarly {
         return trend;
@@ -182,7 +191,8 @@ pub fn judge(points: &[Point], load: &[f64]) -> Trend {
         let pause = series.pause();
         let no_chance = (1.0 - pause).max(0.0).powf(trend.hits) < PAUSE;
         let is_slowing = series.is_slowing() || !series.goes_on();
-        if later < STILL * earlier || mostly_stays && no_chance || is_slowing {
+        let is_slowing = later < STILL * earlier || mostly_stays && no_chance || is_slowing;
+        if slows(&trend).unwrap_or(is_slowing) {
             doubts.push(Doubt::Slowing);
         }
         let noise = first.live_hits.max(last.live_hits).sqrt() * series.weight();
