@@ -236,6 +236,21 @@ Examples:
     exit_codes!()
 );
 
+pub(super) const SYMBOLIZE_EPILOGUE: &str = concat!(
+    "A recording made with --raw has addresses and build ids in place of names, so that the host that makes it
+needs no memory and no time for them. Any machine that has the binaries can name it. What no file is given
+for stays an address, and can be named later.
+
+Examples:
+  sudo heaptap record --all --raw -o raw.htap -d 60       on the small device
+  heaptap symbolize raw.htap -b orders -o run.htap        on another machine
+  heaptap symbolize raw.htap -b /srv/releases -o run.htap
+  heaptap export run.htap -o run.svg
+
+",
+    exit_codes!()
+);
+
 pub(super) const DIFF_EPILOGUE: &str = concat!(
     "Stacks are the same when their functions and lines are; process ids and addresses do not matter. CHANGE
 is what is there after, less what was there before. What can't be compared (other values, another

@@ -144,7 +144,12 @@ mod tests {
                 quiet: true,
                 color: Color::Never,
             },
-            kept: Some(Kept { path: "x.htap".into(), max_size: Some(1 << 20), max_age: None }),
+            kept: Some(Kept {
+                path: "x.htap".into(),
+                max_size: Some(1 << 20),
+                max_age: None,
+                raw: false,
+            }),
             system: true,
             max_frames: 50,
             max_memory: 64 << 20,

@@ -218,7 +218,7 @@ impl Outputs {
                 return Err(Refusal::usage(BOUNDS));
             }
             [] => None,
-            [path] => Some(Kept { path: path.clone(), max_size, max_age }),
+            [path] => Some(Kept { path: path.clone(), max_size, max_age, raw: false }),
             _ => return Err(Refusal::usage("-o: one recording (.htap) at a time")),
         };
         Ok((self.lower()?, kept))
@@ -293,13 +293,35 @@ pub(super) struct Keep {
     max_age: Option<Duration>,
 }
 
+/// Whether a recording has names.
+#[derive(Debug, Args)]
+pub(super) struct Naming {
+    /// With -o FILE.htap alone: write addresses, and name them later, elsewhere, with heaptap symbolize
+    #[arg(long, help_heading = "What to show")]
+    raw: bool,
+}
+
+impl Naming {
+    /// What is kept, with names or without.
+    pub(super) fn of(self, show: &Show, kept: Option<Kept>) -> Result<Option<Kept>, Refusal> {
+        match kept {
+            kept if !self.raw => Ok(kept),
+            Some(kept) if show.outputs.is_empty() => Ok(Some(Kept { raw: true, ..kept })),
+            _ => {
+                let text = "--raw is for a recording alone: -o FILE.htap; what it holds has no names to be shown";
+                Err(Refusal::usage(text))
+            }
+        }
+    }
+}
+
 impl Keep {
     /// Of a command that writes nothing but recordings.
     pub(super) fn of(self, path: Option<PathBuf>) -> Result<Option<Kept>, Refusal> {
         let Self { max_size, max_age } = self;
         match path {
             Some(path) if path.to_string_lossy().ends_with(recording::SUFFIX) => {
-                Ok(Some(Kept { path, max_size, max_age }))
+                Ok(Some(Kept { path, max_size, max_age, raw: false }))
             }
             Some(path) => {
                 let path = path.display();
@@ -335,6 +357,8 @@ pub struct Kept {
     /// Bytes of the file.
     pub max_size: Option<u64>,
     pub max_age: Option<Duration>,
+    /// Addresses are not named.
+    pub raw: bool,
 }
 
 /// Reading again and again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Again, Keep, Kept, Outputs, Processes, Show};
+use super::groups::{Again, Keep, Kept, Naming, Outputs, Processes, Show};
 use super::{Refusal, value};
 use crate::host::Selection;
 use crate::runtime::sampler::MAX_RATE;
@@ -28,6 +28,13 @@ pub struct Config {
     pub runtime_frames: bool,
     /// Most bytes of records that are held at once.
     pub max_memory: usize,
+}
+
+impl Config {
+    /// Whether addresses are left without names.
+    pub fn is_raw(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.raw)
+    }
 }
 
 /// One of the runtime's profiles, and what of it is shown where only one value can be.
@@ -72,6 +79,9 @@ struct Shared {
 
     #[command(flatten)]
     keep: Keep,
+
+    #[command(flatten)]
+    naming: Naming,
 
     #[command(flatten)]
     again: Again,
@@ -126,6 +136,11 @@ impl HeapFlags {
     /// Checks what spans several flags.
     pub(super) fn lower(self) -> Result<Config, Refusal> {
         let config = self.shared.lower(Profile::Heap(self.value))?;
+        if config.is_raw() && self.runtime_frames {
+            return Err(Refusal::usage(
+                "--raw has all frames: say --runtime-frames to heaptap symbolize",
+            ));
+        }
         Ok(Config {
             enable_sampler: self.enable_sampler,
             duration: self.duration,
@@ -146,6 +161,7 @@ impl Shared {
     fn lower(self, profile: Profile) -> Result<Config, Refusal> {
         let selection = self.processes.lower("read")?;
         let (show, kept) = self.outputs.and_recording(self.keep)?;
+        let kept = self.naming.of(&show, kept)?;
         Ok(Config {
             profile,
             selection,
@@ -237,7 +253,7 @@ mod tests {
         let words: Vec<_> = words.split_whitespace().collect();
         let made = config(&words);
         let max_age = Some(Duration::from_secs(12 * 3600));
-        let kept = Kept { path: "run.htap".into(), max_size: Some(100 << 20), max_age };
+        let kept = Kept { path: "run.htap".into(), max_size: Some(100 << 20), max_age, raw: false };
         assert_eq!((made.kept, made.watch), (Some(kept), Some(Duration::from_secs(10))));
         assert_eq!(made.show.outputs, [std::path::PathBuf::from("-")]);
         assert!(refusal(&["heap", "-p", "7", "--max-age", "1h"]).contains("-o FILE.htap"));

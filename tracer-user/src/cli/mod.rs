@@ -21,6 +21,7 @@ pub mod probes;
 pub mod record;
 mod refusal;
 pub mod stats;
+pub mod symbolize;
 pub mod top;
 mod value;
 pub mod watch;
@@ -35,7 +36,7 @@ use epilogues::{
     BLOCK_EPILOGUE, COMPLETIONS_EPILOGUE, DIFF_EPILOGUE, DOCTOR_EPILOGUE, EXPORT_EPILOGUE,
     FORECAST_EPILOGUE, GC_EPILOGUE, GOROUTINES_EPILOGUE, HEAP_EPILOGUE, LEAKS_EPILOGUE,
     MAIN_EPILOGUE, MAN_EPILOGUE, MAPS_EPILOGUE, MUTEX_EPILOGUE, POOLS_EPILOGUE, PS_EPILOGUE,
-    RECORD_EPILOGUE, STATS_EPILOGUE, TOP_EPILOGUE, WATCH_EPILOGUE,
+    RECORD_EPILOGUE, STATS_EPILOGUE, SYMBOLIZE_EPILOGUE, TOP_EPILOGUE, WATCH_EPILOGUE,
 };
 
 pub use groups::{Color, Kept, Show};
@@ -58,6 +59,7 @@ pub enum Command {
     Watch(watch::Config),
     Export(export::Config),
     Diff(diff::Config),
+    Symbolize(symbolize::Config),
     Doctor(DoctorConfig),
     Completions(Shell),
     Man(ManConfig),
@@ -118,6 +120,7 @@ where
         Subcommands::Watch(flags) => flags.lower().map(Command::Watch),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
         Subcommands::Diff(flags) => flags.lower().map(Command::Diff),
+        Subcommands::Symbolize(flags) => flags.lower().map(Command::Symbolize),
         Subcommands::Doctor(flags) => Ok(Command::Doctor(DoctorConfig { json: flags.json })),
         Subcommands::Completions(flags) => Ok(Command::Completions(flags.shell)),
         Subcommands::Man(flags) => flags.lower().map(Command::Man),
@@ -189,6 +192,9 @@ enum Subcommands {
     /// Compare two profiles: recordings, two times of one, or pprof files made by anyone
     #[command(after_help = DIFF_EPILOGUE)]
     Diff(Box<diff::Flags>),
+    /// Give names to a recording that was made without (record --raw), by the binaries that it is of
+    #[command(after_help = SYMBOLIZE_EPILOGUE)]
+    Symbolize(symbolize::Flags),
     /// Say what this host can do, what is missing and what that costs
     #[command(after_help = DOCTOR_EPILOGUE)]
     Doctor(ReportFlags),
@@ -310,6 +316,7 @@ mod tests {
             &["heaptap", "top", "--help"],
             &["heaptap", "export", "--help"],
             &["heaptap", "diff", "--help"],
+            &["heaptap", "symbolize", "--help"],
             &["heaptap", "doctor", "--help"],
             &["heaptap", "completions", "--help"],
             &["heaptap", "man", "--help"],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::groups::{Keep, Kept, Limit, Outputs, Processes, Recording, STACKS, Show};
+use super::groups::{Keep, Kept, Limit, Naming, Outputs, Processes, Recording, STACKS, Show};
 use super::probes::{MapReport, Probe, Probes, Value};
 use super::value::Budget;
 use super::{Refusal, value};
@@ -101,6 +101,11 @@ impl Config {
     /// Whether processes that start later are recorded too.
     pub fn follows(&self) -> bool {
         !self.selection.is_by_pid()
+    }
+
+    /// Whether addresses are left without names.
+    pub fn is_raw(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.raw)
     }
 
     /// Whether it begins when there is nobody to record yet. What was named must be there.
@@ -214,6 +219,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     keep: Keep,
 
+    #[command(flatten)]
+    naming: Naming,
+
     /// What to weigh stacks by [default: bytes; without allocations what the first probe is about]
     #[arg(long, value_enum, help_heading = "What to show")]
     value: Option<Value>,
@@ -300,6 +308,12 @@ impl Flags {
         let max_stacks = if everything { EVERY_STACK } else { STACKS };
         let selection = self.processes.lower("record")?;
         let (show, kept) = self.outputs.and_recording(self.keep)?;
+        let kept = self.naming.of(&show, kept)?;
+        if kept.as_ref().is_some_and(|kept| kept.raw) && (self.short_lived || self.runtime_frames) {
+            return Err(Refusal::usage(
+                "--raw has all frames and stacks: say --short-lived or --runtime-frames to heaptap symbolize",
+            ));
+        }
         Ok(Config {
             kept,
             every: self.every,

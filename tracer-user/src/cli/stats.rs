@@ -79,7 +79,7 @@ mod tests {
     fn what_is_read_can_be_recorded() {
         let kept = config(&["--all", "-o", "x.htap", "--max-age", "1h"]).kept.unwrap();
         let age = Some(Duration::from_secs(3600));
-        assert_eq!(kept, Kept { path: "x.htap".into(), max_size: None, max_age: age });
+        assert_eq!(kept, Kept { path: "x.htap".into(), max_size: None, max_age: age, raw: false });
     }
 
     #[test]

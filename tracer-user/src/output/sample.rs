@@ -1,12 +1,13 @@
 //! Profiles that the tests of all outputs share.
 
+use crate::address::VAddr;
 use crate::profile::build::Build;
 use crate::profile::iterations::{Ended, Iterations, Worst};
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, Ages, CONTENTIONS, CounterValue, DELAY, GOROUTINES_CREATED,
     GOROUTINES_ENDED, GOROUTINES_LIVE, INUSE_OBJECTS, INUSE_SPACE, MAP_ITERATIONS, MAP_STEPS,
-    MAP_TIME, POOL, POOL_GETS, POOL_MISSES, POOL_PUTS, Profile, SPACE, STACK_COPIED, STACK_GROWTHS,
-    STACK_SHRINKS, Source, TRUNCATED, Workload,
+    MAP_TIME, POOL, POOL_GETS, POOL_MISSES, POOL_PUTS, Profile, Raw, SPACE, STACK_COPIED,
+    STACK_GROWTHS, STACK_SHRINKS, Source, TRUNCATED, Workload,
 };
 
 /// One process, exact: inlining, generics, closures, every kind of code, a truncated stack.
@@ -94,6 +95,21 @@ pub fn heap() -> Profile {
     build.stack(p, &put, 0, 0).valued(&[24, 12 << 20, 24, 12 << 20]).label("bytes", 512 << 10);
     build.stack(p, &put[1..], 0, 0).valued(&[1200, 100 << 20, 0, 0]).label("bytes", 81920);
     build.done()
+}
+
+/// Addresses that have no names yet, found in each way.
+pub fn raw() -> Profile {
+    let mut build = Build::new(Source::Exact);
+    let process = build.process(77, "orders", "go1.27.3");
+    build.stack(process, &["main.f main.go:3", "main.main main.go:9"], 2, 64);
+    let mut profile = build.done();
+    let binary = profile.processes[0].binary;
+    for (at, raw) in (0x47_0000..).step_by(16).zip(Raw::ALL) {
+        let id = profile.raw(raw, binary, VAddr(at));
+        profile.samples[0].stack.insert(0, id);
+        profile.samples[0].leaf = Some(id);
+    }
+    profile
 }
 
 /// Contention as a runtime's records have it.

@@ -12,7 +12,8 @@ use super::{
     estimates::{Estimates, Worth},
     happenings, leaves,
     measures::{self, Sum},
-    naming::{self, Namer, Natives},
+    naming::{self, Namer},
+    natives::Natives,
     pools::{self, Pools},
     targets::{Counts, Spent, StackId, Targets},
     typed,
@@ -40,13 +41,14 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
     let raw: Vec<(&StackId, &Counts)> = targets.held.stacks.iter().collect();
     let mut namers: Vec<Namer> = (targets.binaries.iter().enumerate())
         .map(|(i, tapped)| Namer::new(tapped.go.clone(), BinaryId(i as u32)))
+        .map(|namer| if config.is_raw() { namer.raw() } else { namer })
         .collect();
     let calls = calls(&raw, targets, &namers);
     for (namer, stacks) in namers.iter_mut().zip(addresses_by_binary(&raw, targets, &calls)) {
         namer.name_all(&stacks);
     }
     let pools = Pools::of(targets, &raw);
-    let mut natives = Natives::default();
+    let mut natives = if config.is_raw() { Natives::raw() } else { Natives::default() };
     let mut broken = 0;
     for ((id, counts), calls) in raw.iter().zip(&calls) {
         let Some(entry) = targets.entries.get(id.entry).filter(|_| !pools::is_new(id)) else {
@@ -66,11 +68,11 @@ pub fn assemble(targets: &Targets, meta: Meta, config: &Config) -> Profile {
         let (tapped, namer) = (&targets.binaries[entry.binary], &mut namers[entry.binary]);
         // The function that the probe was in is the innermost frame.
         let site = tapped.sites.get(id.site as usize).map(|site| tapped.at_beginning(site));
-        let place = site.and_then(|s| namer.place(&mut profile, s.site.vaddr));
-        if let (Some(place), Some(Program::Slice)) = (place, program) {
+        let place = site.and_then(|s| match program {
             // It tells what was done.
-            profile.keep_leaf(place);
-        }
+            Some(Program::Slice) => namer.kept(&mut profile, s.site.vaddr),
+            _ => namer.place(&mut profile, s.site.vaddr),
+        });
         let mut stack: Vec<LocationId> = place.into_iter().collect();
         let mut callee = 0;
         for call in calls {

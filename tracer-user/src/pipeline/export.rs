@@ -19,7 +19,7 @@ use crate::host;
 use crate::output::Format;
 use crate::output::text::{bytes, duration, grouped, printable, utc};
 use crate::profile::{Process, Profile};
-use crate::recording::{Error, Found, Limits, Readings, Recording, Shot, Survey};
+use crate::recording::{Error, Found, Limits, Readings, Record, Recording, Shot, Survey};
 
 /// Processes that a listing and a refusal name.
 const NAMED: usize = 40;
@@ -51,6 +51,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     let Shot { mut profile, shown, .. } = file.shot(config.when)?;
     only(&mut profile, &config.processes)?;
+    if profile.unnamed() > 0 && !config.show.quiet {
+        let (count, name) = (super::counted(profile.unnamed(), "address"), &file.name);
+        eprintln!("heaptap: {count} without a name: heaptap symbolize {name} --binary …");
+    }
     let mut options = outputs::options(&config.show, shown);
     options.value = config.value.as_ref().map(|word| value(&profile, word)).transpose()?;
     outputs::write(&config.show, &options, &profile, sinks)
@@ -185,11 +189,32 @@ impl Open {
             Ok::<_, Error>(())
         });
         let damaged = shown.map_err(|err| self.failed(&err))?;
+        self.tell_damaged(damaged);
+        Ok(())
+    }
+
+    /// Shows everything that it holds, as long as that succeeds.
+    ///
+    /// # Errors
+    /// They can't be read; what `show` fails with.
+    pub fn every(
+        &mut self,
+        mut show: impl FnMut(Record<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let shown = self.recording.all(|record| show(record).map_err(Stop::Refused));
+        let damaged = shown.map_err(|stop| match stop {
+            Stop::Refused(failure) => failure,
+            Stop::Unread(err) => self.failed(&err),
+        })?;
+        self.tell_damaged(damaged);
+        Ok(())
+    }
+
+    fn tell_damaged(&self, damaged: u64) {
         if damaged > 0 {
             let (snapshots, name) = (super::counted(damaged as usize, "snapshot"), &self.name);
             eprintln!("heaptap: {name}: {snapshots} damaged");
         }
-        Ok(())
     }
 
     fn until(&mut self, moment: Option<u64>) -> Result<Shot, Failure> {
@@ -225,6 +250,24 @@ impl Open {
                 moment_text(last)
             ),
         )
+    }
+}
+
+/// Why a walk ends early.
+enum Stop {
+    Unread(Error),
+    Refused(Failure),
+}
+
+impl From<Error> for Stop {
+    fn from(err: Error) -> Self {
+        Stop::Unread(err)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Refused(failure)
     }
 }
 

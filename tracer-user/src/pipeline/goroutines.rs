@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::naming::{self, Namer, Natives};
+use super::naming::{self, Namer};
+use super::natives::Natives;
 use super::opened::LiveProcess;
 use super::outputs::{self, Rounds};
 use super::roster::Roster;

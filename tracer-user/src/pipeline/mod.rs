@@ -20,6 +20,7 @@ mod leaves;
 mod measures;
 mod mode;
 mod naming;
+mod natives;
 mod opened;
 mod outputs;
 mod pools;
@@ -29,11 +30,13 @@ mod record;
 mod roster;
 pub mod sampler;
 mod stats;
+mod symbolize;
 mod targets;
 mod terminal;
 mod top;
 mod typed;
 mod watch;
+mod written;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -73,6 +76,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Watch(config) => last_words::run(&config),
         Command::Export(config) => export::run(&config),
         Command::Diff(config) => diff::run(&config),
+        Command::Symbolize(config) => symbolize::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Completions(shell) => print(&cli::documents::completions(shell)),
         Command::Man(config) => documents::man(&config),

@@ -1,23 +1,20 @@
 //! Addresses to a profile's locations, for every command that makes one.
 //!
-//! In: a binary, addresses of its code; for C frames the library that an address lies in. Out:
-//! locations in a profile, each address named once, however many processes ran the binary.
+//! In: a binary, addresses of its code. Out: locations in a profile, each address named once, however many
+//! processes ran the binary.
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::targets::{Library, file_offset, nowhere};
 use crate::{
-    address::{LoadBias, RuntimeAddr, VAddr},
+    address::{LoadBias, VAddr},
     gobin::GoBinary,
     host,
     profile::{
         Binary, BinaryId, Frame, FrameKind, Interner, Location, LocationId, Name, Process, Profile,
-        Workload,
+        Raw, Workload,
     },
     runtime::unwind::Frames,
-    symbolize::{
-        SymFrame, Symbolizer, Unknown, logical::Place, native::NativeSymbols, stack::StackRules,
-    },
+    symbolize::{SymFrame, Symbolizer, Unknown, logical::Place, stack::StackRules},
 };
 
 /// What a profile says of a Go binary.
@@ -75,6 +72,8 @@ pub struct Namer {
     locations: HashMap<(VAddr, u8), (Option<LocationId>, u8)>,
     places: HashMap<VAddr, Option<LocationId>>,
     starts: HashMap<VAddr, Option<LocationId>>,
+    /// Addresses are left without names.
+    is_raw: bool,
 }
 
 impl Namer {
@@ -89,7 +88,13 @@ impl Namer {
             locations: HashMap::new(),
             places: HashMap::new(),
             starts: HashMap::new(),
+            is_raw: false,
         }
+    }
+
+    /// Names nothing: locations are addresses, for `heaptap symbolize`.
+    pub fn raw(self) -> Self {
+        Self { is_raw: true, ..self }
     }
 
     /// Its frame sizes.
@@ -105,6 +110,9 @@ impl Namer {
 
     /// Names all addresses in one go, which is much faster than one at a time.
     pub fn name_all(&mut self, addresses: &[VAddr]) {
+        if self.is_raw {
+            return;
+        }
         let named = &mut self.named;
         self.symbolizer.symbolize(addresses, |index, frames| {
             let frames = frames.map(|frames| frames.iter().map(SymFrame::to_owned_frame).collect());
@@ -120,10 +128,18 @@ impl Namer {
         at: VAddr,
         callee: &mut u8,
     ) -> Option<LocationId> {
+        if self.is_raw {
+            *callee = 0;
+        }
         let key = (at, *callee);
         if let Some((location, next)) = self.locations.get(&key) {
             *callee = *next;
             return *location;
+        }
+        if self.is_raw {
+            let location = Some(profile.raw(Raw::Call, self.binary, at));
+            self.locations.insert(key, (location, 0));
+            return location;
         }
         let (frames, next) = match self.named.get(&at) {
             Some(Ok(frames)) => {
@@ -139,10 +155,28 @@ impl Namer {
         location
     }
 
+    /// As [`Self::place`], and folding keeps it.
+    pub fn kept(&mut self, profile: &mut Profile, at: VAddr) -> Option<LocationId> {
+        let location = self.of_place(profile, at, Raw::Kept);
+        if let Some(location) = location.filter(|_| !self.is_raw) {
+            profile.keep_leaf(location);
+        }
+        location
+    }
+
     /// The function and line of an address, no call: its innermost frame and what it is inlined into.
     pub fn place(&mut self, profile: &mut Profile, at: VAddr) -> Option<LocationId> {
+        self.of_place(profile, at, Raw::Place)
+    }
+
+    fn of_place(&mut self, profile: &mut Profile, at: VAddr, raw: Raw) -> Option<LocationId> {
         if let Some(location) = self.places.get(&at) {
             return *location;
+        }
+        if self.is_raw {
+            let location = Some(profile.raw(raw, self.binary, at));
+            self.places.insert(at, location);
+            return location;
         }
         let frames = match self.symbolizer.symbolize_one(at) {
             Ok(frames) => frames.iter().map(|frame| self.frame(profile, frame)).collect(),
@@ -158,6 +192,11 @@ impl Namer {
     pub fn start(&mut self, profile: &mut Profile, at: VAddr) -> Option<LocationId> {
         if let Some(location) = self.starts.get(&at) {
             return *location;
+        }
+        if self.is_raw {
+            let location = Some(profile.raw(Raw::Start, self.binary, at));
+            self.starts.insert(at, location);
+            return location;
         }
         let at_function = self.go.wrapped_at(at).unwrap_or(at);
         let frame = match self.symbolizer.symbolize_one(at_function).as_deref() {
@@ -196,7 +235,7 @@ pub fn location(
     place: &Place<'_>,
 ) -> LocationId {
     let frames = frames(&mut profile.names, symbolizer, place);
-    profile.locations.push(Location { binary: Some(binary), address: place.at, frames });
+    profile.locations.push(Location { binary: Some(binary), address: place.at, frames, raw: None });
     LocationId(profile.locations.len() as u32 - 1)
 }
 
@@ -208,70 +247,7 @@ pub fn frames(names: &mut Interner, symbolizer: &Symbolizer, place: &Place<'_>) 
     }
 }
 
-/// Names C frames; each file is read once, however many images have it mapped.
-#[derive(Default)]
-pub struct Natives {
-    files: HashMap<(u64, u64), (BinaryId, Result<NativeSymbols, Unknown>)>,
-    locations: HashMap<(BinaryId, VAddr), Option<LocationId>>,
-}
-
-impl Natives {
-    /// The location of a call that is no Go code of the program; `library` is what it lies in.
-    pub fn location(
-        &mut self,
-        profile: &mut Profile,
-        library: Option<&Library>,
-        call: RuntimeAddr,
-    ) -> Option<LocationId> {
-        let Some(library) = library else {
-            let frame = unknown_frame(&mut profile.names, Unknown::NotInFile);
-            return add_location(profile, None, VAddr(nowhere(call).0), vec![frame]);
-        };
-        let mapping = &library.mapping;
-        let (binary, native) =
-            self.files.entry((mapping.dev, mapping.inode)).or_insert_with(|| {
-                let file = library.file.try_clone().map_err(|_| Unknown::Unreadable);
-                let native =
-                    file.and_then(|f| NativeSymbols::open(f).map_err(|_| Unknown::Unreadable));
-                profile.binaries.push(Binary {
-                    path: mapping
-                        .path
-                        .as_ref()
-                        .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
-                    build_id: native.as_ref().ok().and_then(|n| n.build_id()).unwrap_or_default(),
-                    text_start: VAddr(mapping.start.0),
-                    text_end: VAddr(mapping.end.0),
-                    text_offset: mapping.offset.0,
-                });
-                (BinaryId(profile.binaries.len() as u32 - 1), native)
-            });
-        let offset = file_offset(mapping, call);
-        let at = native.as_ref().ok().and_then(|n| n.vaddr(offset)).unwrap_or(VAddr(offset.0));
-        if let Some(location) = self.locations.get(&(*binary, at)) {
-            return *location;
-        }
-        let frames = match native {
-            Ok(native) => native.symbolize(at).map(|frames| {
-                let frame = |f: &SymFrame<'_>| Frame {
-                    function: profile.names.intern(&f.function),
-                    file: profile.names.intern(&f.file),
-                    line: f.line,
-                    start_line: f.start_line,
-                    kind: FrameKind::Native,
-                };
-                frames.iter().map(frame).collect()
-            }),
-            Err(unknown) => Err(*unknown),
-        };
-        let frames =
-            frames.unwrap_or_else(|unknown| vec![unknown_frame(&mut profile.names, unknown)]);
-        let location = add_location(profile, Some(*binary), at, frames);
-        self.locations.insert((*binary, at), location);
-        location
-    }
-}
-
-fn unknown_frame(names: &mut Interner, unknown: Unknown) -> Frame {
+pub fn unknown_frame(names: &mut Interner, unknown: Unknown) -> Frame {
     Frame {
         function: names.intern(&unknown.to_string()),
         file: Name::default(),
@@ -282,7 +258,7 @@ fn unknown_frame(names: &mut Interner, unknown: Unknown) -> Frame {
 }
 
 /// Nothing when there is no frame to show.
-fn add_location(
+pub fn add_location(
     profile: &mut Profile,
     binary: Option<BinaryId>,
     address: VAddr,
@@ -291,6 +267,6 @@ fn add_location(
     if frames.is_empty() {
         return None;
     }
-    profile.locations.push(Location { binary, address, frames });
+    profile.locations.push(Location { binary, address, frames, raw: None });
     Some(LocationId(profile.locations.len() as u32 - 1))
 }

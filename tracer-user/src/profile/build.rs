@@ -230,6 +230,7 @@ impl Build {
             binary: Some(binary),
             address: VAddr(address),
             frames,
+            raw: None,
         });
         self.locations.insert(key, id);
         id

@@ -381,7 +381,12 @@ impl<'a> Made<'a> {
         let frames: Vec<Frame> = place.frames.iter().map(frame).collect();
         let all = &mut self.all.locations;
         *self.places.entry(frames).or_insert_with_key(|frames| {
-            all.push(Location { binary: None, address: VAddr(0), frames: frames.clone() });
+            all.push(Location {
+                binary: None,
+                address: VAddr(0),
+                frames: frames.clone(),
+                raw: None,
+            });
             LocationId(all.len() as u32 - 1)
         })
     }

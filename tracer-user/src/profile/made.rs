@@ -64,7 +64,12 @@ impl Profile {
         let locations = &mut self.locations;
         *self.made.entry((function, kind)).or_insert_with(|| {
             let frame = Frame { function, file: Name(0), line: 0, start_line: 0, kind };
-            locations.push(Location { binary: None, address: VAddr(0), frames: vec![frame] });
+            locations.push(Location {
+                binary: None,
+                address: VAddr(0),
+                frames: vec![frame],
+                raw: None,
+            });
             LocationId(locations.len() as u32 - 1)
         })
     }

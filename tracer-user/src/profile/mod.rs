@@ -19,6 +19,7 @@ mod made;
 mod only;
 pub mod phases;
 mod rank;
+pub mod raw;
 pub mod scale;
 mod since;
 pub mod trend;
@@ -34,6 +35,7 @@ pub use intern::{Interner, Name};
 pub use iterations::Iterations;
 pub use made::TRUNCATED;
 pub use rank::{FrameId, Ranked, RankedType, Ranking};
+pub use raw::Raw;
 
 /// Index in [`Profile::processes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -393,6 +395,8 @@ pub struct Location {
     pub address: VAddr,
     /// Innermost first: inlined calls, then the function that was really called. Never empty.
     pub frames: Vec<Frame>,
+    /// Set where it has no name yet; its frame shows the address.
+    pub raw: Option<Raw>,
 }
 
 /// One function at one line.

@@ -3,7 +3,7 @@
 //! In: kinds. Out: numbers; and back, where the number is known.
 
 use super::wire::Wrong;
-use crate::profile::{FrameKind, Rest, Source};
+use crate::profile::{FrameKind, Raw, Rest, Source};
 
 /// The number of a source.
 pub fn of_source(source: Source) -> u8 {
@@ -57,6 +57,24 @@ pub fn frame(code: u8) -> Result<FrameKind, Wrong> {
     FrameKind::ALL.into_iter().find(|kind| of_frame(*kind) == code).ok_or("no such kind of frames")
 }
 
+/// The number of a way in which an address was found.
+pub fn of_raw(raw: Raw) -> u8 {
+    match raw {
+        Raw::Place => 0,
+        Raw::Kept => 1,
+        Raw::Start => 2,
+        Raw::Call => 3,
+        Raw::Logical => 4,
+        Raw::Physical => 5,
+        Raw::Native => 6,
+    }
+}
+
+/// The way of a number.
+pub fn raw(code: u8) -> Result<Raw, Wrong> {
+    Raw::ALL.into_iter().find(|raw| of_raw(*raw) == code).ok_or("no such kind of addresses")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +85,10 @@ mod tests {
             assert_eq!(frame(of_frame(kind)), Ok(kind));
         }
         assert!(frame(8).is_err());
+        for way in Raw::ALL {
+            assert_eq!(raw(of_raw(way)), Ok(way));
+        }
+        assert!(raw(7).is_err());
         assert_eq!([0, 1, 2, 3].map(|code| source(code).map(of_source)), [0, 1, 2, 3].map(Ok));
         assert!(source(4).is_err());
         assert_eq!([0, 1, 2, 3].map(|code| rest(code).map(of_rest)), [0, 1, 2, 3].map(Ok));

@@ -180,13 +180,16 @@ impl Encoder {
         if let Some(known) = numbers.locations[id.0 as usize] {
             return known;
         }
-        let Location { binary, address, frames } = &profile.locations[id.0 as usize];
+        let Location { binary, address, frames, raw } = &profile.locations[id.0 as usize];
         let mut put = take(&mut self.put);
         put.clear();
         put.option(binary.map(|binary| numbers.binaries[binary.0 as usize]));
         put.number(address.0);
-        put.count(frames.len());
-        for frame in frames {
+        put.count(if raw.is_some() { 0 } else { frames.len() });
+        if let Some(raw) = raw {
+            put.number(codes::of_raw(*raw));
+        }
+        for frame in frames.iter().filter(|_| raw.is_none()) {
             put.number(self.name(profile, frame.function, numbers));
             put.number(self.name(profile, frame.file, numbers));
             put.number(frame.line);

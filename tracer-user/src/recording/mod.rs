@@ -28,7 +28,7 @@ use std::io;
 
 use crate::profile::Profile;
 
-pub use reader::{Found, Limits, Readings, Recording, Seen, Survey};
+pub use reader::{Found, Limits, Readings, Record, Recording, Seen, Survey};
 pub use statistics::{Reading, Statistics, Unread, Value};
 pub use writer::{Bounds, Writer};
 

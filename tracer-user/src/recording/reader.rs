@@ -5,6 +5,7 @@
 //! a record that was damaged is left out with what builds on it, and counted. Behind what is no record at all it goes
 //! on with the next key.
 
+mod all;
 mod statistics;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +16,7 @@ use super::decode::Decoder;
 use super::{Error, LARGEST, Shot};
 use crate::profile::{Meta, Process};
 
+pub use all::Record;
 pub use statistics::Readings;
 
 /// What a reader may take.

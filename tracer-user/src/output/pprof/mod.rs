@@ -173,12 +173,16 @@ impl<'a> Encoder<'a> {
             self.locations.insert(id, made);
             return made;
         }
-        let Location { binary, address, frames } = place;
+        let Location { binary, address, frames, raw } = place;
         let location = proto::Location {
             id: self.made.location.len() as u64 + 1,
             mapping_id: binary.and_then(|b| self.mappings.get(&b).copied()).unwrap_or(0),
             address: address.0,
-            line: frames.iter().map(|frame| self.line(frame)).collect(),
+            line: match raw {
+                // Whoever has the binary can name it.
+                Some(_) => Vec::new(),
+                None => frames.iter().map(|frame| self.line(frame)).collect(),
+            },
         };
         self.locations.insert(id, location.id);
         self.places.insert(place, location.id);

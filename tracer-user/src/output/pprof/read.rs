@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
                 return Err("two places have one number".into());
             }
             let (binary, address) = (None, VAddr(address));
-            self.profile.locations.push(Location { binary, address, frames });
+            self.profile.locations.push(Location { binary, address, frames, raw: None });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Open, keep, moment_text, resolve, wanted_as};
+use super::{Open, Stop, keep, moment_text, resolve, wanted_as};
 use crate::cli::export::{Config, When};
 use crate::exit::{Exit, Failure};
 use crate::output::html::{Level, Page};
@@ -132,23 +132,5 @@ fn level(reading: &Reading) -> Level {
         memory_limit: reading.number("gc.memory_limit"),
         cgroup_limit: reading.number("memory.cgroup.limit"),
         goroutines: reading.number("goroutines.program"),
-    }
-}
-
-/// Why a walk ends early.
-enum Stop {
-    Unread(Error),
-    Refused(Failure),
-}
-
-impl From<Error> for Stop {
-    fn from(err: Error) -> Self {
-        Stop::Unread(err)
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        Stop::Refused(failure)
     }
 }

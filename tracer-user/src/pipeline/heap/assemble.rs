@@ -3,35 +3,31 @@
 //! In: what was read of each process, once or again and again. Out: a [`Profile`] as runtime/pprof makes one (protomem.go,
 //! pprof.go): one sample for each bucket, none merged.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Read, Records, Sampled, clock};
-use crate::address::{RuntimeAddr, VAddr};
+use crate::address::RuntimeAddr;
 use crate::cli::heap::{self, Config, HeapType, WaitType};
-use crate::gobin::GoBinary;
 use crate::output::text::bytes;
 use crate::pipeline::naming;
 use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::roster::Unseen;
+use crate::pipeline::written::{How, WrittenStacks};
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS,
     INUSE_SPACE, Label, LabelValue, LocationId, Meta, Period, ProcessId, Profile, SPACE, Sample,
     Source, scale,
 };
 use crate::runtime::buckets::{ContentionRecords, HeapBucket, HeapRecords};
-use crate::symbolize::Symbolizer;
-use crate::symbolize::logical::{LogicalStacks, Written};
-use crate::symbolize::stack::{FuncIds, StackRules};
+use crate::symbolize::logical::Written;
 
 /// Makes profiles of what is read; keeps names from one to the next.
 pub struct Assembler<'a> {
     config: &'a Config,
     profile: Profile,
-    binaries: Vec<Named>,
-    locations: HashMap<(BinaryId, Vec<VAddr>), LocationId>,
+    binaries: Vec<WrittenStacks>,
     /// What the profile's samples are of, in their order.
     last: Vec<Read>,
     /// Ticks in a second where a runtime has not worked it out.
@@ -47,15 +43,6 @@ struct Facts {
     cycles: Vec<(u32, u32)>,
     uncollected: bool,
     refused: u64,
-}
-
-/// Stacks of one binary that have names.
-struct Named {
-    go: Arc<GoBinary>,
-    symbolizer: Symbolizer,
-    ids: FuncIds,
-    /// By return addresses.
-    stacks: HashMap<Box<[VAddr]>, Vec<LocationId>>,
 }
 
 /// Stacks whose names are kept beside twice as many as are in use.
@@ -86,9 +73,9 @@ impl<'a> Assembler<'a> {
             in_windows: false,
             notes: Vec::new(),
         };
-        let (binaries, locations, last) = Default::default();
+        let (binaries, last) = Default::default();
         let (profile, facts) = (Profile::new(meta), Facts::default());
-        Self { config, profile, binaries, locations, last, ticks: None, facts }
+        Self { config, profile, binaries, last, ticks: None, facts }
     }
 
     /// A profile of everything that was read, while samplers were on or not; `unseen` says of other
@@ -141,9 +128,10 @@ impl<'a> Assembler<'a> {
 
     /// Begins anew when much of what is kept is of programs and stacks that are not there any more.
     fn forget_unused(&mut self, all: &[Read]) {
-        let runs =
-            |known: &Named| all.iter().any(|(t, _)| Arc::ptr_eq(&known.go, &t.live.program.go));
-        let kept: usize = self.binaries.iter().map(|known| known.stacks.len()).sum();
+        let runs = |known: &WrittenStacks| {
+            all.iter().any(|(t, _)| Arc::ptr_eq(&known.go, &t.live.program.go))
+        };
+        let kept: usize = self.binaries.iter().map(|known| known.len()).sum();
         let used: usize = all.iter().map(|(_, records)| records.count()).sum();
         if kept > 2 * used + SPARE_STACKS || !self.binaries.iter().all(runs) {
             let ticks = self.ticks;
@@ -156,12 +144,7 @@ impl<'a> Assembler<'a> {
         let known = self.binaries.iter().position(|known| Arc::ptr_eq(&known.go, go));
         let binary = known.unwrap_or_else(|| {
             self.profile.binaries.push(naming::binary(go, &target.path));
-            self.binaries.push(Named {
-                go: Arc::clone(go),
-                symbolizer: Symbolizer::new(Arc::clone(go)),
-                ids: StackRules::new(go).ids(),
-                stacks: HashMap::new(),
-            });
+            self.binaries.push(WrittenStacks::new(go, BinaryId(self.binaries.len() as u32)));
             self.binaries.len() - 1
         });
         let binary = BinaryId(binary as u32);
@@ -300,45 +283,14 @@ impl<'a> Assembler<'a> {
         let bias = target.live.bias;
         let binary = self.profile.processes[process.0 as usize].binary;
         let known = &mut self.binaries[binary.0 as usize];
-        let mut named = Vec::new();
-        let mut unknown: Vec<(usize, Box<[VAddr]>)> = Vec::new();
-        let mut returns = Vec::new();
-        for stack in stacks {
-            returns.clear();
-            returns.extend(stack.iter().map(|pc| bias.to_vaddr(*pc)));
-            match known.stacks.get(&returns[..]) {
-                Some(locations) => named.push(locations.clone()),
-                None => {
-                    unknown.push((named.len(), returns[..].into()));
-                    named.push(Vec::new());
-                }
-            }
-        }
-        if unknown.is_empty() {
-            return named;
-        }
-        // Many at once are named much faster than one after the other.
-        let addresses = unknown.iter().flat_map(|(_, returns)| returns.iter().copied());
-        let rules = LogicalStacks::new(&known.symbolizer, known.ids, addresses);
         let is_heap = matches!(self.config.profile, heap::Profile::Heap(_));
-        for (at, returns) in unknown {
-            let shown = match is_heap && !self.config.runtime_frames {
-                true => rules.without_runtime(&returns),
-                false => &returns[..],
-            };
-            let mut stack = Vec::new();
-            for place in rules.places(shown, written) {
-                let mut key = vec![place.at];
-                key.extend(place.frames.iter().flatten().map(|frame| frame.at));
-                let location = *self.locations.entry((binary, key)).or_insert_with(|| {
-                    naming::location(&mut self.profile, &known.symbolizer, binary, &place)
-                });
-                stack.push(location);
-            }
-            named[at].clone_from(&stack);
-            known.stacks.insert(returns, stack);
-        }
-        named
+        let how = How {
+            written,
+            without_runtime: is_heap && !self.config.runtime_frames,
+            raw: self.config.is_raw(),
+        };
+        let stacks = stacks.map(|stack| stack.iter().map(|pc| bias.to_vaddr(*pc)));
+        known.named(&mut self.profile, stacks, how)
     }
 
     /// Says how it was measured, and what is missing.

@@ -223,6 +223,7 @@ impl One {
             place: None,
             stack: Vec::new(),
             stacks: 0,
+            keeper: None,
             objects: None,
             blocked: None,
         })

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::follow::{Follower, Signals, remarks};
 use self::profile::Told;
+pub use self::profile::complete;
 use super::{
     counted, doctor, mode,
     opened::{Opener, nobody},

@@ -100,23 +100,38 @@ impl Told<'_> {
             notes,
         };
         let mut profile = assemble(targets, meta, config);
-        if !config.runtime_frames {
-            fold::fold_runtime(&mut profile);
+        if config.is_raw() {
+            return profile;
         }
-        profile.add_leaves();
-        profile.merge_equal();
-        if config.short_lived {
-            profile.keep_short_lived();
-        }
-        profile.round_errors();
-        let mut findings = output::early::findings(&profile);
-        findings.extend(output::maps::findings(&profile, &config.maps.limits));
-        findings.extend(output::os::findings(&profile));
-        findings.extend(output::creators::findings(&profile));
-        findings.extend(output::pools::findings(&profile, &config.pools));
-        profile.meta.notes.splice(0..0, findings);
+        let Config { runtime_frames, short_lived, maps, pools, .. } = config;
+        complete(&mut profile, *runtime_frames, *short_lived, &maps.limits, pools);
         profile
     }
+}
+
+/// From stacks as they were found to what is shown, once they have names.
+pub fn complete(
+    profile: &mut Profile,
+    runtime_frames: bool,
+    short_lived: bool,
+    maps: &output::maps::Limits,
+    pools: &output::pools::Limits,
+) {
+    if !runtime_frames {
+        fold::fold_runtime(profile);
+    }
+    profile.add_leaves();
+    profile.merge_equal();
+    if short_lived {
+        profile.keep_short_lived();
+    }
+    profile.round_errors();
+    let mut findings = output::early::findings(profile);
+    findings.extend(output::maps::findings(profile, maps));
+    findings.extend(output::os::findings(profile));
+    findings.extend(output::creators::findings(profile));
+    findings.extend(output::pools::findings(profile, pools));
+    profile.meta.notes.splice(0..0, findings);
 }
 
 /// What is measured, by probe.

@@ -42,11 +42,21 @@ impl Decoder {
             if let Some(known) = locations[id as usize] {
                 return Ok::<_, Fault>(known);
             }
-            let Location { binary: of, address, frames } = &self.locations[id as usize];
+            let Location { binary: of, address, frames, raw } = &self.locations[id as usize];
             room.take(size_of::<Location>() + size_of::<Frame>() * frames.len())?;
             let (frames, of) = (frames.clone(), of.map(binary).transpose()?);
-            profile.locations.push(Location { binary: of, address: *address, frames });
-            let made = LocationId(profile.locations.len() as u32 - 1);
+            let made = match (raw, of) {
+                (Some(raw), Some(of)) => {
+                    let path = &profile.binaries[of.0 as usize].path;
+                    room.take(size_of::<Frame>() + path.len() + 64)?;
+                    profile.raw(*raw, of, *address)
+                }
+                _ => {
+                    let (binary, address) = (of, *address);
+                    profile.locations.push(Location { binary, address, frames, raw: None });
+                    LocationId(profile.locations.len() as u32 - 1)
+                }
+            };
             locations[id as usize] = Some(made);
             Ok(made)
         };

@@ -77,7 +77,13 @@ impl Decoder {
         let address = VAddr(get.number()?);
         let count = get.count()?;
         if count == 0 {
-            return Err("a place without frames".into());
+            // Its frame is made with the profile.
+            let raw = Some(codes::raw(get.small()?)?);
+            self.room.take(size_of::<Location>())?;
+            return match binary {
+                Some(_) => Ok(Location { binary, address, frames: Vec::new(), raw }),
+                None => Err("an address in no file".into()),
+            };
         }
         self.room.take(size_of::<Location>() + count * size_of::<Frame>())?;
         let mut frames = Vec::with_capacity(count);
@@ -90,7 +96,7 @@ impl Decoder {
                 kind: codes::frame(get.small()?)?,
             });
         }
-        Ok(Location { binary, address, frames })
+        Ok(Location { binary, address, frames, raw: None })
     }
 
     fn known_location(&self, number: u32) -> Result<LocationId, Fault> {

@@ -19,7 +19,7 @@ fn few() -> Vec<Profile> {
     two.samples.pop();
     one.meta.notes.push("first".to_owned());
     two.samples[0].values[0] += 1;
-    vec![one, two, sample::fleet(), sample::pools()]
+    vec![one, two, sample::fleet(), sample::pools(), sample::raw()]
 }
 
 /// What a reader makes of any bytes, as a fuzzer would have it: everything that can be asked for, and an error where
@@ -49,7 +49,7 @@ fn cut_anywhere_it_opens_up_to_its_last_whole_record() {
     {
         ends.push(head.end());
     }
-    assert_eq!((ends.len(), ends[4]), (5, bytes.len() as u64));
+    assert_eq!((ends.len(), ends[5]), (6, bytes.len() as u64));
     let mut before = 0;
     for cut in 0..=bytes.len() {
         let whole = ends.iter().filter(|end| **end <= cut as u64).count();
@@ -100,10 +100,10 @@ fn a_flipped_bit_is_never_read() {
             expected.sort_unstable();
             expected == values
         };
-        let which = (0..4).find(|which| expected[*which] == shown.meta.notes && is(*which));
+        let which = (0..5).find(|which| expected[*which] == shown.meta.notes && is(*which));
         assert!(which.is_some(), "{at}");
         // One that is damaged takes what follows in its segment along, and no more.
-        assert!(which == Some(3) || recording.survey().map_or(true, |s| s.shots < 4), "{at}");
+        assert!(which == Some(4) || recording.survey().map_or(true, |s| s.shots < 5), "{at}");
     }
 }
 

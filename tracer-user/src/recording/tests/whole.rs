@@ -21,6 +21,7 @@ fn samples() -> Vec<Profile> {
         sample::goroutines(),
         sample::moves(),
         sample::pools(),
+        sample::raw(),
         sample::hostile(),
         sample::empty(),
     ]
@@ -38,6 +39,19 @@ fn every_output_of_every_profile_is_the_same_as_before() {
         assert_eq!(back.meta.notes, profile.meta.notes);
         assert_eq!(back.processes.len(), profile.processes.len());
     }
+}
+
+#[test]
+fn addresses_without_names_are_as_they_were_found() {
+    let profile = sample::raw();
+    let back = last_of(&recorded([&profile]));
+    let ways = |profile: &Profile| -> Vec<_> {
+        let of = |id: &crate::profile::LocationId| &profile.locations[id.0 as usize];
+        profile.samples[0].stack.iter().map(|id| (of(id).raw, of(id).address)).collect()
+    };
+    assert_eq!(ways(&back), ways(&profile));
+    assert_eq!((back.unnamed(), profile.unnamed()), (7, 7));
+    assert!(back.samples[0].leaf.is_some());
 }
 
 #[test]
