@@ -1,6 +1,8 @@
 //! `heaptap forecast` tells when programs come to their limits, and in which of the usual ways.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::cgroup::Groups;
@@ -10,6 +12,8 @@ use serde_json::Value;
 const MIB: f64 = 1048576.0;
 /// Of the groups of programs that grow.
 const LIMIT: u64 = 128 << 20;
+/// Of the group of one that comes to it while the test is there.
+const NEAR: u64 = 44 << 20;
 
 /// A program that runs a case of the fixture `ends`, in a control group with a limit.
 struct Case {
@@ -81,10 +85,10 @@ fn ensure_time(limit: &Value, rate: f64, age: f64) -> Result<()> {
 #[test]
 fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     require_root()?;
-    let cases = [
+    let mut cases = [
         start("leak", "1.27", LIMIT)?,
         start("leak", "1.19", LIMIT)?,
-        start("off-heap", "1.27", LIMIT)?,
+        start("off-heap", "1.27", NEAR)?,
         start("goroutines", "1.27", LIMIT)?,
         start("churn", "1.27", 8 * LIMIT)?,
         start("fragments", "1.27", 8 * LIMIT)?,
@@ -103,6 +107,7 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     text.args(["forecast", "--for", "20s", "-p", &pids[0], "-p", &pids[1]]);
     let text = std::thread::spawn(move || heaptap::run_command(text));
     let ended = heaptap::run(&args)?;
+    let then = Instant::now();
     ended.expect(8)?;
     ensure!(ended.stderr.contains("at a memory limit, or there within 60 min"), "{}", ended.stderr);
     let document: Value = serde_json::from_str(&ended.stdout)?;
@@ -114,7 +119,8 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
         ensure_way(process, "live-heap", &["large-fragmentation"])?;
     }
     let process = of(&document, off_heap)?;
-    ensure_time(limit(process, "cgroup")?, MIB, 0.0)?;
+    let near = limit(process, "cgroup")?;
+    ensure_time(near, MIB, 0.0)?;
     ensure_way(process, "goroutines-off-heap", &[])?;
     ensure_way(of(&document, goroutines)?, "goroutines-off-heap", &[])?;
     ensure_way(of(&document, churn)?, "small-churn", &[])?;
@@ -144,6 +150,15 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
         ensure!(words.matches(part).count() >= 2, "{part}: {words}");
     }
     ensure!(text.stderr.contains("looking at 2 processes for 20"), "{}", text.stderr);
+
+    // The kernel does what was told of it, when that was told.
+    let [earliest, latest] = ["earliest", "latest"].map(|name| number(&near[name]));
+    let (earliest, latest) = (earliest?, latest?);
+    ensure!(cases[2].running.hear().is_err(), "it said something");
+    let status = cases[2].running.wait()?;
+    let happened = then.elapsed().as_secs_f64();
+    ensure!(status.signal() == Some(9), "{status}");
+    ensure!((earliest - 1.0..latest + 1.0).contains(&happened), "{happened:.1} s: {near}");
     Ok(())
 }
 

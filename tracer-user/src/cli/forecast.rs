@@ -97,6 +97,7 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for (words, expected) in [
             ("", "say which processes to look at"),
+            ("4242", "a process is given as -p 4242 (see heaptap forecast --help)"),
             ("-p 7 --for 0", "shorter than a millisecond"),
             ("-p 7 --within soon", "expected seconds"),
         ] {

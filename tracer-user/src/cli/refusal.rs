@@ -1,25 +1,11 @@
 //! What is printed instead of running a command: help, a version, or why the words make no sense.
 
+use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
+use super::Cli;
 use crate::exit::Exit;
 
-/// Those that have a help text of their own.
-const COMMANDS: [&str; 13] = [
-    "ps",
-    "record",
-    "heap",
-    "block",
-    "mutex",
-    "goroutines",
-    "stats",
-    "top",
-    "export",
-    "diff",
-    "doctor",
-    "completions",
-    "man",
-];
 /// Those that look at no process.
 const OF_NO_PROCESS: [&str; 6] = ["ps", "export", "diff", "doctor", "completions", "man"];
 
@@ -66,11 +52,16 @@ fn stray_number(text: &str) -> Option<u32> {
     rest.split_once('\'')?.0.parse().ok()
 }
 
+/// Whether there is a command of that name, which has a help text of its own.
+fn is_command(name: &str) -> bool {
+    Cli::command().get_subcommands().any(|command| command.get_name() == name)
+}
+
 /// Joins the paragraphs of a clap error that carry something, and leaves the usage out.
 fn one_line(text: &str, command: Option<&str>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let help = match command {
-        Some(command) if COMMANDS.contains(&command) => format!("heaptap {command} --help"),
+        Some(command) if is_command(command) => format!("heaptap {command} --help"),
         _ => "heaptap --help".to_owned(),
     };
     let mut parts = Vec::new();
@@ -86,7 +77,7 @@ fn one_line(text: &str, command: Option<&str>) -> String {
         }
     }
     if let Some(number) = stray_number(text)
-        .filter(|_| command.is_some_and(|c| COMMANDS.contains(&c) && !OF_NO_PROCESS.contains(&c)))
+        .filter(|_| command.is_some_and(|c| is_command(c) && !OF_NO_PROCESS.contains(&c)))
     {
         parts.push(format!("a process is given as -p {number}"));
     }

@@ -10,6 +10,7 @@ use super::Told;
 use crate::exit::Failure;
 use crate::forecast::{FEWEST, Figures, Forecast, Goes, Group, SHORTEST};
 use crate::host::{Identity, MemoryReader, Nearest};
+use crate::pipeline::counted;
 use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::stats::{Snapshot, snapshot};
 
@@ -81,8 +82,9 @@ impl Watched {
             ));
         } else if forecast.courses.live.way == Goes::TooEarly {
             notes.push(format!(
-                "too early to tell where its live heap goes: {collections} collections in {seconds:.0} s; \
-                 it takes what stands after {FEWEST} or more, over {} s (--for looks longer)",
+                "too early to tell where its live heap goes: {} in {seconds:.0} s; it takes what stands \
+                 after {FEWEST} or more, {} s apart (--for looks longer)",
+                counted(collections as usize, "collection"),
                 SHORTEST.as_secs()
             ));
         }
