@@ -81,6 +81,11 @@ fn hoarded(path: &Path, document: &Value) -> Result<()> {
         ["export".as_ref(), file.as_os_str(), "-q".as_ref(), "-o".as_ref(), json.as_os_str()];
     heaptap::run(args)?.expect(0)?;
     let profile = Profile::read(&json)?;
+    let args = ["export".as_ref(), file.as_os_str(), "-q".as_ref(), "--stats".as_ref()];
+    heaptap::run([&args[..], &["-o".as_ref(), json.as_os_str()]].concat())?.expect(0)?;
+    let recorded: Value = serde_json::from_str(&fs::read_to_string(&json)?)?;
+    let last = looks.last().map(|look| &look["process"]);
+    ensure!(Some(&recorded["processes"][0]) == last, "other statistics: {recorded}");
     let value = profile.value("inuse_space")?;
     let stack = profile.stacks.iter().max_by_key(|stack| stack.values[value]).context("empty")?;
     ensure!(stack.frames[0].function == "main.hoard", "{:?}", stack.frames[0]);
