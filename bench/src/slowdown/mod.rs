@@ -113,7 +113,10 @@ pub fn run(options: &Options) -> Result<()> {
         let work = Work::prepare(name, Size::Long)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
         if options.rounds > 0 {
-            defaults += &twins::rows(options, work).with_context(|| name.clone())?;
+            let rows = twins::rows(options, work).with_context(|| name.clone())?;
+            // It takes long: what is known is told.
+            eprint!("{rows}");
+            defaults += &rows;
         }
         if options.exact_rounds > 0 {
             // A work that is traced wholly takes up to fifty times as long.
@@ -125,8 +128,8 @@ pub fn run(options: &Options) -> Result<()> {
     let mut body = format!(
         "{} rounds, {} of the second table; medians (smallest to largest). A program and its twin work at \
          the same time, each on one processor, heaptap on that of the program that it watches; then they \
-         change places. Slower: median (95 % confidence interval of the median), beside nobody it is what \
-         the method is wrong by.\n\n{about}",
+         change places. Slower: the median of the means of all pairs of rounds (95 % confidence interval of the \
+         signed-rank test); beside nobody it is what the method is wrong by.\n\n{about}",
         options.rounds, options.exact_rounds
     );
     if options.rounds > 0 {

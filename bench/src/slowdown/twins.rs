@@ -67,12 +67,11 @@ pub fn rows(options: &Options, work: Work) -> Result<String> {
     for (watcher, times) in &rows {
         let beside =
             watcher.map_or("nobody".to_owned(), |w| format!("`{}`", w.arguments.join(" ")));
-        let (low, high) = times.slower.median_interval();
+        let (slower, low, high) = times.slower.centre();
         writeln!(
             table,
-            "| {name} | {beside} | {} | {:+.2} ({low:+.2} to {high:+.2}) | {} | {} | {} |",
+            "| {name} | {beside} | {} | {slower:+.2} ({low:+.2} to {high:+.2}) | {} | {} | {} |",
             times.wall.text(2),
-            times.slower.median(),
             times.own.text(2),
             times.events.text(0),
             times.lost.text(0),
