@@ -14,8 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use heaptap::profile::Profile;
 use heaptap::recording::busy::Busy;
 use heaptap::recording::{Bounds, Limits, Recording, Shown, Writer};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::{report, requests::Requests, stats::Series, work::cpu_seconds};
 
@@ -132,9 +131,7 @@ fn hour(options: &Options) -> Result<String> {
 
 /// Processor time of this thread.
 fn spent_here() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Ok(Duration::from_micros(u64::try_from(micros)?))
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 /// heaptap beside a real program.
