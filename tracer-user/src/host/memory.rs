@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::Error;
-use super::read;
+use super::{pressure, read};
 
 /// A limit from here on is none: cgroup v1 writes the largest number of pages for "unlimited".
 const NO_LIMIT: u64 = 1 << 62;
@@ -50,6 +51,16 @@ pub struct MemoryReader {
     /// By what /proc/PID/cgroup says.
     groups: HashMap<Vec<u8>, Option<CgroupMemory>>,
     nearest: HashMap<Vec<u8>, Option<Nearest>>,
+    brakes: HashMap<Vec<u8>, Brakes>,
+}
+
+/// What the kernel does before it kills, and how much of that it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Brakes {
+    /// Beyond this usage tasks are slowed down: the lowest `memory.high` of the group and those above it.
+    pub high: Option<u64>,
+    /// For how long some task of the group has waited for memory; of the host where the group does not tell.
+    pub stalled: Option<Duration>,
 }
 
 impl MemoryReader {
@@ -71,6 +82,26 @@ impl MemoryReader {
             |groups: &Vec<u8>| nearest(Path::new(GROUPS), &String::from_utf8_lossy(groups));
         self.nearest.entry(groups_of(pid)).or_insert_with_key(of_groups).clone()
     }
+
+    /// What holds the control group of a process back.
+    pub fn brakes(&mut self, pid: u32) -> Brakes {
+        let of_groups = |groups: &Vec<u8>| {
+            let host = Path::new(pressure::OF_HOST);
+            brakes(Path::new(GROUPS), host, &String::from_utf8_lossy(groups))
+        };
+        *self.brakes.entry(groups_of(pid)).or_insert_with_key(of_groups)
+    }
+}
+
+/// What holds a group back; `host` is the host's file of pressure.
+fn brakes(root: &Path, host: &Path, groups: &str) -> Brakes {
+    let counted = counted_in(root, groups);
+    let (mut high, mut stalled) = (None, None);
+    if let Some((files, path)) = counted {
+        high = files.up(path).filter_map(|group| number(&group.join("memory.high"))).min();
+        stalled = pressure::stalled(&files.root.join(path).join("memory.pressure"));
+    }
+    Brakes { high, stalled: stalled.or_else(|| pressure::stalled(host)) }
 }
 
 /// What /proc/PID/cgroup says.
@@ -263,6 +294,29 @@ mod tests {
         write(root, "memory/docker/a", &old);
         let found = nearest(root, "4:memory:/docker/a\n").unwrap();
         assert_eq!((found.droppable, found.limit), (Some(10), 80));
+    }
+
+    #[test]
+    fn what_slows_down_is_the_lowest_of_all_ancestors() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let host = root.join("host");
+        fs::write(&host, "some avg10=0.00 total=7\n").unwrap();
+        write(root, "pods/pod1", &[("memory.high", "max\n")]);
+        write(root, "pods", &[("memory.high", "900\n")]);
+        let of_host = Some(Duration::from_micros(7));
+        let found = brakes(root, &host, "0::/pods/pod1\n");
+        assert_eq!(found, Brakes { high: Some(900), stalled: of_host });
+        let pressure = ("memory.pressure", "some avg10=9.00 total=5000\nfull total=1\n");
+        write(root, "pods/pod1", &[("memory.high", "800\n"), pressure]);
+        let stalled = Some(Duration::from_millis(5));
+        let found = brakes(root, &host, "0::/pods/pod1\n");
+        assert_eq!(found, Brakes { high: Some(800), stalled });
+        // v1 has neither.
+        write(root, "memory/docker/a", &[]);
+        let found = brakes(root, &host, "4:memory:/docker/a\n");
+        assert_eq!(found, Brakes { high: None, stalled: of_host });
+        assert_eq!(brakes(root, &root.join("none"), ""), Brakes::default());
     }
 
     #[test]

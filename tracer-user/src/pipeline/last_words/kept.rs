@@ -16,6 +16,9 @@ use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::{goroutines, stats};
 use crate::runtime::buckets::{HeapBucket, HeapRecords, Limits};
 
+/// How far apart they are while tasks wait for memory for this part of the time.
+const PRESSED: Duration = Duration::from_secs(1);
+const STALLS: f64 = 0.1;
 /// Looks are not nearer to each other than this.
 const NEAREST: Duration = Duration::from_millis(150);
 /// How far apart they are near the limit.
@@ -39,6 +42,9 @@ pub struct Kept {
     checked: Option<Instant>,
     /// Of its limit, as of then.
     share: Option<f64>,
+    /// How long tasks of its group had waited for memory until then, and whether they did so lately.
+    stalled: Option<Duration>,
+    is_pressed: bool,
     /// At the last look.
     share_then: f64,
     took: Duration,
@@ -74,6 +80,8 @@ impl Kept {
             goroutines_at: None,
             checked: None,
             share: None,
+            stalled: None,
+            is_pressed: false,
             share_then: 0.0,
             took: Duration::ZERO,
             failed: None,
@@ -98,9 +106,16 @@ impl Kept {
         let far = self.share.is_none_or(|share| share < 0.5);
         let checked = self.checked.is_some_and(|at| far && now - at < FAR);
         if !checked {
-            self.checked = Some(now);
-            let used = memory.of(self.target.process.id.pid).ok();
-            self.share = used.and_then(|used| self.share(&used));
+            let before = self.checked.replace(now);
+            let pid = self.target.process.id.pid;
+            let used = memory.of(pid).ok();
+            let brakes = memory.brakes(pid);
+            self.share = used.and_then(|used| self.share(&used, brakes.high));
+            let stalled = self.stalled.zip(brakes.stalled);
+            self.is_pressed = before.zip(stalled).is_some_and(|(before, (then, stalled))| {
+                stalled.saturating_sub(then) > (now - before).mul_f64(STALLS)
+            });
+            self.stalled = brakes.stalled;
         }
         if self.is_due(config, now) {
             self.look_now(config, now, memory);
@@ -115,17 +130,16 @@ impl Kept {
         let has_grown = share - self.share_then >= GROWN;
         let (hurried, calm) = RESTS;
         let rest = self.took * if is_near || has_grown { hurried } else { calm };
-        let wait = match (has_grown, is_near) {
-            (true, _) => NEAREST,
-            (_, true) => NEAR.min(config.every),
-            _ => config.every,
-        };
-        since >= wait.max(rest)
+        since >= wait(config.every, has_grown, is_near, self.is_pressed).max(rest)
     }
 
-    /// How much of its limit it uses: of the lowest of its control groups', and of the one that it was given itself.
-    fn share(&self, used: &MemoryUse) -> Option<f64> {
-        let group = used.cgroup.and_then(|group| Some((group.usage, group.limit?)));
+    /// How much of its limit it uses: of the lowest of its control groups', of the usage beyond which the kernel slows
+    /// it down, and of the one that it was given itself.
+    fn share(&self, used: &MemoryUse, high: Option<u64>) -> Option<f64> {
+        let group = used.cgroup.and_then(|group| {
+            let limit = [group.limit, high].into_iter().flatten().min()?;
+            Some((group.usage, limit))
+        });
         let own = self.looks.back().and_then(|look| look.stats.stats.collector.memory_limit);
         let own = own.and_then(|limit| Some((used.resident?, limit)));
         let share = |(usage, limit): (u64, u64)| usage as f64 / limit.max(1) as f64;
@@ -173,6 +187,16 @@ impl Kept {
     }
 }
 
+/// How far apart looks are.
+fn wait(every: Duration, has_grown: bool, is_near: bool, is_pressed: bool) -> Duration {
+    match (has_grown, is_near, is_pressed) {
+        (true, ..) => NEAREST,
+        (_, true, _) => NEAR.min(every),
+        (_, _, true) => PRESSED.min(every),
+        _ => every,
+    }
+}
+
 /// Lets looks go until all together have no more than so many bytes, of who has the most; the last one of each
 /// stays. How many went.
 pub fn make_room(all: &mut HashMap<u32, Kept>, most: usize) -> u64 {
@@ -187,4 +211,25 @@ pub fn make_room(all: &mut HashMap<u32, Kept>, most: usize) -> u64 {
         dropped += 1;
     }
     dropped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_the_end_the_nearer_are_looks() {
+        let every = Duration::from_secs(5);
+        let waits = [
+            wait(every, false, false, false),
+            wait(every, false, false, true),
+            wait(every, false, true, true),
+            wait(every, true, true, true),
+        ];
+        assert_eq!(waits, [every, PRESSED, NEAR, NEAREST]);
+        assert!(waits.is_sorted_by(|a, b| a > b));
+        let often = Duration::from_millis(200);
+        assert_eq!(wait(often, false, true, true), often);
+        assert_eq!(wait(often, false, false, true), often);
+    }
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use super::watched::{off_heap_grown, too_early};
+use super::watched::{alive, off_heap_grown, too_early};
 use super::{Finding, Judged, Report, What};
 use crate::cli::leaks::Config;
 use crate::exit::{Exit, Failure};
@@ -132,6 +132,9 @@ impl All {
             workload: snapshot.workload.clone(),
             ..One::default()
         });
+        if let Some(history) = &mut one.history {
+            history.count(at, snapshot.stats.collector.cycles, alive(&snapshot.stats));
+        }
         let off_heap = snapshot.off_heap();
         one.off_heap.extend(off_heap.map(|bytes| Point {
             at,

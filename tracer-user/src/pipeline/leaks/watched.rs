@@ -79,9 +79,7 @@ impl<'a> Watched<'a> {
             live: resident.saturating_sub(mapped(&stats)) as f64,
             ..Point::default()
         }));
-        let classes = stats.allocated.classes.iter();
-        let alive = |class: &Class| (class.size.into(), class.objects.saturating_sub(class.frees));
-        self.history.count(at, stats.collector.cycles, classes.map(alive));
+        self.history.count(at, stats.collector.cycles, alive(&stats));
         let now = Instant::now();
         if now >= self.creators_due {
             self.creators.look(at, stats.allocated.bytes as f64).map_err(unreadable)?;
@@ -160,6 +158,12 @@ pub fn too_early(history: &History, watched: f64) -> Option<String> {
          {FEWEST}, each of a collection of its own, and {} s (--for looks longer)",
         SHORTEST.as_secs()
     ))
+}
+
+/// Objects that are not freed, by the size of their class.
+pub fn alive(stats: &Stats) -> impl Iterator<Item = (u64, u64)> {
+    let of = |class: &Class| (class.size.into(), class.objects.saturating_sub(class.frees));
+    stats.allocated.classes.iter().map(of)
 }
 
 /// What the runtime has of the system, as far as it can be resident.
