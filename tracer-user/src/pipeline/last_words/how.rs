@@ -34,6 +34,11 @@ impl How {
         }
     }
 
+    /// Whether somebody has killed it, be it the kernel.
+    pub fn is_kill(self) -> bool {
+        self == How::Signal(libc::SIGKILL)
+    }
+
     /// Whether that is how programs end when all is well, or when somebody asks them to.
     pub fn is_ordinary(self) -> bool {
         let asked = [

@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(100);
 const NEWCOMERS: Duration = Duration::from_millis(500);
 /// A process that ends within this time after the kernel has chosen it was killed by that.
 const VICTIM: Duration = Duration::from_secs(30);
+/// The kernel kills first and says then whom it has chosen: of who was killed it is known by then why.
+const CHOSEN: Duration = Duration::from_millis(300);
 /// The end of a process that is gone is told by the kernel within this time.
 const TOLD: Duration = Duration::from_secs(2);
 
@@ -71,6 +73,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
                 break;
             }
         }
+        let undecided: Vec<u32> = watching.killed.keys().copied().collect();
+        for pid in undecided {
+            watching.decide(pid)?;
+        }
         watching.farewell();
         Ok(())
     })
@@ -86,6 +92,8 @@ struct Watching<'a> {
     kept: HashMap<u32, Kept>,
     /// Who is gone, and since when that is known, while the kernel has not told how.
     gone: HashMap<u32, Instant>,
+    /// Who was killed, when, and with which code, while it is not known whether memory had run out.
+    killed: HashMap<u32, (Instant, Option<u32>)>,
     /// Whom the kernel has chosen, and when.
     victims: HashMap<u32, Instant>,
     /// Who can't be watched, and was told.
@@ -130,6 +138,7 @@ impl<'a> Watching<'a> {
             kernel,
             kept: HashMap::new(),
             gone: HashMap::new(),
+            killed: HashMap::new(),
             victims: HashMap::new(),
             unseen: HashSet::new(),
             looked: Instant::now(),
@@ -179,7 +188,7 @@ impl<'a> Watching<'a> {
             self.gone.iter().filter(|(_, since)| since.elapsed() > TOLD).map(|(p, _)| *p).collect();
         for pid in late {
             self.tally.untold += 1;
-            self.end(pid, None)?;
+            self.end(pid, None, Instant::now())?;
         }
         self.victims.retain(|_, at| at.elapsed() < VICTIM);
         Ok(())
@@ -190,8 +199,13 @@ impl<'a> Watching<'a> {
         if self.looked.elapsed() >= NEWCOMERS {
             self.newcomers()?;
         }
+        let decided = self.killed.iter().filter(|(_, (at, _))| at.elapsed() >= CHOSEN);
+        let decided: Vec<u32> = decided.map(|(pid, _)| *pid).collect();
+        for pid in decided {
+            self.decide(pid)?;
+        }
         let mut memory = MemoryReader::default();
-        for kept in self.kept.values_mut() {
+        for (_, kept) in self.kept.iter_mut().filter(|(pid, _)| !self.killed.contains_key(pid)) {
             kept.look(self.config, &mut memory);
         }
         self.tally.dropped += kept::make_room(&mut self.kept, self.config.max_memory);
@@ -200,17 +214,31 @@ impl<'a> Watching<'a> {
 
     fn notice(&mut self, notice: Notice) -> Result<(), Failure> {
         match notice {
-            Notice::End { pid, code } => self.end(pid, code),
+            Notice::End { pid, code }
+                if How::of(code, false).is_kill() && !self.victims.contains_key(&pid) =>
+            {
+                self.killed.insert(pid, (Instant::now(), code));
+                Ok(())
+            }
+            Notice::End { pid, code } => self.end(pid, code, Instant::now()),
             Notice::Victim { pid: Some(pid) } => {
                 self.victims.insert(pid, Instant::now());
-                Ok(())
+                self.decide(pid)
             }
             _ => Ok(()),
         }
     }
 
-    /// A process has ended.
-    fn end(&mut self, pid: u32, code: Option<u32>) -> Result<(), Failure> {
+    /// It is known now why a process was killed.
+    fn decide(&mut self, pid: u32) -> Result<(), Failure> {
+        match self.killed.remove(&pid) {
+            Some((at, code)) => self.end(pid, code, at),
+            None => Ok(()),
+        }
+    }
+
+    /// A process ended at some moment.
+    fn end(&mut self, pid: u32, code: Option<u32>, at: Instant) -> Result<(), Failure> {
         self.gone.remove(&pid);
         let was_chosen = self.victims.remove(&pid).is_some();
         let Some(kept) = self.kept.remove(&pid) else { return Ok(()) };
@@ -218,7 +246,7 @@ impl<'a> Watching<'a> {
         if how.is_ordinary() {
             return Ok(());
         }
-        let words = write::Words::new(kept, how, self.heap);
+        let words = write::Words::new(kept, how, at, self.heap);
         let wrote = match self.tally.written < self.config.max_written {
             true => Some(words.write(&self.config.directory)?),
             false => None,

@@ -85,14 +85,15 @@ struct Place {
 }
 
 impl Words {
-    /// Gives names to what was read.
-    pub fn new(mut kept: Kept, how: How, config: &Config) -> Self {
-        let age = kept.looks.back().map(|look| Instant::now() - look.at);
+    /// Gives names to what was read; it ended at `end`.
+    pub fn new(mut kept: Kept, how: How, end: Instant, config: &Config) -> Self {
+        let age = kept.looks.back().map(|look| end.saturating_duration_since(look.at));
         let looks = kept.looks.iter_mut();
         let moments = looks.filter_map(|look| Some((look.time, look.heap.take()?))).collect();
         let profiles = heap::of_moments(config, &Rc::clone(&kept.target), moments);
         let top = profiles.last().map_or_else(Vec::new, top);
-        Self { kept, how, ended: SystemTime::now(), age, profiles, top }
+        let ended = SystemTime::now() - end.elapsed();
+        Self { kept, how, ended, age, profiles, top }
     }
 
     fn last(&self) -> Option<&Look> {
