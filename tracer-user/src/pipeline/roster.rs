@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
 use super::opened::{LiveProcess, Opener, not_readable};
 use crate::exit::{Exit, Failure};
 use crate::host::{self, Identity, Selection, Selector};
@@ -32,6 +34,17 @@ pub struct Unseen {
     pub pid: u32,
     pub comm: String,
     pub failure: Failure,
+}
+
+/// As all documents have it.
+impl Serialize for Unseen {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut fields = to.serialize_struct("Unseen", 3)?;
+        fields.serialize_field("pid", &self.pid)?;
+        fields.serialize_field("comm", &self.comm)?;
+        fields.serialize_field("reason", &self.failure.message)?;
+        fields.end()
+    }
 }
 
 impl Roster {

@@ -7,6 +7,7 @@ use crate::exit::Failure;
 use crate::forecast::{Course, Evidence, Judged, Limit, Ratios, When};
 use crate::output::identity::Identity;
 use crate::pipeline::json;
+use crate::pipeline::roster::Unseen;
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
 pub const SCHEMA: &str = "heaptap.forecast/1";
@@ -21,7 +22,7 @@ pub(super) struct Document<'a> {
     within: f64,
     near: usize,
     processes: Vec<Process<'a>>,
-    unseen: Vec<Unseen<'a>>,
+    unseen: &'a [Unseen],
 }
 
 #[derive(Serialize)]
@@ -108,28 +109,16 @@ struct JsonRatios {
     large_there: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct Unseen<'a> {
-    pid: u32,
-    comm: &'a str,
-    reason: &'a str,
-}
-
 impl<'a> Document<'a> {
     pub(super) fn new(report: &'a Report) -> Self {
         let within = report.within;
         let near = report.processes.iter().filter(|one| one.forecast.near(within).is_some());
-        let unseen = |one: &'a super::Unseen| Unseen {
-            pid: one.pid,
-            comm: &one.comm,
-            reason: &one.failure.message,
-        };
         Self {
             schema: SCHEMA,
             within,
             near: near.count(),
             processes: report.processes.iter().map(|told| Process::new(told, within)).collect(),
-            unseen: report.unseen.iter().map(unseen).collect(),
+            unseen: &report.unseen,
         }
     }
 }

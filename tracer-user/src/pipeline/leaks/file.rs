@@ -219,16 +219,7 @@ impl One {
         }
         trend.doubt(Doubt::Makers);
         trend.stays = 0.0;
-        Some(Finding {
-            of: What::Goroutines,
-            live: self.goroutines.last().map_or(0.0, |point| point.live),
-            trend,
-            place: None,
-            stack: Vec::new(),
-            stacks: 0,
-            keeper: None,
-            objects: None,
-            blocked: None,
-        })
+        let live = self.goroutines.last().map_or(0.0, |point| point.live);
+        Some(Finding::without_line(What::Goroutines, trend, live))
     }
 }

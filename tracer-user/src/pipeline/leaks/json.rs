@@ -6,6 +6,7 @@ use super::{Finding, Judged, Report};
 use crate::exit::Failure;
 use crate::output::identity::Identity;
 use crate::pipeline::json;
+use crate::pipeline::roster::Unseen;
 use crate::profile::trend::{Doubt, Keeper, Place};
 
 /// Changes whenever a field changes its meaning or goes away; new fields alone keep it.
@@ -20,7 +21,7 @@ pub(super) struct Document<'a> {
     schema: &'static str,
     leaks: usize,
     processes: Vec<Process<'a>>,
-    unseen: Vec<Unseen<'a>>,
+    unseen: &'a [Unseen],
 }
 
 #[derive(Serialize)]
@@ -64,25 +65,13 @@ struct Frame<'a> {
     line: u32,
 }
 
-#[derive(Serialize)]
-struct Unseen<'a> {
-    pid: u32,
-    comm: &'a str,
-    reason: &'a str,
-}
-
 impl<'a> Document<'a> {
     pub(super) fn new(report: &'a Report) -> Self {
-        let unseen = |one: &'a super::Unseen| Unseen {
-            pid: one.pid,
-            comm: &one.comm,
-            reason: &one.failure.message,
-        };
         Self {
             schema: SCHEMA,
             leaks: report.leaks(),
             processes: report.processes.iter().map(Process::new).collect(),
-            unseen: report.unseen.iter().map(unseen).collect(),
+            unseen: &report.unseen,
         }
     }
 }

@@ -86,6 +86,15 @@ impl What {
     }
 }
 
+impl Finding {
+    /// Of what has no line: its level at the end.
+    fn without_line(of: What, trend: Trend, live: f64) -> Self {
+        let (place, stack, stacks) = (None, Vec::new(), 0);
+        let (keeper, objects, blocked) = (None, None, None);
+        Self { of, trend, place, stack, stacks, keeper, live, objects, blocked }
+    }
+}
+
 impl From<Grown> for Finding {
     fn from(grown: Grown) -> Self {
         Self {

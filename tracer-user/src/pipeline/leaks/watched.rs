@@ -134,17 +134,9 @@ impl<'a> Watched<'a> {
 /// Memory that is not Go's, if it is more and more.
 pub fn off_heap_grown(points: &[Point]) -> Option<Finding> {
     let trend = judge_level(points);
-    matches!(trend.verdict, Verdict::Leak | Verdict::Growing).then(|| Finding {
-        of: What::OffHeap,
-        live: points.last().map_or(0.0, |point| point.live),
-        trend,
-        place: None,
-        stack: Vec::new(),
-        stacks: 0,
-        keeper: None,
-        objects: None,
-        blocked: None,
-    })
+    let live = points.last().map_or(0.0, |point| point.live);
+    matches!(trend.verdict, Verdict::Leak | Verdict::Growing)
+        .then(|| Finding::without_line(What::OffHeap, trend, live))
 }
 
 /// Why nothing is said of a heap, if so.

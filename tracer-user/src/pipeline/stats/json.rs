@@ -26,7 +26,7 @@ struct Document<'a> {
     schema: &'static str,
     unix_ns: u64,
     processes: Vec<Process<'a>>,
-    unseen: Vec<JsonUnseen<'a>>,
+    unseen: &'a [Unseen],
 }
 
 #[derive(Serialize)]
@@ -142,27 +142,14 @@ struct Cgroup {
     limit: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct JsonUnseen<'a> {
-    pid: u32,
-    comm: &'a str,
-    reason: &'a str,
-}
-
 impl<'a> Document<'a> {
     fn new(round: &'a Round) -> Self {
         Self {
             schema: SCHEMA,
             unix_ns: unix_ns(round.time),
             processes: round.snapshots.iter().map(Process::new).collect(),
-            unseen: round.unseen.iter().map(JsonUnseen::new).collect(),
+            unseen: &round.unseen,
         }
-    }
-}
-
-impl<'a> JsonUnseen<'a> {
-    fn new(unseen: &'a Unseen) -> Self {
-        Self { pid: unseen.pid, comm: &unseen.comm, reason: &unseen.failure.message }
     }
 }
 

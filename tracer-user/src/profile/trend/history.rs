@@ -231,11 +231,14 @@ impl History {
             let points = self.points(&[*row]);
             points.last().map_or(0.0, |p| p.live) - points.first().map_or(0.0, |p| p.live)
         };
+        let most = |rows: &[usize]| {
+            let most = rows.iter().max_by(|a, b| growth(a).total_cmp(&growth(b)))?;
+            Some(&self.rows[*most])
+        };
         let told = |rows: &[usize]| {
             let points = self.points(rows);
             let slows = |trend: &Trend| {
-                let most = rows.iter().max_by(|a, b| growth(a).total_cmp(&growth(b)))?;
-                let size = self.rows[*most].size;
+                let size = most(rows)?.size;
                 let from = points.first()?.at;
                 self.classes.slow_down(size, trend.grew / size.max(1) as f64, from)
             };
@@ -252,8 +255,7 @@ impl History {
         if !matches!(trend.verdict, Verdict::Leak | Verdict::Growing) {
             return None;
         }
-        let most = rows.iter().max_by(|a, b| growth(a).total_cmp(&growth(b)))?;
-        let stack = self.rows[*most].stack.iter().map(|id| self.list[*id as usize].clone());
+        let stack = most(&rows)?.stack.iter().map(|id| self.list[*id as usize].clone());
         let mut keepers = rows.iter().filter_map(|row| {
             let places = self.rows[*row].stack.iter().map(|id| &self.list[*id as usize]);
             Keeper::of(places).filter(|_| growth(row) > 0.0)

@@ -8,7 +8,7 @@ use crate::output::sample;
 use crate::profile::Profile;
 use crate::recording::block::{self, FILE_HEADER};
 use crate::recording::busy::Random;
-use crate::recording::tests::{open, writer};
+use crate::recording::tests::{damage, open, writer};
 use crate::recording::{Bounds, Error, Limits, Recording, Shown};
 
 /// Two processes of which something of every kind is known.
@@ -341,19 +341,7 @@ fn nonsense_with_right_checksums_is_refused() {
     let mut refused = 0;
     for round in 0..4_000 {
         let mut made = contents.clone();
-        let one = &mut made[round % 4];
-        for _ in 0..1 + random.below(4) {
-            let at = random.below(one.len());
-            match random.below(4) {
-                0 => one[at] ^= 1 << random.below(8),
-                1 => one[at] = random.number() as u8,
-                2 => drop(one.drain(at..(at + random.below(9)).min(one.len()))),
-                _ => one.splice(at..at, (0..random.below(9)).map(|_| 0xff)).for_each(drop),
-            }
-            if one.is_empty() {
-                one.push(0);
-            }
-        }
+        damage(&mut made[round % 4], &mut random);
         let mut decoder = Decoder::new(1 << 20);
         let read = made.iter().try_for_each(|contents| decoder.apply(contents, 0));
         match read {

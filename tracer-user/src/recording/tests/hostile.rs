@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::{env, fs};
 
-use super::{all_of, open, recorded};
+use super::{all_of, damage, open, recorded};
 use crate::output::sample;
 use crate::profile::Profile;
 use crate::recording::block::{self, FILE_HEADER, KEY, NEXT};
@@ -149,18 +149,7 @@ fn nonsense_with_right_checksums_is_refused() {
     let mut refused = 0;
     for _ in 0..1_500 {
         let mut made = contents.clone();
-        for _ in 0..1 + random.below(4) {
-            let at = random.below(made.len());
-            match random.below(4) {
-                0 => made[at] ^= 1 << random.below(8),
-                1 => made[at] = random.number() as u8,
-                2 => drop(made.drain(at..(at + random.below(9)).min(made.len()))),
-                _ => made.splice(at..at, (0..random.below(9)).map(|_| 0xff)).for_each(drop),
-            }
-            if made.is_empty() {
-                made.push(0);
-            }
-        }
+        damage(&mut made, &mut random);
         let mut file = block::file_header().to_vec();
         file.extend(block::seal(KEY, 1, &made).unwrap());
         file.extend(block::seal(NEXT, 2, &made).unwrap());

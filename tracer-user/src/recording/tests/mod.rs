@@ -11,6 +11,7 @@ use std::path::Path;
 use super::{Bounds, Limits, Recording, Shown, Writer};
 use crate::output::{Format, Options, render};
 use crate::profile::Profile;
+use crate::recording::busy::Random;
 
 /// A writer of `path`.
 pub(super) fn writer(path: &Path, bounds: Bounds) -> Writer {
@@ -31,6 +32,22 @@ fn recorded<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Vec<u8> {
 
 pub(super) fn open(bytes: &[u8]) -> Recording<Cursor<&[u8]>> {
     Recording::open(Cursor::new(bytes), Limits::default()).unwrap()
+}
+
+/// Changes a few bytes, as chance has it; something is left.
+pub(super) fn damage(contents: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..1 + random.below(4) {
+        let at = random.below(contents.len());
+        match random.below(4) {
+            0 => contents[at] ^= 1 << random.below(8),
+            1 => contents[at] = random.number() as u8,
+            2 => drop(contents.drain(at..(at + random.below(9)).min(contents.len()))),
+            _ => contents.splice(at..at, (0..random.below(9)).map(|_| 0xff)).for_each(drop),
+        }
+        if contents.is_empty() {
+            contents.push(0);
+        }
+    }
 }
 
 /// Everything that is ever shown of a profile.
