@@ -3,6 +3,7 @@
 //! A test that can't run (no root, no toolchain, no binary) fails and says what to do; none is
 //! skipped in silence. Tests wait on pipes, never on a clock.
 
+pub mod agent;
 pub mod browser;
 pub mod catalog;
 pub mod cgroup;

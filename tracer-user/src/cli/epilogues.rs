@@ -131,6 +131,19 @@ Examples:
     exit_codes!()
 );
 
+pub(super) const AGENT_EPILOGUE: &str = concat!(
+    "Every Go program of this node is looked at again and again: nothing is attached to it and it is not
+stopped. What was seen is served over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever
+keeps the agent running. Metrics, their units and where they come from: docs/agent.md.
+
+Examples:
+  sudo heaptap agent                               http://127.0.0.1:9467/metrics, until Ctrl-C
+  sudo heaptap agent --config /etc/heaptap/heaptap-agent.toml
+
+",
+    exit_codes!()
+);
+
 pub(super) const GC_EPILOGUE: &str = concat!(
     "What the runtime has written down of each collection is read out of the program's memory before the
 next one begins. A program that collects too fast for that gets a trap at the end of each collection;

@@ -5,6 +5,7 @@
 //! words into [`Cli`], and `lower` turns that into what the pipeline takes, with the checks that
 //! span several flags. This module touches no file, no process and no environment.
 
+pub mod agent;
 pub mod diff;
 pub mod documents;
 mod epilogues;
@@ -33,10 +34,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 pub use clap_complete::Shell;
 
 use epilogues::{
-    BLOCK_EPILOGUE, COMPLETIONS_EPILOGUE, DIFF_EPILOGUE, DOCTOR_EPILOGUE, EXPORT_EPILOGUE,
-    FORECAST_EPILOGUE, GC_EPILOGUE, GOROUTINES_EPILOGUE, HEAP_EPILOGUE, LEAKS_EPILOGUE,
-    MAIN_EPILOGUE, MAN_EPILOGUE, MAPS_EPILOGUE, MUTEX_EPILOGUE, POOLS_EPILOGUE, PS_EPILOGUE,
-    RECORD_EPILOGUE, STATS_EPILOGUE, SYMBOLIZE_EPILOGUE, TOP_EPILOGUE, WATCH_EPILOGUE,
+    AGENT_EPILOGUE, BLOCK_EPILOGUE, COMPLETIONS_EPILOGUE, DIFF_EPILOGUE, DOCTOR_EPILOGUE,
+    EXPORT_EPILOGUE, FORECAST_EPILOGUE, GC_EPILOGUE, GOROUTINES_EPILOGUE, HEAP_EPILOGUE,
+    LEAKS_EPILOGUE, MAIN_EPILOGUE, MAN_EPILOGUE, MAPS_EPILOGUE, MUTEX_EPILOGUE, POOLS_EPILOGUE,
+    PS_EPILOGUE, RECORD_EPILOGUE, STATS_EPILOGUE, SYMBOLIZE_EPILOGUE, TOP_EPILOGUE, WATCH_EPILOGUE,
 };
 
 pub use groups::{Color, Kept, Show};
@@ -57,6 +58,7 @@ pub enum Command {
     Forecast(forecast::Config),
     Top(top::Config),
     Watch(watch::Config),
+    Agent(agent::Config),
     Export(export::Config),
     Diff(diff::Config),
     Symbolize(symbolize::Config),
@@ -117,6 +119,7 @@ where
         Subcommands::Leaks(flags) => flags.lower().map(Command::Leaks),
         Subcommands::Forecast(flags) => flags.lower().map(Command::Forecast),
         Subcommands::Top(flags) => flags.lower().map(Command::Top),
+        Subcommands::Agent(flags) => flags.lower().map(Command::Agent),
         Subcommands::Watch(flags) => flags.lower().map(Command::Watch),
         Subcommands::Export(flags) => flags.lower().map(Command::Export),
         Subcommands::Diff(flags) => flags.lower().map(Command::Diff),
@@ -186,6 +189,9 @@ enum Subcommands {
     /// Keep the last looks at each Go program, and write them when it ends badly
     #[command(after_help = WATCH_EPILOGUE)]
     Watch(watch::Flags),
+    /// Watch every Go program of this node as a service: metrics for Prometheus; no probe
+    #[command(after_help = AGENT_EPILOGUE)]
+    Agent(agent::Flags),
     /// Make flame graphs, pprof profiles, tables and the like of a recording (.htap), or say what it holds
     #[command(after_help = EXPORT_EPILOGUE)]
     Export(export::Flags),
@@ -311,6 +317,7 @@ mod tests {
             &["heaptap", "stats", "--help"],
             &["heaptap", "goroutines", "--help"],
             &["heaptap", "gc", "--help"],
+            &["heaptap", "agent", "--help"],
             &["heaptap", "leaks", "--help"],
             &["heaptap", "forecast", "--help"],
             &["heaptap", "top", "--help"],

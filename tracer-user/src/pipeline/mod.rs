@@ -3,6 +3,7 @@
 //! In: a [`Command`] from the command line. Out: text on standard output, remarks on standard
 //! error, or a [`Failure`].
 
+mod agent;
 mod assemble;
 mod diff;
 mod doctor;
@@ -73,6 +74,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Leaks(config) => leaks::run(&config),
         Command::Forecast(config) => forecast::run(&config),
         Command::Top(config) => top::run(&config),
+        Command::Agent(config) => agent::run(&config),
         Command::Watch(config) => last_words::run(&config),
         Command::Export(config) => export::run(&config),
         Command::Diff(config) => diff::run(&config),

@@ -1,0 +1,85 @@
+//! `[watch]`: how processes are looked at, and how much is told of them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Wrong, duration};
+
+/// Checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// Between two looks at each process.
+    pub every: Duration,
+    /// What the node is called; nothing: as the host calls itself.
+    pub node: Option<String>,
+    /// Stacks of live heap that are told of each process.
+    pub top_stacks: usize,
+    /// Processes that are watched; others are counted.
+    pub max_processes: usize,
+    /// Series in one answer of /metrics; others are counted.
+    pub max_series: usize,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(1),
+            node: None,
+            top_stacks: 5,
+            max_processes: 512,
+            max_series: 100_000,
+        }
+    }
+}
+
+/// Most stacks that are labels: each is a series of its own.
+pub const MOST_STACKS: usize = 100;
+/// Shorter times between looks are no use to anybody.
+pub const SHORTEST: Duration = Duration::from_millis(100);
+
+/// As written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Table {
+    every: Option<Spanned<String>>,
+    node: Option<String>,
+    top_stacks: Option<Spanned<usize>>,
+    max_processes: Option<Spanned<usize>>,
+    max_series: Option<Spanned<usize>>,
+}
+
+impl Table {
+    pub(super) fn check(self) -> Result<Watch, Wrong> {
+        let mut watch = Watch { node: self.node, ..Watch::default() };
+        if let Some(every) = self.every {
+            watch.every = duration(every.get_ref())
+                .and_then(self::every)
+                .map_err(|why| Wrong::new(every.span(), why))?;
+        }
+        for (value, most, to) in [
+            (self.top_stacks, MOST_STACKS, &mut watch.top_stacks),
+            (self.max_processes, usize::MAX, &mut watch.max_processes),
+            (self.max_series, usize::MAX, &mut watch.max_series),
+        ] {
+            let Some(value) = value else { continue };
+            if *value.get_ref() > most {
+                return Err(Wrong::new(value.span(), format!("at most {most}")));
+            }
+            *to = *value.get_ref();
+        }
+        Ok(watch)
+    }
+}
+
+/// A time between looks.
+///
+/// # Errors
+/// It is too short.
+pub fn every(every: Duration) -> Result<Duration, String> {
+    match every < SHORTEST {
+        true => Err(format!("shorter than {} ms", SHORTEST.as_millis())),
+        false => Ok(every),
+    }
+}

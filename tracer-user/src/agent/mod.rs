@@ -1,0 +1,10 @@
+//! What the agent serves, sends and judges.
+//!
+//! In: a picture of the node ([`node::Node`]) for each round, and a configuration. Out: metrics, answers, and
+//! what is sent. Knows no process, no /proc and no kernel program, needs no root; who looks at processes and makes
+//! pictures is `pipeline::agent`.
+
+pub mod config;
+pub mod metrics;
+pub mod node;
+pub mod web;

@@ -1,0 +1,58 @@
+//! What the agent answers over HTTP.
+//!
+//! In: a listening socket, and the newest picture of the node. Out: answers. The server has a thread of its own and
+//! sees nothing but pictures: whoever asks, however fast, makes nobody look at a process.
+
+mod answers;
+mod connections;
+mod shown;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+pub use shown::Shown;
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Begins to answer.
+///
+/// # Errors
+/// The socket or the thread can't be set up.
+pub fn start(listener: TcpListener, shown: Arc<Shown>) -> io::Result<Server> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("heaptap-web".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = stopped => {}
+                () = connections::serve(listener, shown) => {}
+            }
+        });
+        // Answers under way are not waited for: nobody's data depends on them.
+        runtime.shutdown_background();
+    })?;
+    Ok(Server { address, stop: Some(stop), thread: Some(thread) })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // One that has panicked has told so itself.
+            let _ = thread.join();
+        }
+    }
+}

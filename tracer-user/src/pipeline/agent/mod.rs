@@ -1,0 +1,100 @@
+//! `heaptap agent`: the loop that looks at every Go program of the node and shows what it has seen.
+//!
+//! In: flags and a file. Out: a picture of the node for each round, to whoever serves, sends and judges it
+//! (`crate::agent`). All looking is done here, by one thread, and nothing of it is done because somebody asks.
+
+mod round;
+mod settings;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::watch;
+use crate::agent::web::{self, Shown};
+use crate::cli::agent::Config as Flags;
+use crate::exit::{Exit, Failure};
+use round::Rounds;
+use settings::Settings;
+
+/// Watches and serves until a signal comes.
+///
+/// # Errors
+/// The file is wrong; the address can't be had; /proc can't be listed.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let mut settings = Settings::read(flags)?;
+    let address = settings.listen.address;
+    let listener = TcpListener::bind(address)
+        .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
+    let shown = Arc::new(Shown::new(settings.watch.max_series));
+    watch::block_on(async {
+        let mut signals = Signals::new()?;
+        let mut rounds = Rounds::new(&flags.selection, &settings.watch);
+        shown.show(rounds.look()?);
+        let server = web::start(listener, Arc::clone(&shown))
+            .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
+        eprintln!("heaptap: watching this node; http://{}/metrics", server.address);
+        let mut ticks = interval(settings.watch.every);
+        // A round that takes longer than the period does not make the next ones come faster.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                biased;
+                asked = signals.next() => match asked {
+                    Asked::End => return Ok(()),
+                    Asked::Reload => match Settings::read(flags) {
+                        Ok(new) => {
+                            settings.reload(new);
+                            rounds.set(&settings.watch);
+                        }
+                        Err(failure) => eprintln!("heaptap: not reloaded: {failure}"),
+                    },
+                },
+                _ = ticks.tick() => shown.show(rounds.look()?),
+            }
+        }
+    })
+}
+
+/// Signals that end the agent, and the one that has it read its file again.
+struct Signals {
+    hangup: Signal,
+    ends: [Signal; 3],
+}
+
+/// What a signal asks for.
+enum Asked {
+    End,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|err| {
+                Failure::new(Exit::Failure, format!("signals can't be waited for: {err}"))
+            })
+        };
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            ends: [
+                listen(SignalKind::interrupt())?,
+                listen(SignalKind::terminate())?,
+                listen(SignalKind::quit())?,
+            ],
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        let [a, b, c] = &mut self.ends;
+        tokio::select! {
+            _ = a.recv() => Asked::End,
+            _ = b.recv() => Asked::End,
+            _ = c.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}

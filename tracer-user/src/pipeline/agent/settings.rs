@@ -1,0 +1,57 @@
+//! What the agent does: the file, and above it the flags.
+
+use std::fs;
+
+use crate::agent::config::{self, Config, Listen, Watch};
+use crate::cli::agent::Config as Flags;
+use crate::exit::{Exit, Failure};
+use crate::output::text::printable;
+
+/// The file and the flags together.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: Listen,
+    pub watch: Watch,
+}
+
+impl Settings {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// It can't be read, or something in it is wrong: `FILE:LINE: why`.
+    pub fn read(flags: &Flags) -> Result<Self, Failure> {
+        let Config { mut listen, mut watch } = match &flags.file {
+            None => Config::default(),
+            Some(path) => {
+                let name = printable(&path.to_string_lossy()).into_owned();
+                let unread = |err| Failure::new(Exit::Usage, format!("{name}: {err}"));
+                let text = fs::read_to_string(path).map_err(unread)?;
+                config::parse(&text)
+                    .map_err(|problem| Failure::new(Exit::Usage, format!("{name}:{problem}")))?
+            }
+        };
+        listen.address = flags.listen.unwrap_or(listen.address);
+        watch.every = flags.every.unwrap_or(watch.every);
+        watch.top_stacks = flags.top_stacks.unwrap_or(watch.top_stacks);
+        watch.max_processes = flags.max_processes.unwrap_or(watch.max_processes);
+        watch.max_series = flags.max_series.unwrap_or(watch.max_series);
+        watch.node = flags.node.clone().or(watch.node);
+        Ok(Self { listen, watch })
+    }
+
+    /// Takes over what can be changed while it runs; says what can't.
+    pub fn reload(&mut self, new: Self) {
+        let Self { listen, watch } = new;
+        if listen != self.listen
+            || watch.every != self.watch.every
+            || watch.max_series != self.watch.max_series
+        {
+            eprintln!(
+                "heaptap: [listen], every and max_series are as they were: they take a new start"
+            );
+        }
+        let Watch { every, max_series, .. } = self.watch;
+        self.watch = Watch { every, max_series, ..watch };
+        eprintln!("heaptap: reloaded");
+    }
+}
