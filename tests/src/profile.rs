@@ -9,6 +9,12 @@ use serde::{Deserialize, Deserializer};
 
 use crate::report::{Frame, is_printed};
 
+/// What a process may be caused before it has earned it, and what still comes until its probes are off, on a
+/// quiet machine and on a busy one; in nanoseconds.
+const BEFORE_EARNED: f64 = 10e6;
+const CLOSING: f64 = 15e6;
+const CLOSING_AT_MOST: f64 = 100e6;
+
 #[derive(Clone, Debug, Deserialize)]
 pub struct Profile {
     pub schema: String,
@@ -181,6 +187,20 @@ impl Profile {
     /// A counter of the kernel programs; 0 when it is not listed.
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.iter().find(|c| c.name == name).map_or(0, |c| c.count)
+    }
+
+    /// That a process was caused no more than its share of its CPU time, with what heaptap took for itself;
+    /// beside the loan, and what came until its probes were off once more. The kernel takes them off within some
+    /// milliseconds, and needs longer where CPUs are busy: so traps that found the gate shut are let pass, but
+    /// not as many as when probes stay on.
+    pub fn is_within_budget(&self, cost: &Cost, share: f64) -> Result<()> {
+        let each = cost.caused_ns as f64 / cost.traps.max(1) as f64;
+        let late = self.counter("over_budget") as f64 * each;
+        ensure!(late <= CLOSING_AT_MOST * f64::from(cost.windows.max(1)), "{late} late: {cost:?}");
+        let all = (cost.caused_ns + cost.own_ns) as f64;
+        let most = share * cost.cpu_ns as f64 + BEFORE_EARNED + late.max(CLOSING);
+        ensure!(all <= most, "{all} of {most}, {late} late: {cost:?}");
+        Ok(())
     }
 
     /// Counters that mean that something is missing.

@@ -8,11 +8,6 @@ use heaptap_tests::told::{self, Told};
 use heaptap_tests::{Ended, Variant};
 use serde::Deserialize;
 
-/// What a process may be caused before it has earned it, and what still comes until its probes are off;
-/// in nanoseconds.
-const BEFORE_EARNED: f64 = 10e6;
-const CLOSING: f64 = 15e6;
-
 /// What a function of the fixture has done.
 #[derive(Deserialize)]
 struct Path {
@@ -75,9 +70,7 @@ impl Run {
     fn is_within(&self, budget: f64) -> Result<()> {
         let cost = self.cost()?;
         eprintln!("{cost:?}");
-        let all = (cost.caused_ns + cost.own_ns) as f64;
-        let most = budget * cost.cpu_ns as f64 + BEFORE_EARNED + CLOSING;
-        ensure!(all <= most, "{all} of {most}: {cost:?}");
+        self.profile.is_within_budget(cost, budget)?;
         ensure!(self.profile.meta.estimate && self.profile.meta.budget == Some(budget));
         self.is_all_of_somebody()
     }
@@ -143,7 +136,7 @@ fn the_first_window_ends_when_what_may_be_spent_is_spent() -> Result<()> {
     let run = record("box", "dense 500", &["--budget", "0.01%", "-o", "-"])?;
     let cost = run.cost()?;
     ensure!(cost.windows == 1 && !cost.scaled, "{cost:?}");
-    ensure!((cost.caused_ns as f64) < BEFORE_EARNED + CLOSING, "{cost:?}");
+    run.profile.is_within_budget(cost, 0.0001)?;
     run.is_all_of_somebody()?;
     let (value, width, truth) = run.told("main.boxes")?;
     ensure!(width == 0.0 && value < 20_000.0 && value < truth / 10.0, "{value} ± {width}");

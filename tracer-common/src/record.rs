@@ -137,6 +137,10 @@ pub struct Usage {
     /// token as a trap does.
     pub passes: u64,
     pub tokens: u64,
+    /// When the last event was timed, and how many were timed that came so soon after the one before on their CPU that
+    /// nothing but events can have been in between: [`DENSE`].
+    pub timed_at: u64,
+    pub dense: u64,
 }
 
 /// When the gate of a process is shut, by [`ProcEntry::slot`]: when the program has gone on for long enough without
@@ -149,10 +153,16 @@ pub struct Closes {
     /// Traps that it had taken before, and by how many nanoseconds each one puts it off.
     pub traps: u64,
     pub each: u64,
+    /// What an event costs the thread that it hits, in nanoseconds; 0: not known.
+    pub event: u64,
 }
 
 /// One event in this many is timed; a power of two.
 pub const TIMED: u64 = 64;
+
+/// Events that are timed one after the other are dense if the time between them is less than that of so many
+/// events: for less than a quarter of it the program went on.
+pub const DENSE: u64 = TIMED * 5 / 4;
 
 /// An event that takes longer, in nanoseconds, was interrupted, and counts as this: it stands for others.
 pub const TIMED_AT_MOST: u64 = 30_000;
@@ -355,7 +365,7 @@ const _: () = {
     assert!(size_of::<StackValue>() == 48 + 8 * MAX_DEPTH);
     assert!(offset_of!(StackValue, pcs) == 48);
     assert!(size_of::<Notice>() == 24);
-    assert!(size_of::<Usage>() == 32);
+    assert!(size_of::<Usage>() == 48);
     assert!(
         size_of::<Scratch>() == 16 + 8 * WINDOW + size_of::<StackValue>() + size_of::<Labels>()
     );

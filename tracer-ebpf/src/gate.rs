@@ -11,7 +11,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_common::{
     Counter, ProcEntry,
-    record::{Closes, NOTICE_DRY, NOTICE_LATE, TIMED, TIMED_AT_MOST},
+    record::{Closes, DENSE, NOTICE_DRY, NOTICE_LATE, TIMED, TIMED_AT_MOST},
 };
 
 use crate::{
@@ -67,7 +67,26 @@ pub fn pass(pid: u32, process: &ProcEntry) -> Option<Passed> {
         return Some(free());
     }
     // SAFETY: a helper without arguments.
-    Some(Passed { slot, began: unsafe { bpf_ktime_get_ns() } })
+    let began = unsafe { bpf_ktime_get_ns() };
+    tell_dense(slot, began);
+    Some(Passed { slot, began })
+}
+
+/// Tells an event that is timed as dense, if it is. Of threads that take turns on a CPU some are missed.
+#[inline(always)]
+fn tell_dense(slot: u32, now: u64) {
+    let (Some(usage), Some(closes)) = (USAGE.get_ptr_mut(slot), CLOSES.get_ptr(slot)) else {
+        return;
+    };
+    // SAFETY: words of the maps; nobody else writes this CPU's.
+    unsafe {
+        let event = (&raw const (*closes).event).read_volatile();
+        let before = (&raw const (*usage).timed_at).read_volatile();
+        (&raw mut (*usage).timed_at).write_volatile(now);
+        if now.wrapping_sub(before) < event * DENSE {
+            atomic::add(&raw mut (*usage).dense, 1);
+        }
+    }
 }
 
 /// The same for a program at a tracepoint, which is not a trap.
@@ -113,7 +132,7 @@ pub fn is_open(process: &ProcEntry) -> bool {
 fn is_late(slot: u32, before: u64) -> bool {
     let Some(closes) = CLOSES.get_ptr(slot) else { return false };
     // SAFETY: a value of the map; it is written while nothing is allowed.
-    let Closes { until, traps, each } = unsafe { closes.read_volatile() };
+    let Closes { until, traps, each, .. } = unsafe { closes.read_volatile() };
     if until == 0 {
         return false;
     }

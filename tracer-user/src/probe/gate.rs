@@ -20,12 +20,20 @@ pub struct Taken {
     /// Nanoseconds inside of the kernel programs, of the events that were timed, and how many.
     pub timed_ns: u64,
     pub timed: u64,
+    /// Those of them that were dense ([`tracer_common::record::DENSE`]).
+    pub dense: u64,
 }
 
 impl Taken {
     /// All traps.
     pub fn traps(&self) -> u64 {
         self.tokens.saturating_sub(self.at_tracepoints)
+    }
+
+    /// Whether its events followed each other with next to nothing in between, more often than now and then. A
+    /// clock does not tell that where the program had no CPU for a part of the time.
+    pub fn is_dense(&self) -> bool {
+        self.dense * 3 > self.timed
     }
 
     /// Since another time, of a slot whose count of tokens was set to 0 then.
@@ -36,6 +44,7 @@ impl Taken {
             passes: self.passes.saturating_sub(base.passes),
             timed_ns: self.timed_ns.saturating_sub(base.timed_ns),
             timed: self.timed.saturating_sub(base.timed),
+            dense: self.dense.saturating_sub(base.dense),
         }
     }
 }
@@ -56,6 +65,7 @@ impl Kernel {
             passes: usage.iter().map(|usage| usage.passes).sum(),
             timed_ns: usage.iter().map(|usage| usage.handler_ns).sum(),
             timed: usage.iter().map(|usage| usage.timed).sum(),
+            dense: usage.iter().map(|usage| usage.dense).sum(),
         })
     }
 
@@ -102,5 +112,18 @@ impl Kernel {
         let mut taken: Array<&mut MapData, u64> = map.try_into().map_err(failed)?;
         taken.set(slot, 0, 0).map_err(failed)?;
         self.close_at(slot, Closes::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_dense_when_more_than_now_and_then_they_are() {
+        let taken = |dense, timed| Taken { dense, timed, ..Taken::default() };
+        assert!(!taken(0, 0).is_dense() && !taken(33, 100).is_dense() && taken(34, 100).is_dense());
+        // What the process before it in its slot did is not its own.
+        assert!(!taken(34, 200).since(&taken(34, 100)).is_dense());
     }
 }

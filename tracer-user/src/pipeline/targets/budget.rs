@@ -193,7 +193,7 @@ impl Targets {
                     // From here on it is seen: that stands for itself.
                     metered.weight = Some(0.0);
                     metered.span = Some(Span::for_itself(self.meters.now()));
-                    kernel.close_at(metered.slot, Closes::default()).map_err(failure)?;
+                    kernel.close_at(metered.slot, metered.never()).map_err(failure)?;
                 }
             }
         }
@@ -279,7 +279,7 @@ impl Targets {
             if let Some(length) = length {
                 let until = self.meters.on_kernels_clock(began + length).as_nanos() as u64;
                 let traps = kernel.traps(*slot).unwrap_or_default().tokens;
-                let closes = Closes { until, traps, each: each as u64 };
+                let closes = Closes { until, traps, each: each as u64, ..metered.never() };
                 kernel.close_at(*slot, closes).map_err(failure)?;
             }
             kernel.allow(*slot, *allowed).map_err(failure)?;

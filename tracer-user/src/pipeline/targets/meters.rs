@@ -15,6 +15,8 @@ use nix::{
     unistd::Pid,
 };
 
+use tracer_common::record::Closes;
+
 use super::{
     Image, Targets,
     held::Seen,
@@ -113,6 +115,8 @@ pub struct Partial {
     /// For how long it was recorded, and what that cost, in nanoseconds of wall time.
     traced: f64,
     stalled: f64,
+    /// Whether its events came too fast for time to tell anything.
+    is_dense: bool,
     sampler_rate: u64,
     /// Which of its sites count what no runtime counts.
     counted: Vec<bool>,
@@ -365,6 +369,8 @@ impl Meters {
             allowed = governor.expect(slot, life, once.ends.is_some(), left);
         }
         metered.span = governor.is_on().then(|| Span::for_itself(now));
+        metered.event = governor.account(slot).map_or(0.0, Account::event);
+        let _ = kernel.close_at(slot, metered.never());
         let _ = kernel.allow(slot, allowed);
         // What it was allowed for once is a guess.
         let first_look = if once.is_some() { Duration::ZERO } else { TICK };
@@ -428,8 +434,11 @@ impl Metered {
     /// What it has taken and used by now.
     pub(super) fn reading(&self, kernel: &Kernel, at: Duration) -> Reading {
         let cpu = self.clock.and_then(|clock| clock_gettime(clock).ok());
-        let taken = kernel.traps(self.slot).unwrap_or_default().since(&self.base);
-        Reading { at, cpu: cpu.map(Duration::from).unwrap_or_default(), taken }
+        Reading { at, cpu: cpu.map(Duration::from).unwrap_or_default(), taken: self.taken(kernel) }
+    }
+
+    fn taken(&self, kernel: &Kernel) -> Traps {
+        kernel.traps(self.slot).unwrap_or_default().since(&self.base)
     }
 
     /// What one of its traps costs is known by this.
@@ -456,6 +465,11 @@ impl Metered {
     pub(super) fn take_time(&mut self, now: Duration) -> Option<Time> {
         let span = self.span.take()?;
         Some(span.time(now, self.each()))
+    }
+
+    /// No time at which it is not seen any more.
+    pub(super) fn never(&self) -> Closes {
+        Closes { event: self.event as u64, ..Closes::default() }
     }
 
     /// By how much an event puts it off, in nanoseconds.
@@ -507,6 +521,7 @@ impl Targets {
     ) -> (Option<Spent>, Option<Partial>) {
         let source = self.source;
         let Some(mut metered) = image.metered.take() else { return (None, None) };
+        let is_dense = metered.taken(kernel).is_dense();
         let closed = self.meters.close(kernel, &metered, image.group, image.binary);
         let Some((spent, event, is_on)) = closed else { return (None, None) };
         metered.event = event;
@@ -535,6 +550,7 @@ impl Targets {
             time: metered.take_time(self.meters.now()),
             traced: spent.traced.as_nanos() as f64,
             stalled: spent.caused / metered.spread.threads(),
+            is_dense,
             counted: self.binaries[image.binary].counted(),
             windows: metered.windows,
             weight: metered.weight,
@@ -560,6 +576,7 @@ impl Partial {
         let labels = std::mem::take(&mut self.windows.labels).into_iter().collect();
         let lost = self.windows.lost;
         let time = self.traced - self.stalled;
+        let time = (!self.is_dense).then_some(time);
         let Resolved { stacks, unseen, rest } =
             self.windows.resolve(view, self.allocated.as_deref(), time);
         Remains { seen: Seen { stacks, labels }, unseen, lost, rest }

@@ -167,8 +167,13 @@ impl Windows {
 
     /// What each stack stands for. `allocated` is what the runtime has counted meanwhile, by stratum;
     /// without it nothing is known about what was not seen of that. `progress` is for how long the program
-    /// went on in all, in nanoseconds.
-    pub fn resolve(self, view: View<'_>, allocated: Option<&[Stratum]>, progress: f64) -> Resolved {
+    /// went on in all, in nanoseconds; nothing: its events came too fast for that to be known.
+    pub fn resolve(
+        self,
+        view: View<'_>,
+        allocated: Option<&[Stratum]>,
+        progress: Option<f64>,
+    ) -> Resolved {
         let mut resolved = Resolved::default();
         let mut seen: HashMap<u32, f64> = HashMap::new();
         for (id, (_, counts)) in self.stacks.iter().filter(|(id, _)| !view.is_counted(id)) {
@@ -197,9 +202,12 @@ impl Windows {
         }
         let whole = self.random.get(&WHOLE).filter(|ledger| ledger.windows() > 1);
         let unseen_in_all: f64 = missing.values().map(|(unseen, ..)| unseen).sum();
-        let unseen_progress = progress - self.observed;
+        let unseen_progress = progress.unwrap_or_default() - self.observed;
         if self.stacks.keys().any(|id| view.is_counted(id)) {
-            resolved.rest = self.rates.rest();
+            resolved.rest = match progress {
+                Some(_) => self.rates.rest(),
+                None => Rest::TooDense,
+            };
         }
         for (id, (number, mut counts)) in self.stacks {
             if view.is_counted(&id) {
@@ -275,7 +283,7 @@ mod tests {
             windows.add(view, Some(weight), None, window, 10);
         }
         assert_eq!(windows.len(), 3);
-        let resolved = windows.resolve(view, Some(&[stratum(13_000.0, 28.0)]), 0.0);
+        let resolved = windows.resolve(view, Some(&[stratum(13_000.0, 28.0)]), Some(0.0));
         let (value, width) = part(&resolved, 1);
         assert!((value - 7_500.0).abs() < 1e-6 && width > 0.0, "{value} ± {width}");
         assert!((part(&resolved, 2).0 - 2_500.0).abs() < 1e-6);
@@ -297,7 +305,7 @@ mod tests {
             [(id(1, 0), counts(10, 1, 8)), (id(2, 0), counts(30, 1, 8))],
             10,
         );
-        let resolved = windows.resolve(view, Some(&[stratum(140.0, 8.0)]), 0.0);
+        let resolved = windows.resolve(view, Some(&[stratum(140.0, 8.0)]), Some(0.0));
         assert_eq!(part(&resolved, 1), (25.0, 75.0));
         assert_eq!(part(&resolved, 2), (75.0, 75.0));
     }
@@ -321,7 +329,7 @@ mod tests {
             stratum(13_000.0, 16.0),
             stratum(7.0, 24.0),
         ];
-        let resolved = windows.resolve(view, Some(&allocated), 0.0);
+        let resolved = windows.resolve(view, Some(&allocated), Some(0.0));
         assert_eq!(part(&resolved, 1).0, 10_000.0);
         assert_eq!(part(&resolved, 2).0, 30_000.0);
         assert_eq!(part(&resolved, 3).0, 10_000.0);
@@ -341,7 +349,7 @@ mod tests {
         let seen = counts(1, 1, 1 << 20);
         view.add_seen(&mut allocated, &[(id(1, 1 << 20), seen)]);
         assert!((allocated[0].bytes - 1e9 - f64::from(1 << 20)).abs() < 1.0);
-        let resolved = windows.resolve(view, Some(&allocated), 0.0);
+        let resolved = windows.resolve(view, Some(&allocated), Some(0.0));
         let bytes: f64 = resolved.stacks.iter().map(|(_, counts)| counts.part.bytes.0).sum();
         let sampled = 10.0 * f64::from(1 << 20) + 10.0 * 16.0 / estimate::chance(16, 1000);
         assert!((bytes + sampled - allocated[0].bytes).abs() < 10.0, "{bytes}");
@@ -354,7 +362,7 @@ mod tests {
         let window = [(id(1, 0), counts(5, 1, 8)), (id(2, 0), counts(6, 1, 8))];
         windows.add(view, Some(1.0), None, window, 1);
         assert_eq!((windows.len(), windows.lost), (1, 6));
-        let resolved = windows.resolve(view, None, 0.0);
+        let resolved = windows.resolve(view, None, Some(0.0));
         assert_eq!(resolved.stacks[0].1.part, Part::default());
     }
 
@@ -366,7 +374,7 @@ mod tests {
             windows.add(view, Some(1.0), None, [(id(1, 0), counts(100, 1, 8))], 10);
         }
         let all = Stratum { off: 50.0, ..stratum(21_000.0, 8.0) };
-        let resolved = windows.resolve(view, Some(&[all]), 0.0);
+        let resolved = windows.resolve(view, Some(&[all]), Some(0.0));
         let (value, width) = part(&resolved, 1);
         assert!((value - 1_000.0).abs() < 1e-6 && (50.0..52.0).contains(&width), "{width}");
     }
