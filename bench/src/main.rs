@@ -12,6 +12,7 @@ mod goroutines;
 mod host;
 mod leaks;
 mod probes;
+mod processors;
 mod random;
 mod reading;
 mod recorded;
@@ -20,6 +21,7 @@ mod records;
 mod report;
 mod requests;
 mod sampling;
+mod slices;
 mod slowdown;
 mod stats;
 mod storm;
@@ -28,6 +30,7 @@ mod symbols;
 mod target;
 mod tracer;
 mod watch;
+mod watchers;
 mod work;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -56,6 +59,8 @@ enum What {
     Sampling(sampling::Options),
     /// Real programs beside each way to watch the host, and wholly traced, beside bpftrace
     Slowdown(slowdown::Options),
+    /// The same within one run, slice by slice, of programs that go on
+    Slices(slices::Options),
     /// Throughput of a program whose records are read each second
     Reading(reading::Options),
     /// Reading all goroutines of a program with their stacks
@@ -101,6 +106,7 @@ fn run(what: What) -> Result<()> {
         What::Footprint(options) => footprint::run(&options),
         What::Sampling(options) => sampling::run(&options),
         What::Slowdown(options) => slowdown::run(&options),
+        What::Slices(options) => slices::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),
         What::Probes(options) => probes::run(&options),

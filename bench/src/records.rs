@@ -3,15 +3,10 @@
 //! In: a program with as many as are asked for. Out: the time from nothing but an opened binary to
 //! records in memory, checks included, without names; nothing is written by the program meanwhile.
 
-use std::{fmt::Write as _, path::Path, sync::Arc, time::Instant};
+use std::{fmt::Write as _, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use heaptap::{
-    address::LoadBias,
-    gobin::GoBinary,
-    host,
-    runtime::{Live, ProcessMemory, Program, buckets},
-};
+use anyhow::{Result, ensure};
+use heaptap::runtime::buckets;
 
 use crate::{
     report,
@@ -43,7 +38,7 @@ pub fn run(options: &Options) -> Result<()> {
         let mut target = Target::start(&binary)?;
         // Some of the stacks are never sampled.
         target.tell(&format!("populate 1 {}", options.buckets * 5 / 4))?;
-        let live = open(&binary, target.pid())?;
+        let live = target::live(target.pid())?;
         let (found, times) = measure(options.rounds, || {
             Ok(live.heap_records(buckets::Limits::default())?.buckets.len())
         })?;
@@ -65,13 +60,4 @@ fn measure(rounds: usize, read: impl Fn() -> Result<usize>) -> Result<(usize, Se
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok((found, times))
-}
-
-/// The program is linked to a fixed address.
-fn open(binary: &Path, pid: u32) -> Result<Live<ProcessMemory>> {
-    let exe = host::open_exe(pid)?;
-    let go = GoBinary::open(exe.file.try_clone()?).with_context(|| binary.display().to_string())?;
-    let text = LoadBias(0).to_runtime(go.text_range().0);
-    let memory = ProcessMemory::new(pid, host::open_memory(&exe)?, text)?;
-    Ok(Live::new(Arc::new(Program::new(Arc::new(go))?), LoadBias(0), memory))
 }

@@ -6,7 +6,11 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use heaptap::{
+    pipeline::opened::Opener,
+    runtime::{Live, ProcessMemory},
+};
 use xtask::{paths, toolchain};
 
 /// Builds a program of `bench/programs` with a Go release (`1.26`).
@@ -26,6 +30,11 @@ pub fn build(program: &str, release: &str) -> Result<PathBuf> {
         .status()?;
     ensure!(status.success(), "go build of {program} failed");
     Ok(binary)
+}
+
+/// The runtime's records of a program that runs.
+pub fn live(pid: u32) -> Result<Live<ProcessMemory>> {
+    Ok(Opener::default().open(pid).map_err(|failure| anyhow!("{failure}"))?.live)
 }
 
 /// A program that answers each line with a line.

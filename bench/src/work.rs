@@ -3,10 +3,10 @@
 //! In: programs that `setup --for bench` has put into the cache. Out: running processes, and how
 //! long they took. They read and write below a temporary directory and speak on loopback only.
 
-mod bundle;
+pub mod bundle;
 mod compile;
-mod server;
-mod site;
+pub mod server;
+pub mod site;
 mod symbols;
 
 use std::{
@@ -64,7 +64,7 @@ impl Size {
 pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
 
 /// The worst case: nothing but small allocations.
-const CHURN: &str = "churn";
+pub const CHURN: &str = "churn";
 
 impl Work {
     /// Generates what the program works on.
@@ -279,6 +279,12 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let ticks = |field: usize| -> Result<f64> { Ok(fields.get(field).context("short")?.parse()?) };
     // USER_HZ is 100 on every architecture that Go and Linux share.
     Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+/// A real program by its name.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let known = RealProgram::ALL.into_iter().find(|program| program.name() == name);
+    real(known.with_context(|| format!("no program called {name}"))?)
 }
 
 fn real(program: RealProgram) -> Result<PathBuf> {

@@ -5,25 +5,18 @@
 
 mod twins;
 
-use std::{
-    fmt::Write as _,
-    fs,
-    io::{self, BufReader, Read as _},
-    path::PathBuf,
-    thread::{self, JoinHandle},
-};
+use std::{fmt::Write as _, fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use heaptap::gobin::{GoBinary, sites};
 use object::{Object as _, read::ReadCache};
-use tempfile::TempDir;
 
 use crate::{
-    recorded::Frames,
     report,
     stats::Series,
     target::{self, Target},
     tracer::Tracer,
+    watchers::{Kind, WATCHERS, Watched, Watcher},
     work::{Named, Size, Took, Work},
 };
 
@@ -46,30 +39,6 @@ pub struct Options {
 }
 
 const PROGRAMS: [&str; 5] = ["hugo", "esbuild", "compile", "prometheus", "churn"];
-
-/// A way to watch.
-struct Watcher {
-    name: &'static str,
-    arguments: &'static [&'static str],
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Prints as long as it runs.
-    Prints,
-    /// The same, on a terminal.
-    Shows,
-    /// Says when it begins, and writes a profile at the end.
-    Records,
-}
-
-const WATCHERS: [Watcher; 4] = [
-    Watcher { name: "top", arguments: &["top"], kind: Kind::Shows },
-    Watcher { name: "stats", arguments: &["stats", "--all", "--watch", "1"], kind: Kind::Prints },
-    Watcher { name: "heap", arguments: &["heap", "--all", "--watch", "1"], kind: Kind::Prints },
-    Watcher { name: "record", arguments: &["record", "--all"], kind: Kind::Records },
-];
 
 const EXACT: Watcher = Watcher {
     name: "exact",
@@ -165,7 +134,7 @@ fn traced_wholly(options: &Options, mut work: Work, table: &mut String) -> Resul
             options.exact_rounds
         );
         alone.cpu.push(by_itself(&work)?.cpu);
-        let watched = Watched::start(options, &EXACT, &[])?;
+        let watched = Watched::start(&options.heaptap, &EXACT, &[])?;
         heaptap.cpu.push(by_itself(&work)?.cpu);
         if let Some((events, lost)) = watched.end()? {
             heaptap.events.push(events);
@@ -197,68 +166,6 @@ fn by_itself(work: &Work) -> Result<Took> {
     running.end()?;
     Ok(took)
 }
-
-/// A watcher that watches.
-struct Watched {
-    tracer: Tracer,
-    seen: Seen,
-}
-
-/// What comes of it.
-enum Seen {
-    /// How much was printed.
-    Printed(JoinHandle<usize>),
-    /// A profile in this directory.
-    Recorded(TempDir),
-}
-
-impl Watched {
-    /// Starts one and waits until it watches.
-    fn start(options: &Options, watcher: &Watcher, more: &[&str]) -> Result<Self> {
-        let mut arguments = [watcher.arguments, more].concat();
-        let (tracer, mut shown) = match watcher.kind {
-            Kind::Shows => Tracer::spawn_on_terminal(&options.heaptap, &arguments)?,
-            Kind::Prints => Tracer::spawn_printing(&options.heaptap, &arguments)?,
-            Kind::Records => {
-                let dir = TempDir::new()?;
-                let output = format!("--output={}", dir.path().join(RECORDED).display());
-                arguments.remove(0);
-                arguments.extend(["--quiet", &output]);
-                let mut tracer = Tracer::spawn_heaptap(&options.heaptap, arguments)?;
-                tracer.until_recording()?;
-                return Ok(Self { tracer, seen: Seen::Recorded(dir) });
-            }
-        };
-        ensure!(shown.read(&mut [0])? > 0, "nothing was printed");
-        // A terminal ends in an error when nobody is left on it.
-        let rest =
-            thread::spawn(move || BufReader::new(shown).bytes().map_while(io::Result::ok).count());
-        Ok(Self { tracer, seen: Seen::Printed(rest) })
-    }
-
-    fn pid(&self) -> u32 {
-        self.tracer.pid()
-    }
-
-    /// Ends it; how many events it counted and lost, where it counts.
-    fn end(mut self) -> Result<Option<(f64, f64)>> {
-        self.tracer.stop()?;
-        match self.seen {
-            Seen::Printed(rest) => {
-                let Ok(printed) = rest.join() else { bail!("the thread that reads has failed") };
-                ensure!(printed > 0, "it has not read while the program worked");
-                Ok(None)
-            }
-            Seen::Recorded(dir) => {
-                let mut recorded = Frames::default();
-                recorded.add(&dir.path().join(RECORDED))?;
-                Ok(Some((recorded.events as f64, recorded.lost as f64)))
-            }
-        }
-    }
-}
-
-const RECORDED: &str = "recorded.json";
 
 /// The functions that heaptap attaches to in mode exact.
 fn allocators(work: &Work) -> Result<Vec<Named>> {

@@ -8,14 +8,12 @@
 use std::{fmt::Write as _, thread};
 
 use anyhow::{Context as _, Result, bail};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 
-use super::{Options, WATCHERS, Watched, Watcher};
+use super::Options;
 use crate::{
+    processors::{on_processor, two_processors},
     stats::Series,
+    watchers::{WATCHERS, Watched, Watcher},
     work::{Size, Took, Work, cpu_seconds},
 };
 
@@ -100,7 +98,7 @@ impl Twins {
         let exclude = format!("comm={TWIN}");
         let watched = match watcher {
             Some(watcher) => {
-                let start = || Watched::start(options, watcher, &["--exclude", &exclude]);
+                let start = || Watched::start(&options.heaptap, watcher, &["--exclude", &exclude]);
                 Some(on_processor(here, start)?)
             }
             None => None,
@@ -134,25 +132,4 @@ impl Twins {
         }
         Ok(took.wall / twin.wall)
     }
-}
-
-/// Does something on one processor: whoever is started stays there.
-fn on_processor<T>(cpu: usize, what: impl FnOnce() -> Result<T>) -> Result<T> {
-    let all = sched_getaffinity(Pid::from_raw(0))?;
-    let mut one = CpuSet::new();
-    one.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &one)?;
-    let done = what();
-    sched_setaffinity(Pid::from_raw(0), &all)?;
-    done
-}
-
-/// The first two that there are.
-fn two_processors() -> Result<[usize; 2]> {
-    let all = sched_getaffinity(Pid::from_raw(0))?;
-    let mut known = (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu).unwrap_or(false));
-    let (Some(first), Some(second)) = (known.next(), known.next()) else {
-        bail!("it takes two processors");
-    };
-    Ok([first, second])
 }

@@ -16,7 +16,7 @@ use super::write;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked for, in turn.
-const PATHS: [&str; 3] = [
+pub const PATHS: [&str; 3] = [
     "/metrics",
     "/api/v1/query?query=sum%20by(handler)(rate(prometheus_http_requests_total%5B1m%5D))",
     "/api/v1/query?query=%7Bjob%3D%22self%22%7D",
@@ -35,51 +35,63 @@ pub struct Server {
 impl Server {
     /// Writes its configuration and completes its command line.
     pub fn configure(dir: &Path, command: &mut Command, requests: usize) -> Result<Self> {
-        // Free a moment ago; nothing else here takes ports at random.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let config = dir.join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yml]\n\
-             scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
-        );
-        write(&config, &text)?;
-        write(&dir.join("rules.yml"), RULES)?;
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command.arg("--log.level=error");
+        let port = free_port()?;
+        configure(dir, command, port)?;
         Ok(Self { port, requests })
     }
 
     /// Waits until it answers.
     pub fn until_ready(&self) -> Result<()> {
-        let began = Instant::now();
-        while self.get("/-/ready").is_err() {
-            ensure!(began.elapsed() < PATIENCE, "the server is not ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        until_ready(self.port, "/-/ready")
     }
 
     /// Makes all requests.
     pub fn load(&self) -> Result<()> {
-        for path in PATHS.iter().cycle().take(self.requests) {
-            self.get(path)?;
-        }
-        Ok(())
+        PATHS.iter().cycle().take(self.requests).try_for_each(|path| ask(self.port, path))
     }
+}
 
-    /// A request with a connection of its own; what is said is read and dropped.
-    fn get(&self, path: &str) -> Result<()> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let first = answer.split(|byte| *byte == b'\r').next().context("no answer")?;
-        if !first.ends_with(b"200 OK") {
-            bail!("{path} was answered with {}", String::from_utf8_lossy(first));
-        }
-        Ok(())
+/// A port that was free a moment ago; nothing else here takes ports at random.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Waits until somebody answers a request.
+pub fn until_ready(port: u16, path: &str) -> Result<()> {
+    let began = Instant::now();
+    while ask(port, path).is_err() {
+        ensure!(began.elapsed() < PATIENCE, "the server is not ready");
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
+}
+
+/// Writes a prometheus' configuration and completes its command line.
+pub fn configure(dir: &Path, command: &mut Command, port: u16) -> Result<()> {
+    let config = dir.join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yml]\n\
+         scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+    );
+    write(&config, &text)?;
+    write(&dir.join("rules.yml"), RULES)?;
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    command.arg("--log.level=error");
+    Ok(())
+}
+
+/// A request with a connection of its own; what is said is read and dropped.
+pub fn ask(port: u16, path: &str) -> Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let first = answer.split(|byte| *byte == b'\r').next().context("no answer")?;
+    if !first.ends_with(b"200 OK") {
+        bail!("{path} was answered with {}", String::from_utf8_lossy(first));
+    }
+    Ok(())
 }

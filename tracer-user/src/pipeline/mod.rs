@@ -22,7 +22,7 @@ mod measures;
 mod mode;
 mod naming;
 mod natives;
-mod opened;
+pub mod opened;
 mod outputs;
 mod pools;
 mod programs;
