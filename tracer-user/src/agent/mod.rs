@@ -7,4 +7,5 @@
 pub mod config;
 pub mod metrics;
 pub mod node;
+pub mod rules;
 pub mod web;

@@ -31,7 +31,9 @@ pub use memory::{Brakes, CgroupMemory, MemoryReader, MemoryUse, Nearest, memory_
 pub use names::Names;
 pub use priority::Priority;
 pub use process::{Identity, Process, pids, process, processes};
-pub use select::{Filter, Kind, Selected, Selection, Selector, matches, select};
+pub use select::{
+    Filter, Kind, Selected, Selection, Selector, matches, matches as matches_glob, select,
+};
 pub use system::{
     Capabilities, Capability, CgroupMode, Cgroups, System, Tracefs, same_clock, system,
 };

@@ -4,6 +4,7 @@
 //! is wrong and why. Keys that mean nothing are refused: a misspelt one would be obeyed by nobody.
 
 mod listen;
+mod rules;
 mod watch;
 
 use std::fmt;
@@ -12,7 +13,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::rules::Rule;
+
 pub use listen::{ADDRESS, Listen, address};
+pub use rules::{CAPTURES, Captures};
 pub use watch::{MOST_STACKS, SHORTEST, Watch, every};
 
 /// The file, checked.
@@ -20,6 +24,8 @@ pub use watch::{MOST_STACKS, SHORTEST, Watch, every};
 pub struct Config {
     pub listen: Listen,
     pub watch: Watch,
+    pub rules: Vec<Rule>,
+    pub captures: Captures,
 }
 
 /// As written.
@@ -28,6 +34,8 @@ pub struct Config {
 struct Document {
     listen: listen::Table,
     watch: watch::Table,
+    rule: Vec<rules::Table>,
+    captures: rules::CapturesTable,
 }
 
 /// What is wrong with the file, and in which line.
@@ -71,8 +79,14 @@ pub fn parse(text: &str) -> Result<Config, Problem> {
         // The first line says what; what follows draws the place.
         message: err.message().replace('\n', " "),
     })?;
-    let checked =
-        || Ok(Config { listen: document.listen.check()?, watch: document.watch.check()? });
+    let checked = || {
+        Ok(Config {
+            listen: document.listen.check()?,
+            watch: document.watch.check()?,
+            rules: rules::check(document.rule)?,
+            captures: document.captures.check()?,
+        })
+    };
     checked().map_err(|Wrong { at, why }| Problem { line: line(at.start), message: why })
 }
 
