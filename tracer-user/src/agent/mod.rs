@@ -7,5 +7,6 @@
 pub mod config;
 pub mod metrics;
 pub mod node;
+pub mod push;
 pub mod rules;
 pub mod web;

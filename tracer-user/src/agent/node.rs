@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::agent::push::Figures;
 use crate::host::{Identity, MemoryUse};
 use crate::profile::Workload;
 use crate::runtime::stats::Stats;
@@ -20,6 +21,8 @@ pub struct Node {
     pub processes: Vec<Arc<Process>>,
     pub unread: Vec<Unread>,
     pub own: Own,
+    /// What became of what was pushed, of each receiver.
+    pub push: Vec<Figures>,
 }
 
 /// Who a process is; the same for as long as it runs one program.

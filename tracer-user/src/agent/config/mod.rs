@@ -4,6 +4,7 @@
 //! is wrong and why. Keys that mean nothing are refused: a misspelt one would be obeyed by nobody.
 
 mod listen;
+mod push;
 mod rules;
 mod watch;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use super::rules::Rule;
 
 pub use listen::{ADDRESS, Listen, address};
+pub use push::{Push, SPOOL};
 pub use rules::{CAPTURES, Captures};
 pub use watch::{MOST_STACKS, SHORTEST, Watch, every};
 
@@ -24,6 +26,7 @@ pub use watch::{MOST_STACKS, SHORTEST, Watch, every};
 pub struct Config {
     pub listen: Listen,
     pub watch: Watch,
+    pub push: Push,
     pub rules: Vec<Rule>,
     pub captures: Captures,
 }
@@ -36,6 +39,8 @@ struct Document {
     watch: watch::Table,
     rule: Vec<rules::Table>,
     captures: rules::CapturesTable,
+    push: Vec<push::Table>,
+    spool: push::SpoolTable,
 }
 
 /// What is wrong with the file, and in which line.
@@ -85,6 +90,7 @@ pub fn parse(text: &str) -> Result<Config, Problem> {
             watch: document.watch.check()?,
             rules: rules::check(document.rule)?,
             captures: document.captures.check()?,
+            push: push::check(document.push, document.spool)?,
         })
     };
     checked().map_err(|Wrong { at, why }| Problem { line: line(at.start), message: why })

@@ -2,6 +2,7 @@
 
 use super::{Family, Number, Numbers, Tell, Unit};
 use crate::agent::node::{Node, Process};
+use crate::agent::push::Figures;
 
 use Numbers::{Counter, Gauge};
 
@@ -55,7 +56,68 @@ pub const OF_NODE: &[Family<Node>] = &[
         help: "Memory of the agent itself",
         numbers: Gauge(|node, tell| known(node.own.resident, tell)),
     },
+    Family {
+        name: "heaptap_push_sent",
+        unit: None,
+        help: "Uploads that a receiver has taken",
+        numbers: Counter(|node, tell| each(node, tell, |of| of.sent)),
+    },
+    Family {
+        name: "heaptap_push_sent",
+        unit: Some(Unit::Bytes),
+        help: "Size of uploads that a receiver has taken",
+        numbers: Counter(|node, tell| each(node, tell, |of| of.sent_bytes)),
+    },
+    Family {
+        name: "heaptap_push_retried",
+        unit: None,
+        help: "Failures after which an upload waits for another try",
+        numbers: Counter(|node, tell| each(node, tell, |of| of.retried)),
+    },
+    Family {
+        name: "heaptap_push_dropped",
+        unit: None,
+        help: "Uploads that were given up, by `reason` (Push)",
+        numbers: Counter(|node, tell| {
+            for of in &node.push {
+                for (reason, count) in of.reasons() {
+                    tell(&[("receiver", &of.receiver), ("reason", reason)], count.into());
+                }
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_push_spool_uploads",
+        unit: None,
+        help: "Uploads that wait for a receiver",
+        numbers: Gauge(|node, tell| each(node, tell, |of| of.spooled)),
+    },
+    Family {
+        name: "heaptap_push_spool",
+        unit: Some(Unit::Bytes),
+        help: "Size of uploads that wait for a receiver, on disk",
+        numbers: Gauge(|node, tell| each(node, tell, |of| of.spool_bytes)),
+    },
+    Family {
+        name: "heaptap_push_spool_age",
+        unit: Some(Unit::Seconds),
+        help: "For how long the oldest upload has waited, if one waits",
+        numbers: Gauge(|node, tell| {
+            for of in &node.push {
+                let Some(oldest) = of.oldest else { continue };
+                let age = node.time.duration_since(oldest).unwrap_or_default();
+                tell(&[("receiver", &of.receiver)], age.as_secs_f64().into());
+            }
+        }),
+    },
 ];
+
+/// A number of each receiver.
+fn each(node: &Node, tell: &mut Tell<'_>, read: fn(&Figures) -> u64) {
+    for of in &node.push {
+        tell(&[("receiver", &of.receiver)], read(of).into());
+    }
+}
 
 /// Of each process.
 pub const OF_PROCESSES: &[Family<Process>] = &[

@@ -48,6 +48,7 @@ fn node(second: u64, processes: &[(u32, u64)]) -> Node {
         processes: processes.iter().map(process).collect(),
         unread: Vec::new(),
         own: Own::default(),
+        push: Vec::new(),
     }
 }
 

@@ -28,7 +28,14 @@ pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result
     compress(&Encoder::new(profile).encode(value), out)
 }
 
-fn compress(message: &proto::Profile, out: &mut dyn Write) -> io::Result<()> {
+/// The message of one process's profile as that process would write it itself: its samples have no labels that say whose
+/// they are.
+pub fn of_one(profile: &Profile, value: usize) -> proto::Profile {
+    Encoder { says_whose: false, ..Encoder::new(profile) }.encode(value)
+}
+
+/// Writes a message, compressed.
+pub fn compress(message: &proto::Profile, out: &mut dyn Write) -> io::Result<()> {
     let mut gzip = GzEncoder::new(out, Compression::default());
     gzip.write_all(&message.encode_to_vec())?;
     gzip.finish().map(drop)
@@ -44,6 +51,8 @@ struct Encoder<'a> {
     /// Those that say the same are one.
     places: HashMap<&'a Location, u64>,
     mappings: HashMap<BinaryId, u64>,
+    /// Samples are labelled with what tells their process.
+    says_whose: bool,
 }
 
 impl<'a> Encoder<'a> {
@@ -57,6 +66,7 @@ impl<'a> Encoder<'a> {
             locations: HashMap::new(),
             places: HashMap::new(),
             mappings: HashMap::new(),
+            says_whose: true,
         };
         // Index 0 is the empty string by definition.
         encoder.string("");
@@ -130,14 +140,12 @@ impl<'a> Encoder<'a> {
         self.made.sample.push(proto::Sample { location_id, value, label });
     }
 
-    fn labels(&mut self, sample: &Sample) -> Vec<proto::Label> {
+    /// What tells the process of a sample.
+    fn whose(&mut self, sample: &Sample) -> Vec<proto::Label> {
         let profile = self.profile;
         let process = &profile.processes[sample.process.0 as usize];
-        let texts = [
-            ("comm", Some(process.comm.as_str())),
-            ("container", process.container.as_deref()),
-            ("go_type", sample.go_type.map(|name| profile.names.text(name))),
-        ];
+        let texts =
+            [("comm", Some(process.comm.as_str())), ("container", process.container.as_deref())];
         // Ended processes that share an entry have no pid in common.
         let (key, num) = match process.processes {
             1 => ("pid", i64::from(process.pid)),
@@ -149,6 +157,15 @@ impl<'a> Encoder<'a> {
                 let (key, str) = (self.string(key), self.string(text));
                 labels.push(proto::Label { key, str, ..Default::default() });
             }
+        }
+        labels
+    }
+
+    fn labels(&mut self, sample: &Sample) -> Vec<proto::Label> {
+        let mut labels = if self.says_whose { self.whose(sample) } else { Vec::new() };
+        if let Some(name) = sample.go_type {
+            let (key, str) = (self.string("go_type"), self.name(name));
+            labels.push(proto::Label { key, str, ..Default::default() });
         }
         for label in &sample.labels {
             let key = self.name(label.key);

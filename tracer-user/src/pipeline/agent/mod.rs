@@ -3,6 +3,7 @@
 //! In: flags and a file. Out: a picture of the node for each round, to whoever serves, sends and judges it
 //! (`crate::agent`). All looking is done here, by one thread, and nothing of it is done because somebody asks.
 
+mod pushed;
 mod round;
 mod settings;
 
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::watch;
+use super::{heap, watch};
 use crate::agent::web::{self, Shown};
 use crate::cli::agent::Config as Flags;
 use crate::exit::{Exit, Failure};
+use pushed::Pushed;
 use round::Rounds;
 use settings::Settings;
 
@@ -29,10 +31,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
     let shown = Arc::new(Shown::new(settings.watch.max_series));
+    let heap = heap::plain();
     watch::block_on(async {
         let mut signals = Signals::new()?;
-        let mut rounds = Rounds::new(&flags.selection, &settings.watch);
-        shown.show(rounds.look()?);
+        let mut rounds = Rounds::new(&flags.selection, &settings.watch, &heap);
+        let mut pushed = Pushed::start(&settings.push)?;
+        shown.show(rounds.look(pushed.figures())?);
         let server = web::start(listener, Arc::clone(&shown))
             .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
         eprintln!("heaptap: watching this node; http://{}/metrics", server.address);
@@ -47,13 +51,19 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     Asked::End => return Ok(()),
                     Asked::Reload => match Settings::read(flags) {
                         Ok(new) => {
-                            settings.reload(new);
+                            if settings.reload(new) {
+                                pushed.restart(&settings.push);
+                            }
                             rounds.set(&settings.watch);
                         }
                         Err(failure) => eprintln!("heaptap: not reloaded: {failure}"),
                     },
                 },
-                _ = ticks.tick() => shown.show(rounds.look()?),
+                _ = ticks.tick() => {
+                    let node = rounds.look(pushed.figures())?;
+                    shown.show(Arc::clone(&node));
+                    pushed.round(&mut rounds, &node);
+                }
             }
         }
     })

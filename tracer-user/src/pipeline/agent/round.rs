@@ -1,37 +1,48 @@
 //! Rounds: one look at every process, made a picture.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use nix::unistd::gethostname;
 
+use super::super::heap;
 use super::super::opened::LiveProcess;
 use super::super::roster::{Looked, Roster};
 use super::super::stats::{Snapshot, snapshot};
 use super::super::top::footprint::cpu_time;
 use crate::agent::config::Watch;
 use crate::agent::node::{Goroutines, Node, Own, Process, Unread, Who};
-use crate::exit::Failure;
+use crate::agent::push::Figures;
+use crate::cli::heap::Config as HeapConfig;
+use crate::exit::{Exit, Failure};
 use crate::host::{self, Identity, MemoryReader, Selection};
+use crate::profile::Profile;
 
 /// Looks again and again.
-pub struct Rounds {
+pub struct Rounds<'a> {
     roster: Roster,
     watch: Watch,
     name: Arc<str>,
     /// Who they are; forgotten when they end.
     known: HashMap<Identity, Arc<Who>>,
+    opened: HashMap<Identity, Rc<LiveProcess>>,
+    heaps: HashMap<Identity, heap::Watched<'a>>,
+    heap: &'a HeapConfig,
     own: Own,
 }
 
-impl Rounds {
-    pub fn new(selection: &Selection, watch: &Watch) -> Self {
+impl<'a> Rounds<'a> {
+    pub fn new(selection: &Selection, watch: &Watch, heap: &'a HeapConfig) -> Self {
         Self {
             roster: Roster::new(selection),
             watch: watch.clone(),
             name: name(watch),
             known: HashMap::new(),
+            opened: HashMap::new(),
+            heaps: HashMap::new(),
+            heap,
             own: Own::default(),
         }
     }
@@ -46,7 +57,7 @@ impl Rounds {
     ///
     /// # Errors
     /// /proc can't be listed.
-    pub fn look(&mut self) -> Result<Arc<Node>, Failure> {
+    pub fn look(&mut self, push: Vec<Figures>) -> Result<Arc<Node>, Failure> {
         let (time, began) = (SystemTime::now(), Instant::now());
         let mut memory = MemoryReader::default();
         let mut room = self.watch.max_processes;
@@ -61,6 +72,8 @@ impl Rounds {
             Ok(Some(snapshot))
         })?;
         let Looked { seen, unseen, .. } = looked;
+        self.opened = seen.iter().map(|(one, _)| (one.process.id, Rc::clone(one))).collect();
+        self.heaps.retain(|id, _| self.opened.contains_key(id));
         let mut processes: Vec<Arc<Process>> = seen
             .into_iter()
             .filter_map(|(opened, snapshot)| Some(Arc::new(self.process(&opened, snapshot?))))
@@ -74,7 +87,19 @@ impl Rounds {
         });
         let unread = unread.collect();
         let own = self.measure(began, left_out);
-        Ok(Arc::new(Node { time, name: Arc::clone(&self.name), processes, unread, own }))
+        Ok(Arc::new(Node { time, name: Arc::clone(&self.name), processes, unread, own, push }))
+    }
+
+    /// Reads the heap profile of a process of the last round.
+    ///
+    /// # Errors
+    /// The process is gone, keeps no such profile, or its records can't be read consistently.
+    pub fn heap(&mut self, id: Identity) -> Result<&Profile, Failure> {
+        let gone = || Failure::new(Exit::Target, format!("process {} is gone", id.pid));
+        let opened = self.opened.get(&id).ok_or_else(gone)?;
+        let watched = self.heaps.entry(id).or_insert_with(|| heap::Watched::new(self.heap));
+        watched.look(opened)?;
+        Ok(watched.profile())
     }
 
     fn process(&mut self, opened: &LiveProcess, snapshot: Snapshot) -> Process {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::agent::config::{self, Captures, Config, Listen, Watch};
+use crate::agent::config::{self, Captures, Config, Listen, Push, Watch};
 use crate::agent::rules::Rule;
 use crate::cli::agent::Config as Flags;
 use crate::exit::{Exit, Failure};
@@ -13,6 +13,7 @@ use crate::output::text::printable;
 pub struct Settings {
     pub listen: Listen,
     pub watch: Watch,
+    pub push: Push,
     pub rules: Vec<Rule>,
     pub captures: Captures,
 }
@@ -23,7 +24,7 @@ impl Settings {
     /// # Errors
     /// It can't be read, or something in it is wrong: `FILE:LINE: why`.
     pub fn read(flags: &Flags) -> Result<Self, Failure> {
-        let Config { mut listen, mut watch, rules, captures } = match &flags.file {
+        let Config { mut listen, mut watch, push, rules, captures } = match &flags.file {
             None => Config::default(),
             Some(path) => {
                 let name = printable(&path.to_string_lossy()).into_owned();
@@ -39,12 +40,12 @@ impl Settings {
         watch.max_processes = flags.max_processes.unwrap_or(watch.max_processes);
         watch.max_series = flags.max_series.unwrap_or(watch.max_series);
         watch.node = flags.node.clone().or(watch.node);
-        Ok(Self { listen, watch, rules, captures })
+        Ok(Self { listen, watch, push, rules, captures })
     }
 
-    /// Takes over what can be changed while it runs; says what can't.
-    pub fn reload(&mut self, new: Self) {
-        let Self { listen, watch, rules, captures } = new;
+    /// Takes over what can be changed while it runs; says what can't. Tells whether receivers have changed.
+    pub fn reload(&mut self, new: Self) -> bool {
+        let Self { listen, watch, push, rules, captures } = new;
         if listen != self.listen
             || watch.every != self.watch.every
             || watch.max_series != self.watch.max_series
@@ -56,6 +57,9 @@ impl Settings {
         (self.rules, self.captures) = (rules, captures);
         let Watch { every, max_series, .. } = self.watch;
         self.watch = Watch { every, max_series, ..watch };
+        let others = push != self.push;
+        self.push = push;
         eprintln!("heaptap: reloaded");
+        others
     }
 }
