@@ -52,7 +52,7 @@ impl Agent {
     }
 
     pub fn get(&self, path: &str) -> Result<Answer> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"))
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
 
     /// Sends these bytes and takes everything that comes.
@@ -79,11 +79,27 @@ impl Agent {
 
     /// Asks for metrics until they are as they should be.
     pub fn wait(&self, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        self.until(what, is_so, Err)
+    }
+
+    /// The same of one that may refuse at first.
+    pub fn patient(&self, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        self.until(what, is_so, |_| Ok(()))
+    }
+
+    fn until(
+        &self,
+        what: &str,
+        is_so: impl Fn(&Metrics) -> bool,
+        refused: impl Fn(anyhow::Error) -> Result<()>,
+    ) -> Result<Metrics> {
         let until = Instant::now() + PATIENCE;
+        let mut metrics = Metrics(String::new());
         loop {
-            let metrics = self.metrics()?;
-            if is_so(&metrics) {
-                return Ok(metrics);
+            match self.metrics() {
+                Ok(now) if is_so(&now) => return Ok(now),
+                Ok(now) => metrics = now,
+                Err(error) => refused(error)?,
             }
             if Instant::now() > until {
                 bail!("{what}: not within {PATIENCE:?}:\n{}", metrics.0);

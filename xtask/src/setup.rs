@@ -69,6 +69,8 @@ enum Thing {
     Podman,
     Groff,
     Browser,
+    Prometheus,
+    TlsTools,
     Bpftrace,
     Program(RealProgram),
 }
@@ -93,6 +95,15 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     }
     if purpose == Purpose::Test && paths::find_program("chromium").is_none() {
         things.push(Thing::Browser);
+    }
+    let prometheus = ["prometheus", "promtool"];
+    if purpose == Purpose::Test && prometheus.iter().any(|one| paths::find_program(one).is_none()) {
+        things.push(Thing::Prometheus);
+    }
+    if purpose == Purpose::Test
+        && ["openssl", "curl"].iter().any(|one| paths::find_program(one).is_none())
+    {
+        things.push(Thing::TlsTools);
     }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
@@ -126,6 +137,10 @@ impl Thing {
             Thing::Groff => apt.install(&["groff-base"]),
             // The tests open pages in it.
             Thing::Browser => apt.install(&["chromium"]),
+            // The tests have it scrape the agent.
+            Thing::Prometheus => apt.install(&["prometheus"]),
+            // The tests make certificates, and ask the agent with them.
+            Thing::TlsTools => apt.install(&["openssl", "curl"]),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.
             Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
             Thing::Program(program) => fetch::install(program, apt),

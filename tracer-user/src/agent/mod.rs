@@ -7,6 +7,7 @@
 pub mod config;
 pub mod metrics;
 pub mod node;
+pub mod pauses;
 pub mod push;
 pub mod rules;
 pub mod web;

@@ -360,7 +360,7 @@ fn reason(why: NoStack) -> (&'static str, &'static str) {
 }
 
 /// As Go prints it (traceback.go, `goroutineheader`).
-fn state(status: u32, reason: u8, reasons: &[String]) -> &str {
+pub fn state(status: u32, reason: u8, reasons: &[String]) -> &str {
     let known = reasons.get(usize::from(reason)).filter(|text| reason != 0 && !text.is_empty());
     match status {
         g::WAITING => known.map_or("waiting", String::as_str),

@@ -19,7 +19,7 @@ use super::rules::Rule;
 pub use listen::{ADDRESS, Listen, address};
 pub use push::{Push, SPOOL};
 pub use rules::{CAPTURES, Captures};
-pub use watch::{MOST_STACKS, SHORTEST, Watch, every};
+pub use watch::{MOST_STACKS, Watch, cpu, every};
 
 /// The file, checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,11 +143,12 @@ mod tests {
         assert_eq!(
             problem("[watch]\nevery = \"1s\"\ntop_stack = 3\n"),
             "agent.toml:3: unknown field `top_stack`, expected one of `every`, `node`, \
-             `top_stacks`, `max_processes`, `max_series`"
+             `top_stacks`, `max_processes`, `max_series`, `cpu`"
         );
         assert!(
             problem("[watch]\n\nevery = \"soon\"\n").starts_with("agent.toml:3: \"soon\" is no")
         );
+        assert!(problem("[watch]\ncpu = \"0%\"\n").starts_with("agent.toml:2: \"0%\" is no share"));
         assert!(problem("[watch\n").starts_with("agent.toml:1: "));
         assert!(problem("[watch]\nmax_processes = -1\n").starts_with("agent.toml:2: "));
         assert!(problem("[listen]\naddress = \"here\"\n").starts_with("agent.toml:2: \"here\" is"));

@@ -20,6 +20,8 @@ pub struct Watch {
     pub max_processes: usize,
     /// Series in one answer of /metrics; others are counted.
     pub max_series: usize,
+    /// Of one CPU: what looks at heaps, goroutines and trends may take, all together.
+    pub cpu: f64,
 }
 
 impl Default for Watch {
@@ -30,6 +32,7 @@ impl Default for Watch {
             top_stacks: 5,
             max_processes: 512,
             max_series: 100_000,
+            cpu: 0.005,
         }
     }
 }
@@ -48,6 +51,7 @@ pub(super) struct Table {
     top_stacks: Option<Spanned<usize>>,
     max_processes: Option<Spanned<usize>>,
     max_series: Option<Spanned<usize>>,
+    cpu: Option<Spanned<String>>,
 }
 
 impl Table {
@@ -69,8 +73,26 @@ impl Table {
             }
             *to = *value.get_ref();
         }
+        if let Some(cpu) = self.cpu {
+            watch.cpu = self::cpu(cpu.get_ref()).map_err(|why| Wrong::new(cpu.span(), why))?;
+        }
         Ok(watch)
     }
+}
+
+/// A share of one CPU: `0.5%`, `2%`.
+///
+/// # Errors
+/// What is expected, in one line.
+pub fn cpu(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    percent
+        .filter(|percent| (0.01..=100.0).contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| {
+            let text = text.escape_debug();
+            format!("\"{text}\" is no share of a CPU: expected one such as \"0.5%\", 0.01% to 100%")
+        })
 }
 
 /// A time between looks.

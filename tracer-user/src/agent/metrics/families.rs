@@ -1,123 +1,17 @@
 //! Every family: what it is called, what it means, and which number of a picture it is.
 
-use super::{Family, Number, Numbers, Tell, Unit};
-use crate::agent::node::{Node, Process};
-use crate::agent::push::Figures;
+use std::time::SystemTime;
+
+use super::{Family, Histogram, Number, Numbers, Tell, Unit};
+use crate::agent::node::Process;
+use crate::forecast::When;
 
 use Numbers::{Counter, Gauge};
 
-/// Of the node and the agent itself.
-pub const OF_NODE: &[Family<Node>] = &[
-    Family {
-        name: "heaptap_processes",
-        unit: None,
-        help: "Go processes that are watched",
-        numbers: Gauge(|node, tell| tell(&[], (node.processes.len() as u64).into())),
-    },
-    Family {
-        name: "heaptap_processes_unreadable",
-        unit: None,
-        help: "Go processes that can't be read",
-        numbers: Gauge(|node, tell| tell(&[], (node.unread.len() as u64).into())),
-    },
-    Family {
-        name: "heaptap_processes_left_out",
-        unit: None,
-        help: "Go processes that --max-processes left no room for",
-        numbers: Gauge(|node, tell| tell(&[], node.own.left_out.into())),
-    },
-    Family {
-        name: "heaptap_rounds",
-        unit: None,
-        help: "Looks at all processes since the agent began",
-        numbers: Counter(|node, tell| tell(&[], node.own.rounds.into())),
-    },
-    Family {
-        name: "heaptap_rounds_late",
-        unit: None,
-        help: "Rounds that took longer than the time between two",
-        numbers: Counter(|node, tell| tell(&[], node.own.late.into())),
-    },
-    Family {
-        name: "heaptap_round",
-        unit: Some(Unit::Seconds),
-        help: "How long the last round took",
-        numbers: Gauge(|node, tell| tell(&[], node.own.took.as_secs_f64().into())),
-    },
-    Family {
-        name: "heaptap_cpu",
-        unit: Some(Unit::Seconds),
-        help: "CPU time that the agent has taken",
-        numbers: Counter(|node, tell| tell(&[], node.own.cpu.as_secs_f64().into())),
-    },
-    Family {
-        name: "heaptap_resident",
-        unit: Some(Unit::Bytes),
-        help: "Memory of the agent itself",
-        numbers: Gauge(|node, tell| known(node.own.resident, tell)),
-    },
-    Family {
-        name: "heaptap_push_sent",
-        unit: None,
-        help: "Uploads that a receiver has taken",
-        numbers: Counter(|node, tell| each(node, tell, |of| of.sent)),
-    },
-    Family {
-        name: "heaptap_push_sent",
-        unit: Some(Unit::Bytes),
-        help: "Size of uploads that a receiver has taken",
-        numbers: Counter(|node, tell| each(node, tell, |of| of.sent_bytes)),
-    },
-    Family {
-        name: "heaptap_push_retried",
-        unit: None,
-        help: "Failures after which an upload waits for another try",
-        numbers: Counter(|node, tell| each(node, tell, |of| of.retried)),
-    },
-    Family {
-        name: "heaptap_push_dropped",
-        unit: None,
-        help: "Uploads that were given up, by `reason` (Push)",
-        numbers: Counter(|node, tell| {
-            for of in &node.push {
-                for (reason, count) in of.reasons() {
-                    tell(&[("receiver", &of.receiver), ("reason", reason)], count.into());
-                }
-            }
-        }),
-    },
-    Family {
-        name: "heaptap_push_spool_uploads",
-        unit: None,
-        help: "Uploads that wait for a receiver",
-        numbers: Gauge(|node, tell| each(node, tell, |of| of.spooled)),
-    },
-    Family {
-        name: "heaptap_push_spool",
-        unit: Some(Unit::Bytes),
-        help: "Size of uploads that wait for a receiver, on disk",
-        numbers: Gauge(|node, tell| each(node, tell, |of| of.spool_bytes)),
-    },
-    Family {
-        name: "heaptap_push_spool_age",
-        unit: Some(Unit::Seconds),
-        help: "For how long the oldest upload has waited, if one waits",
-        numbers: Gauge(|node, tell| {
-            for of in &node.push {
-                let Some(oldest) = of.oldest else { continue };
-                let age = node.time.duration_since(oldest).unwrap_or_default();
-                tell(&[("receiver", &of.receiver)], age.as_secs_f64().into());
-            }
-        }),
-    },
-];
+mod own;
+mod stacks;
 
-/// A number of each receiver.
-fn each(node: &Node, tell: &mut Tell<'_>, read: fn(&Figures) -> u64) {
-    for of in &node.push {
-        tell(&[("receiver", &of.receiver)], read(of).into());
-    }
-}
+pub use own::OF_NODE;
 
 /// Of each process.
 pub const OF_PROCESSES: &[Family<Process>] = &[
@@ -163,7 +57,9 @@ pub const OF_PROCESSES: &[Family<Process>] = &[
         name: "go_goroutine_count",
         unit: None,
         help: "Goroutines of the program",
-        numbers: Gauge(|process, tell| tell(&[], process.goroutines.program.into())),
+        numbers: Gauge(|process, tell| {
+            known(process.goroutines.as_ref().map(|told| told.program), tell);
+        }),
     },
     Family {
         name: "go_processor_limit",
@@ -178,6 +74,126 @@ pub const OF_PROCESSES: &[Family<Process>] = &[
         numbers: Gauge(|process, tell| known(process.stats.collector.percent, tell)),
     },
     Family {
+        name: "heaptap_heap_live",
+        unit: Some(Unit::Bytes),
+        help: "What survived the last collection",
+        numbers: Gauge(|process, tell| tell(&[], process.stats.heap.marked.into())),
+    },
+    Family {
+        name: "heaptap_heap_objects",
+        unit: Some(Unit::Bytes),
+        help: "Objects that live or were not swept yet (HeapAlloc)",
+        numbers: Gauge(|process, tell| tell(&[], process.stats.heap.alloc.into())),
+    },
+    Family {
+        name: "heaptap_heap_spans",
+        unit: Some(Unit::Bytes),
+        help: "Spans of the heap: with objects (used), with none (idle), with none and given back (released)",
+        numbers: Gauge(|process, tell| {
+            let heap = &process.stats.heap;
+            tell(&[("state", "used")], heap.in_use.into());
+            tell(&[("state", "idle")], heap.idle.saturating_sub(heap.released).into());
+            tell(&[("state", "released")], heap.released.into());
+        }),
+    },
+    Family {
+        name: "heaptap_heap_fragmentation",
+        unit: Some(Unit::Ratio),
+        help: "Part of the heap's used spans that holds no objects",
+        numbers: Gauge(|process, tell| {
+            let heap = &process.stats.heap;
+            let empty = heap.in_use.saturating_sub(heap.alloc);
+            share(empty as f64, heap.in_use as f64, &[], tell);
+        }),
+    },
+    Family {
+        name: "heaptap_heap_utilization",
+        unit: Some(Unit::Ratio),
+        help: "What survived the last collection, of the heap's goal",
+        numbers: Gauge(|process, tell| {
+            let heap = &process.stats.heap;
+            share(heap.marked as f64, heap.goal.unwrap_or(0) as f64, &[], tell);
+        }),
+    },
+    Family {
+        name: "heaptap_allocation_size",
+        unit: Some(Unit::Bytes),
+        help: "Allocations on the heap by the size of their class, since the program began",
+        numbers: Numbers::Histogram(sizes),
+    },
+    Family {
+        name: "heaptap_gc_cycles",
+        unit: None,
+        help: "Collections that ended since the program began",
+        numbers: Counter(|process, tell| {
+            let collector = &process.stats.collector;
+            let forced = u64::from(collector.forced);
+            let automatic = u64::from(collector.cycles).saturating_sub(forced);
+            tell(&[("cause", "automatic")], automatic.into());
+            tell(&[("cause", "forced")], forced.into());
+        }),
+    },
+    Family {
+        name: "heaptap_gc_cpu",
+        unit: Some(Unit::Seconds),
+        help: "CPU time of the collector since the program began, as of the end of the last collection",
+        numbers: Counter(|process, tell| {
+            if let Some(seconds) = process.gc.seconds {
+                tell(&[], seconds.into());
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_gc_pressure",
+        unit: Some(Unit::Ratio),
+        help: "The collector's part of the CPU time of GOMAXPROCS CPUs, in the last minute",
+        numbers: Gauge(|process, tell| {
+            if let Some(pressure) = process.gc.pressure {
+                tell(&[], pressure.into());
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_gc_pause",
+        unit: Some(Unit::Seconds),
+        help: "Pauses of collections that ended since the agent sees the program, each once",
+        numbers: Numbers::Histogram(|process| Some(process.pauses.histogram())),
+    },
+    Family {
+        name: "heaptap_gc_pause_p99",
+        unit: Some(Unit::Seconds),
+        help: "Pause that 99 of 100 of the last 256 collections did not exceed",
+        numbers: Gauge(|process, tell| {
+            if let Some(ns) = process.pauses.p99_ns {
+                tell(&[], (ns as f64 / 1e9).into());
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_gc_pauses_missed",
+        unit: None,
+        help: "Collections whose pauses were overwritten before they could be read",
+        numbers: Counter(|process, tell| tell(&[], process.pauses.missed.into())),
+    },
+    Family {
+        name: "heaptap_goroutines",
+        unit: None,
+        help: "Goroutines of the program by what they do or wait for",
+        numbers: Gauge(|process, tell| {
+            for (state, count) in process.goroutines.iter().flat_map(|told| &told.states) {
+                tell(&[("state", state)], (*count).into());
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_goroutines_unreadable",
+        unit: None,
+        help: "Entries of the runtime's list of goroutines that could not be read",
+        numbers: Gauge(|process, tell| {
+            known(process.goroutines.as_ref().map(|told| told.unreadable), tell);
+        }),
+    },
+    Family {
         name: "heaptap_memory_resident",
         unit: Some(Unit::Bytes),
         help: "Resident memory of the process",
@@ -189,6 +205,86 @@ pub const OF_PROCESSES: &[Family<Process>] = &[
         help: "Resident memory that the Go runtime has not mapped, at least",
         numbers: Gauge(|process, tell| known(process.off_heap(), tell)),
     },
+    Family {
+        name: "heaptap_cgroup_used",
+        unit: Some(Unit::Bytes),
+        help: "Memory of the process's control group, pages of files included",
+        numbers: Gauge(|process, tell| known(process.memory.cgroup.map(|of| of.usage), tell)),
+    },
+    Family {
+        name: "heaptap_cgroup_limit",
+        unit: Some(Unit::Bytes),
+        help: "Memory limit of the process's control group or of one above it, the lowest",
+        numbers: Gauge(|process, tell| {
+            known(process.memory.cgroup.and_then(|of| of.limit), tell);
+        }),
+    },
+    Family {
+        name: "heaptap_limit_used",
+        unit: Some(Unit::Ratio),
+        help: "Part of a limit that is used: of GOMEMLIMIT what is mapped, of the control group's all it counts",
+        numbers: Gauge(|process, tell| {
+            if let Some(limit) = process.stats.collector.memory_limit {
+                let labels = [("limit", "gomemlimit")];
+                share(process.mapped() as f64, limit as f64, &labels, tell);
+            }
+            if let Some((of, limit)) = process.memory.cgroup.and_then(|of| Some((of, of.limit?))) {
+                share(of.usage as f64, limit as f64, &[("limit", "cgroup")], tell);
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_forecast",
+        unit: Some(Unit::Seconds),
+        help: "When a limit is reached at the present trend, 0 when it is; none: no end in sight, or too early",
+        numbers: Gauge(|process, tell| {
+            let forecast = process.trends.as_ref().and_then(|trends| trends.forecast.as_ref());
+            for limit in forecast.iter().flat_map(|forecast| &forecast.limits) {
+                let seconds = match limit.when {
+                    _ if limit.is_reached => 0.0,
+                    When::In { seconds, .. } => seconds,
+                    When::TooEarly | When::NotInSight { .. } => continue,
+                };
+                tell(&[("limit", limit.of.word())], seconds.into());
+            }
+        }),
+    },
+    Family {
+        name: "heaptap_leaks",
+        unit: None,
+        help: "Lines, creators of goroutines or memory off the heap that leak, or grow and may be something that fills",
+        numbers: Gauge(stacks::leaks),
+    },
+    Family {
+        name: "heaptap_leak_growth_per_second",
+        unit: None,
+        help: "Bytes (heap, off-heap) or goroutines by which each of the largest of these grows",
+        numbers: Gauge(stacks::growth),
+    },
+    Family {
+        name: "heaptap_profile_live",
+        unit: Some(Unit::Bytes),
+        help: "Alive as of the last collection, as the runtime's heap profile estimates it",
+        numbers: Gauge(|process, tell| known(process.heap.as_ref().map(|heap| heap.bytes), tell)),
+    },
+    Family {
+        name: "heaptap_stack_live",
+        unit: Some(Unit::Bytes),
+        help: "The same of each of the --top-stacks largest stacks",
+        numbers: Gauge(|process, tell| stacks::each(process, tell, |stack| stack.bytes)),
+    },
+    Family {
+        name: "heaptap_stack_live_objects",
+        unit: None,
+        help: "Objects alive of each of these stacks",
+        numbers: Gauge(|process, tell| stacks::each(process, tell, |stack| stack.objects)),
+    },
+    Family {
+        name: "heaptap_look_age",
+        unit: Some(Unit::Seconds),
+        help: "How old what was told of heap, goroutines and trends is, which are looked at in turns",
+        numbers: Gauge(ages),
+    },
 ];
 
 /// Tells what is known.
@@ -196,6 +292,46 @@ fn known(value: Option<impl Into<u64>>, tell: &mut Tell<'_>) {
     if let Some(value) = value {
         tell(&[], Number::Int(value.into()));
     }
+}
+
+/// Tells a part of something that is there.
+fn share(part: f64, whole: f64, labels: super::Labels<'_>, tell: &mut Tell<'_>) {
+    if whole > 0.0 {
+        tell(labels, (part / whole).into());
+    }
+}
+
+/// How old looks are as of the round.
+fn ages(process: &Process, tell: &mut Tell<'_>) {
+    let now = SystemTime::now();
+    let looks = [
+        ("goroutines", process.goroutines.as_ref().map(|look| look.at)),
+        ("heap", process.heap.as_ref().map(|look| look.at)),
+        ("trends", process.trends.as_ref().map(|look| look.at)),
+    ];
+    for (look, at) in looks {
+        if let Some(at) = at {
+            let age = now.duration_since(at).unwrap_or_default();
+            tell(&[("look", look)], age.as_secs_f64().into());
+        }
+    }
+}
+
+/// Size classes by powers of two; what is larger than the largest class has a span of its own.
+fn sizes(process: &Process) -> Option<Histogram> {
+    const ENDS: [u64; 13] = [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768];
+
+    let allocated = &process.stats.allocated;
+    let mut counts = [0; ENDS.len()];
+    for class in &allocated.classes {
+        let at = ENDS.partition_point(|end| *end < u64::from(class.size));
+        *counts.get_mut(at)? += class.objects;
+    }
+    let count = counts.iter().sum::<u64>() + allocated.large.objects;
+    let mut buckets: Vec<(f64, u64)> =
+        ENDS.iter().zip(counts).map(|(end, count)| (*end as f64, count)).collect();
+    buckets.push((f64::INFINITY, allocated.large.objects));
+    Some(Histogram { sum: allocated.bytes as f64, count, buckets })
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::agent::node::{Goroutines, Node, Own, Process};
-use crate::host::{Identity, MemoryUse};
+use crate::agent::node::{Node, Own, Process, made};
+use crate::host::Identity;
 use crate::profile::Workload;
-use crate::runtime::stats::made;
 
 fn rule(name: &str) -> Rule {
     Rule {
@@ -53,12 +52,8 @@ fn node(second: u64, processes: &[(u32, u64)]) -> Node {
 }
 
 fn made_process(who: Who, goroutines: u64) -> Arc<Process> {
-    Arc::new(Process {
-        who: Arc::new(who),
-        stats: made::stats(),
-        memory: MemoryUse::default(),
-        goroutines: Goroutines { program: goroutines, ..Goroutines::default() },
-    })
+    let goroutines = Some(made::goroutines(goroutines));
+    Arc::new(Process { who: Arc::new(who), goroutines, ..made::bare(1) })
 }
 
 fn engine(rules: Vec<Rule>) -> Engine {

@@ -5,7 +5,12 @@
 
 mod answers;
 mod connections;
+mod guard;
+mod rates;
+mod refused;
 mod shown;
+mod stall;
+mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,8 +18,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
+use connections::Shared;
+use guard::Guard;
+
+pub use refused::{Refused, Requests};
 pub use shown::Shown;
+pub use tls::{Files as TlsFiles, acceptor};
 
 /// A server that runs.
 #[derive(Debug)]
@@ -25,20 +36,39 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Who is answered, and how many.
+pub struct Access {
+    /// What has to be known to be answered.
+    pub token: Option<String>,
+    pub tls: Option<TlsAcceptor>,
+    pub max_connections: usize,
+    /// Requests in a second, of one address.
+    pub max_rate: f64,
+}
+
 /// Begins to answer.
 ///
 /// # Errors
 /// The socket or the thread can't be set up.
-pub fn start(listener: TcpListener, shown: Arc<Shown>) -> io::Result<Server> {
+pub fn start(listener: TcpListener, shown: Arc<Shown>, access: Access) -> io::Result<Server> {
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Access { token, tls, max_connections, max_rate } = access;
+    let only_local = address.ip().is_loopback() && token.is_none() && tls.is_none();
+    let shared = Arc::new(Shared {
+        counting: Arc::clone(&shown.counting),
+        router: answers::router(shown),
+        guard: Guard::new(token, only_local, max_rate),
+        tls,
+        max_connections,
+    });
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new().name("heaptap-web".to_owned()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 _ = stopped => {}
-                () = connections::serve(listener, shown) => {}
+                () = connections::serve(listener, shared) => {}
             }
         });
         // Answers under way are not waited for: nobody's data depends on them.

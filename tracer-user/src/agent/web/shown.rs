@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use hyper::body::Bytes;
 
+use super::refused::{Counting, Requests};
 use crate::agent::metrics::{Served, serve};
 use crate::agent::node::Node;
 
@@ -12,6 +13,7 @@ use crate::agent::node::Node;
 pub struct Shown {
     max_series: usize,
     newest: RwLock<Option<Arc<Picture>>>,
+    pub(super) counting: Arc<Counting>,
 }
 
 /// One picture and its texts.
@@ -26,7 +28,7 @@ pub struct Picture {
 
 impl Shown {
     pub fn new(max_series: usize) -> Self {
-        Self { max_series, newest: RwLock::default() }
+        Self { max_series, newest: RwLock::default(), counting: Arc::default() }
     }
 
     /// Shows a newer picture.
@@ -40,6 +42,11 @@ impl Shown {
         };
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         *newest = Some(Arc::new(picture));
+    }
+
+    /// What was asked for so far.
+    pub fn requests(&self) -> Requests {
+        self.counting.so_far()
     }
 
     /// Nothing before the first round.

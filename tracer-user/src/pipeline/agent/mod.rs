@@ -3,9 +3,16 @@
 //! In: flags and a file. Out: a picture of the node for each round, to whoever serves, sends and judges it
 //! (`crate::agent`). All looking is done here, by one thread, and nothing of it is done because somebody asks.
 
+mod access;
+mod counters;
+mod growth;
+mod heaps;
+mod pressure;
 mod pushed;
 mod round;
 mod settings;
+mod turns;
+mod watched;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -16,10 +23,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{heap, watch};
 use crate::agent::web::{self, Shown};
 use crate::cli::agent::Config as Flags;
+use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
 use pushed::Pushed;
 use round::Rounds;
 use settings::Settings;
+
+/// Bytes that the records of one heap may take while they are read.
+const MOST_MEMORY: usize = 64 << 20;
 
 /// Watches and serves until a signal comes.
 ///
@@ -28,18 +39,20 @@ use settings::Settings;
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut settings = Settings::read(flags)?;
     let address = settings.listen.address;
+    let access = access::access(&settings.listen)?;
+    let scheme = if access.tls.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(address)
         .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
     let shown = Arc::new(Shown::new(settings.watch.max_series));
-    let heap = heap::plain();
+    let heap = HeapConfig { max_memory: MOST_MEMORY, ..heap::plain() };
     watch::block_on(async {
         let mut signals = Signals::new()?;
         let mut rounds = Rounds::new(&flags.selection, &settings.watch, &heap);
         let mut pushed = Pushed::start(&settings.push)?;
-        shown.show(rounds.look(pushed.figures())?);
-        let server = web::start(listener, Arc::clone(&shown))
+        shown.show(rounds.look(shown.requests(), pushed.figures())?);
+        let server = web::start(listener, Arc::clone(&shown), access)
             .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
-        eprintln!("heaptap: watching this node; http://{}/metrics", server.address);
+        eprintln!("heaptap: watching this node; {scheme}://{}/metrics", server.address);
         let mut ticks = interval(settings.watch.every);
         // A round that takes longer than the period does not make the next ones come faster.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,7 +73,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     },
                 },
                 _ = ticks.tick() => {
-                    let node = rounds.look(pushed.figures())?;
+                    let node = rounds.look(shown.requests(), pushed.figures())?;
                     shown.show(Arc::clone(&node));
                     pushed.round(&mut rounds, &node);
                 }

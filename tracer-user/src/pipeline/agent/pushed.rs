@@ -3,18 +3,18 @@
 //! In: pictures, and opened processes. Out: profiles, given to `agent::push`. Reading them all takes no more than a
 //! share of one CPU: who is not read in time is read later, and what it allocates meanwhile is in its next profile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::round::Rounds;
+use super::turns::Allowance;
 use crate::agent::config::Push;
 use crate::agent::node::Node;
 use crate::agent::push::{Figures, Pusher};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
 
-/// Of one CPU, and how much of it is saved up at most.
+/// Of one CPU.
 const SHARE: f64 = 0.02;
-const MOST_SAVED: Duration = Duration::from_millis(100);
 
 /// What is pushed.
 pub struct Pushed {
@@ -38,7 +38,7 @@ impl Pushed {
                     .map_err(|err| Failure::new(Exit::Failure, err.to_string()))?,
             ),
         };
-        Ok(Self { pusher, allowance: Allowance::new(), last: None })
+        Ok(Self { pusher, allowance: Allowance::new(SHARE, Instant::now()), last: None })
     }
 
     /// From now on to others. What waits for those that stay is sent as before.
@@ -81,29 +81,5 @@ impl Pushed {
             self.last = Some(id);
             self.allowance.took(now.elapsed());
         }
-    }
-}
-
-/// What reading may take.
-struct Allowance {
-    at: Instant,
-    /// Seconds; below 0: what has to be saved first.
-    saved: f64,
-}
-
-impl Allowance {
-    fn new() -> Self {
-        Self { at: Instant::now(), saved: MOST_SAVED.as_secs_f64() }
-    }
-
-    fn allows(&mut self, now: Instant) -> bool {
-        let earned = now.saturating_duration_since(self.at).as_secs_f64() * SHARE;
-        self.saved = (self.saved + earned).min(MOST_SAVED.as_secs_f64());
-        self.at = now;
-        self.saved > 0.0
-    }
-
-    fn took(&mut self, length: Duration) {
-        self.saved -= length.as_secs_f64();
     }
 }

@@ -1,4 +1,4 @@
-//! Rounds: one look at every process, made a picture.
+//! Rounds: one look at every process, turns of what takes more, and a picture of it all.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -7,31 +7,36 @@ use std::time::{Instant, SystemTime};
 
 use nix::unistd::gethostname;
 
-use super::super::heap;
-use super::super::opened::LiveProcess;
-use super::super::roster::{Looked, Roster};
-use super::super::stats::{Snapshot, snapshot};
-use super::super::top::footprint::cpu_time;
+use super::heaps::Heaps;
+use super::turns::Allowance;
+use super::watched::Watched;
 use crate::agent::config::Watch;
-use crate::agent::node::{Goroutines, Node, Own, Process, Unread, Who};
+use crate::agent::node::{Node, Own, Process, Unread};
 use crate::agent::push::Figures;
+use crate::agent::web::Requests;
 use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
-use crate::host::{self, Identity, MemoryReader, Selection};
+use crate::host::{self, Identity, MemoryReader, MemoryUse, Selection};
+use crate::pipeline::opened::{LiveProcess, not_readable};
+use crate::pipeline::roster::{Looked, Roster};
+use crate::pipeline::top::footprint::cpu_time;
 use crate::profile::Profile;
+use crate::runtime::stats::Stats;
 
 /// Looks again and again.
 pub struct Rounds<'a> {
     roster: Roster,
     watch: Watch,
     name: Arc<str>,
-    /// Who they are; forgotten when they end.
-    known: HashMap<Identity, Arc<Who>>,
-    opened: HashMap<Identity, Rc<LiveProcess>>,
-    heaps: HashMap<Identity, heap::Watched<'a>>,
-    heap: &'a HeapConfig,
+    /// Forgotten when they end.
+    watched: HashMap<Identity, Watched>,
+    heaps: Heaps<'a>,
+    allowance: Allowance,
     own: Own,
 }
+
+/// What a round reads of each process; nothing of those for whom there is no room.
+type Read = Option<(Instant, Stats, MemoryUse)>;
 
 impl<'a> Rounds<'a> {
     pub fn new(selection: &Selection, watch: &Watch, heap: &'a HeapConfig) -> Self {
@@ -39,10 +44,9 @@ impl<'a> Rounds<'a> {
             roster: Roster::new(selection),
             watch: watch.clone(),
             name: name(watch),
-            known: HashMap::new(),
-            opened: HashMap::new(),
-            heaps: HashMap::new(),
-            heap,
+            watched: HashMap::new(),
+            heaps: Heaps::new(heap),
+            allowance: Allowance::new(watch.cpu, Instant::now()),
             own: Own::default(),
         }
     }
@@ -51,13 +55,14 @@ impl<'a> Rounds<'a> {
     pub fn set(&mut self, watch: &Watch) {
         self.watch = watch.clone();
         self.name = name(watch);
+        self.allowance.set(watch.cpu);
     }
 
     /// Looks at every process.
     ///
     /// # Errors
     /// /proc can't be listed.
-    pub fn look(&mut self, push: Vec<Figures>) -> Result<Arc<Node>, Failure> {
+    pub fn look(&mut self, requests: Requests, push: Vec<Figures>) -> Result<Arc<Node>, Failure> {
         let (time, began) = (SystemTime::now(), Instant::now());
         let mut memory = MemoryReader::default();
         let mut room = self.watch.max_processes;
@@ -67,27 +72,29 @@ impl<'a> Rounds<'a> {
                 left_out += 1;
                 return Ok(None);
             }
-            let snapshot = snapshot(process, &mut memory)?;
+            let read = read(process, &mut memory)?;
             room -= 1;
-            Ok(Some(snapshot))
+            Ok(Some(read))
         })?;
         let Looked { seen, unseen, .. } = looked;
-        self.opened = seen.iter().map(|(one, _)| (one.process.id, Rc::clone(one))).collect();
-        self.heaps.retain(|id, _| self.opened.contains_key(id));
-        let mut processes: Vec<Arc<Process>> = seen
-            .into_iter()
-            .filter_map(|(opened, snapshot)| Some(Arc::new(self.process(&opened, snapshot?))))
-            .collect();
+        let mut processes = self.processes(seen);
+        self.turns(&mut memory);
+        for process in &mut processes {
+            if let Some(watched) = self.watched.get(&process.who.id) {
+                watched.complete(process);
+            }
+        }
         processes.sort_by_key(|process| process.who.id.pid);
-        self.known.retain(|id, _| processes.iter().any(|process| process.who.id == *id));
         let unread = unseen.into_iter().map(|unseen| Unread {
             pid: unseen.pid,
             comm: unseen.comm,
             reason: unseen.failure.message,
         });
         let unread = unread.collect();
-        let own = self.measure(began, left_out);
-        Ok(Arc::new(Node { time, name: Arc::clone(&self.name), processes, unread, own, push }))
+        self.measure(began, left_out, requests);
+        let processes = processes.into_iter().map(Arc::new).collect();
+        let (name, own) = (Arc::clone(&self.name), self.own);
+        Ok(Arc::new(Node { time, name, processes, unread, own, push }))
     }
 
     /// Reads the heap profile of a process of the last round.
@@ -96,42 +103,80 @@ impl<'a> Rounds<'a> {
     /// The process is gone, keeps no such profile, or its records can't be read consistently.
     pub fn heap(&mut self, id: Identity) -> Result<&Profile, Failure> {
         let gone = || Failure::new(Exit::Target, format!("process {} is gone", id.pid));
-        let opened = self.opened.get(&id).ok_or_else(gone)?;
-        let watched = self.heaps.entry(id).or_insert_with(|| heap::Watched::new(self.heap));
-        watched.look(opened)?;
-        Ok(watched.profile())
+        let watched = self.watched.get(&id).ok_or_else(gone)?;
+        self.heaps.look(&watched.process)
     }
 
-    fn process(&mut self, opened: &LiveProcess, snapshot: Snapshot) -> Process {
-        let Snapshot { id, comm, path, go_version, container, workload, stats, .. } = snapshot;
-        let super::super::stats::Goroutines { program, runtime, unreadable } = snapshot.goroutines;
-        debug_assert_eq!(id, opened.process.id);
-        let who = Who { id, comm, path, go_version, container, workload };
-        let known = self.known.entry(id).or_insert_with(|| Arc::new(who.clone()));
-        if **known != who {
-            *known = Arc::new(who);
+    /// What a round has read, as parts of a picture; who is not there any more is forgotten.
+    fn processes(&mut self, seen: Vec<(Rc<LiveProcess>, Read)>) -> Vec<Process> {
+        let every = self.watch.every;
+        let mut processes = Vec::with_capacity(seen.len());
+        let mut before = std::mem::take(&mut self.watched);
+        for (process, read) in seen {
+            let Some((at, stats, memory)) = read else { continue };
+            let id = process.process.id;
+            // An exec makes another program of it.
+            let known = before.remove(&id).filter(|known| known.is_of(&process));
+            let mut watched = known.unwrap_or_else(|| Watched::new(&process, at, every));
+            processes.push(watched.round(at, stats, memory));
+            self.watched.insert(id, watched);
         }
-        Process {
-            who: Arc::clone(known),
-            stats,
-            memory: snapshot.memory,
-            goroutines: Goroutines { program, runtime, unreadable },
+        let has_ended = !before.is_empty();
+        drop(before);
+        if has_ended {
+            self.heaps.forget_unused();
+        }
+        processes
+    }
+
+    /// Looks that are due, as far as they are allowed now: the one that waits longest first.
+    fn turns(&mut self, memory: &mut MemoryReader) {
+        loop {
+            let now = Instant::now();
+            if !self.allowance.allows(now) {
+                return;
+            }
+            let next = self.watched.values_mut().map(|one| (one.next(), one));
+            let first = next.min_by_key(|((due, _), one)| (*due, one.process.process.id));
+            let Some(((_, kind), one)) = first.filter(|((due, _), _)| *due <= now) else { return };
+            let done = one.turn(kind, &mut self.heaps, memory, self.watch.top_stacks);
+            // One that has ended is no failure.
+            let has_failed = done.is_err() && one.process.is_there();
+            let took = now.elapsed();
+            self.allowance.took(took);
+            self.own.turns += 1;
+            self.own.turns_took += took;
+            self.own.turns_failed += u64::from(has_failed);
         }
     }
 
     /// What the round has taken.
-    fn measure(&mut self, began: Instant, left_out: u64) -> Own {
+    fn measure(&mut self, began: Instant, left_out: u64, requests: Requests) {
         let took = began.elapsed();
+        let own = host::memory_use(std::process::id());
         self.own = Own {
             cpu: cpu_time().unwrap_or(self.own.cpu),
-            resident: host::memory_use(std::process::id()).ok().and_then(|memory| memory.resident),
+            resident: own.ok().and_then(|memory| memory.resident),
             rounds: self.own.rounds + 1,
             late: self.own.late + u64::from(took > self.watch.every),
             took,
             left_out,
+            requests,
+            ..self.own
         };
-        self.own
     }
+}
+
+/// The part of a look that is taken each round.
+fn read(
+    opened: &LiveProcess,
+    memory: &mut MemoryReader,
+) -> Result<(Instant, Stats, MemoryUse), Failure> {
+    let pid = opened.process.id.pid;
+    let at = Instant::now();
+    let stats = opened.live.stats();
+    let stats = stats.map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
+    Ok((at, stats, memory.of(pid).map_err(not_readable)?))
 }
 
 /// What the node is called.

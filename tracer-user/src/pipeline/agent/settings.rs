@@ -35,9 +35,20 @@ impl Settings {
             }
         };
         listen.address = flags.listen.unwrap_or(listen.address);
+        for (said, of_file) in [
+            (&flags.token_file, &mut listen.token_file),
+            (&flags.tls_cert, &mut listen.tls_cert),
+            (&flags.tls_key, &mut listen.tls_key),
+            (&flags.tls_client_ca, &mut listen.tls_client_ca),
+        ] {
+            if said.is_some() {
+                of_file.clone_from(said);
+            }
+        }
         watch.every = flags.every.unwrap_or(watch.every);
         watch.top_stacks = flags.top_stacks.unwrap_or(watch.top_stacks);
         watch.max_processes = flags.max_processes.unwrap_or(watch.max_processes);
+        watch.cpu = flags.cpu.unwrap_or(watch.cpu);
         watch.max_series = flags.max_series.unwrap_or(watch.max_series);
         watch.node = flags.node.clone().or(watch.node);
         Ok(Self { listen, watch, push, rules, captures })

@@ -6,7 +6,7 @@
 
 mod json;
 mod text;
-mod watched;
+pub mod watched;
 
 use std::ops::ControlFlow;
 use std::time::Duration;

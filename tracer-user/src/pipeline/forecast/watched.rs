@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Told;
 use crate::exit::Failure;
 use crate::forecast::{FEWEST, Figures, Forecast, Goes, Group, SHORTEST};
-use crate::host::{Identity, MemoryReader, Nearest};
+use crate::host::{Identity, MemoryReader, MemoryUse, Nearest};
 use crate::pipeline::counted;
 use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::stats::{Snapshot, snapshot};
+use crate::runtime::stats::Stats;
 
 /// How long a look rests, in the time that it took.
 const REST: u32 = 30;
@@ -63,13 +64,16 @@ impl Watched {
     fn add(&mut self, then: Instant, memory: &mut MemoryReader) {
         let group = memory.nearest(self.last.id.pid);
         let at = (then - self.began).as_secs_f64();
-        self.readings.push(figures(at, &self.last, group));
+        let goroutines = self.last.goroutines;
+        let counted = (goroutines.unreadable == 0).then_some(goroutines.program);
+        let Snapshot { id, stats, memory, .. } = &self.last;
+        self.readings.push(figures(at, *id, stats, memory, counted, group));
         let now = Instant::now();
         self.due = now + (now - then) * REST;
     }
 
     /// What follows; nothing where nothing was read.
-    pub fn tell(self) -> Option<Told> {
+    pub(super) fn tell(self) -> Option<Told> {
         let forecast = Forecast::of(&self.readings)?;
         let has_ended = !self.last.id.is_alive();
         let mut notes = Vec::new();
@@ -96,13 +100,15 @@ impl Watched {
 }
 
 /// A reading as forecasts take it.
-fn figures(at: f64, snapshot: &Snapshot, group: Option<Nearest>) -> Figures {
-    let Snapshot { id, stats, goroutines, memory, .. } = snapshot;
+pub fn figures(
+    at: f64,
+    id: Identity,
+    stats: &Stats,
+    memory: &MemoryUse,
+    goroutines: Option<u64>,
+    group: Option<Nearest>,
+) -> Figures {
     let (heap, gc, allocated) = (&stats.heap, &stats.collector, &stats.allocated);
-    // The runtime keeps times of day; its share of CPU time is of the time since it began.
-    let last = Duration::from_nanos(gc.last_unix_ns);
-    let ago = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + last).unwrap_or_default();
-    let collected = id.age().saturating_sub(ago).as_secs_f64();
     let group = group.map(|nearest| Group {
         path: nearest.path,
         usage: nearest.usage,
@@ -114,7 +120,7 @@ fn figures(at: f64, snapshot: &Snapshot, group: Option<Nearest>) -> Figures {
         resident: memory.resident,
         group,
         cpu: id.cpu_time().map(|taken| taken.as_secs_f64()),
-        goroutines: (goroutines.unreadable == 0).then_some(goroutines.program),
+        goroutines,
         sys: stats.sys,
         released: heap.released,
         in_use: heap.in_use,
@@ -129,13 +135,21 @@ fn figures(at: f64, snapshot: &Snapshot, group: Option<Nearest>) -> Figures {
         exact: stats.exact,
         large_there: allocated.large.bytes.saturating_sub(allocated.large.freed_bytes),
         cycles: gc.cycles,
-        collected: (gc.last_unix_ns > 0).then_some(collected),
+        collected: collected(id, stats),
         gc_share: gc.cpu_fraction,
         procs: stats.procs,
         gogc: gc.percent,
         memory_limit: gc.memory_limit,
         limit_binds: gc.limit_binds,
     }
+}
+
+/// Seconds between the begin of a process and the end of its last collection; nothing: there was none. The runtime
+/// keeps times of day; its share of CPU time is of this time.
+pub fn collected(id: Identity, stats: &Stats) -> Option<f64> {
+    let last = Duration::from_nanos(stats.collector.last_unix_ns);
+    let ago = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + last).unwrap_or_default();
+    (!last.is_zero()).then(|| id.age().saturating_sub(ago).as_secs_f64())
 }
 
 #[cfg(test)]
@@ -146,8 +160,8 @@ mod tests {
     fn figures_are_those_that_were_read() {
         let snapshot = super::super::tests::snapshot();
         let nearest = Nearest { path: "/a".into(), usage: 9, droppable: Some(4), limit: 12 };
-        let figures = figures(2.5, &snapshot, Some(nearest));
-        let stats = &snapshot.stats;
+        let Snapshot { id, stats, memory, .. } = &snapshot;
+        let figures = figures(2.5, *id, stats, memory, Some(120), Some(nearest));
         assert_eq!((figures.at, figures.group.as_ref().unwrap().kept()), (2.5, 5));
         assert_eq!(figures.mapped(), stats.sys - stats.heap.released);
         assert_eq!(figures.kept_idle(), stats.heap.idle - stats.heap.released);

@@ -14,7 +14,7 @@ use crate::pipeline::opened::LiveProcess;
 use crate::profile::trend::{Place, Point, Verdict, judge};
 use crate::profile::{BinaryId, FrameKind, GOROUTINE, Meta, Profile, Source};
 use crate::runtime::Error;
-use crate::runtime::g::{Entry, MAX_GOROUTINES, WAITING};
+use crate::runtime::g::{Entry, G, MAX_GOROUTINES, WAITING};
 
 /// Goroutines of one process.
 pub struct Creators {
@@ -35,6 +35,26 @@ struct Row {
     points: Vec<(u32, u64, u64)>,
 }
 
+/// The program's goroutines at one look.
+#[derive(Debug, Default)]
+pub struct Seen(Vec<(u64, u8, RuntimeAddr, bool)>);
+
+impl Seen {
+    /// Adds one, if it is the program's.
+    pub fn add(&mut self, g: &G) {
+        if !g.system {
+            self.0.push((g.id, g.stops, g.gopc, g.status == WAITING));
+        }
+    }
+
+    /// Each of them once.
+    pub fn done(mut self) -> Self {
+        self.0.sort_unstable_by_key(|(id, ..)| *id);
+        self.0.dedup_by_key(|(id, ..)| *id);
+        self
+    }
+}
+
 impl Creators {
     pub fn new(process: &Rc<LiveProcess>) -> Self {
         let (last, by, looks) = Default::default();
@@ -46,20 +66,22 @@ impl Creators {
     /// # Errors
     /// The list can't be read consistently, or the process is gone.
     pub fn look(&mut self, at: f64, allocated: f64) -> Result<(), Error> {
-        let mut seen: Vec<(u64, u8, RuntimeAddr, bool)> = Vec::with_capacity(self.last.len() + 16);
+        let mut seen = Seen(Vec::with_capacity(self.last.len() + 16));
         self.process.live.each_goroutine(MAX_GOROUTINES, |entry| {
-            if let Entry::Live(g) = entry
-                && !g.system
-            {
-                seen.push((g.id, g.stops, g.gopc, g.status == WAITING));
+            if let Entry::Live(g) = entry {
+                seen.add(&g);
             }
         })?;
+        self.add(at, allocated, &seen.done());
+        Ok(())
+    }
+
+    /// Adds a look.
+    pub fn add(&mut self, at: f64, allocated: f64, seen: &Seen) {
         for row in self.by.values_mut() {
             (row.live, row.blocked) = (0, 0);
         }
-        seen.sort_unstable_by_key(|(id, ..)| *id);
-        seen.dedup_by_key(|(id, ..)| *id);
-        for (id, stops, creator, waits) in &seen {
+        for (id, stops, creator, waits) in &seen.0 {
             let row = self.by.entry(*creator).or_default();
             row.live += 1;
             match self.last.binary_search_by_key(id, |(id, _)| *id) {
@@ -69,7 +91,8 @@ impl Creators {
                 Err(_) => row.made += 1,
             }
         }
-        self.last = seen.into_iter().map(|(id, stops, ..)| (id, stops)).collect();
+        self.last.clear();
+        self.last.extend(seen.0.iter().map(|(id, stops, ..)| (*id, *stops)));
         let look = self.looks.len() as u32;
         self.looks.push((at, allocated));
         for row in self.by.values_mut() {
@@ -81,7 +104,6 @@ impl Creators {
                 row.points.push((look, row.live, row.made));
             }
         }
-        Ok(())
     }
 
     /// Creators whose goroutines are more and more.

@@ -4,11 +4,11 @@
 //! reads heap profiles, goroutines and statistics again and again, and attaches nothing; judging is done by
 //! `profile::trend`.
 
-mod creators;
+pub mod creators;
 mod file;
 mod json;
 mod text;
-mod watched;
+pub mod watched;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -51,33 +51,33 @@ struct Judged {
 }
 
 /// Something that grows.
-struct Finding {
-    of: What,
-    trend: Trend,
+pub struct Finding {
+    pub of: What,
+    pub trend: Trend,
     /// Where to look; nothing where no line is known.
-    place: Option<Place>,
+    pub place: Option<Place>,
     /// Innermost first.
-    stack: Vec<Place>,
+    pub stack: Vec<Place>,
     /// How many stacks lead to the place.
-    stacks: usize,
+    pub stacks: usize,
     /// What keeps it, if that is known.
-    keeper: Option<Keeper>,
+    pub keeper: Option<Keeper>,
     /// At the end: bytes, or goroutines; and objects.
-    live: f64,
-    objects: Option<f64>,
+    pub live: f64,
+    pub objects: Option<f64>,
     /// Goroutines that have not run since the look before.
-    blocked: Option<u64>,
+    pub blocked: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub enum What {
     Heap,
     Goroutines,
     OffHeap,
 }
 
 impl What {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             What::Heap => "heap",
             What::Goroutines => "goroutines",

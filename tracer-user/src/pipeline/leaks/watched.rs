@@ -101,7 +101,7 @@ impl<'a> Watched<'a> {
     }
 
     /// What grew.
-    pub fn judge(mut self) -> Judged {
+    pub(super) fn judge(mut self) -> Judged {
         let mut findings: Vec<Finding> =
             self.history.grown().into_iter().map(Finding::from).collect();
         findings.extend(self.creators.grown());
@@ -159,6 +159,6 @@ pub fn alive(stats: &Stats) -> impl Iterator<Item = (u64, u64)> {
 }
 
 /// What the runtime has of the system, as far as it can be resident.
-fn mapped(stats: &Stats) -> u64 {
+pub fn mapped(stats: &Stats) -> u64 {
     stats.sys.saturating_sub(stats.heap.released)
 }
