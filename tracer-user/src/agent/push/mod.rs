@@ -150,7 +150,14 @@ impl Pusher {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let outlets: Result<Vec<Outlet>, Error> =
             receivers.into_iter().map(|receiver| outlet(receiver, spool, &runtime)).collect();
-        let outlets = outlets?;
+        let outlets = match outlets {
+            Ok(outlets) => outlets,
+            Err(err) => {
+                // The caller may be in a runtime of its own, where none may be waited for.
+                runtime.shutdown_background();
+                return Err(err);
+            }
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let thread =
             std::thread::Builder::new().name("heaptap-push".to_owned()).spawn(move || {

@@ -60,6 +60,11 @@ fn resource(service: &str, who: &Who, node: &str) -> Resource {
     let number = |key, value: i64| Some(attribute(key, Value::IntValue(value)));
     let workload = &who.workload;
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    // As Go itself says it.
+    let version = match who.go_version.as_deref() {
+        Some(version) if !version.starts_with("go") => format!("go{version}"),
+        version => version.unwrap_or_default().to_owned(),
+    };
     let attributes = [
         text("service.name", service),
         // Tells processes of one service from each other, and a pid from its next use.
@@ -68,7 +73,7 @@ fn resource(service: &str, who: &Who, node: &str) -> Resource {
         text("process.executable.name", &who.comm),
         text("process.executable.path", &who.path),
         text("process.runtime.name", "go"),
-        text("process.runtime.version", &optional(&who.go_version)),
+        text("process.runtime.version", &version),
         text("container.id", &optional(&who.container)),
         text("container.name", &optional(&workload.container)),
         text("k8s.pod.name", &optional(&workload.pod)),
