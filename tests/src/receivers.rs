@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,8 @@ pub enum Mood {
 
 #[derive(Debug)]
 struct Kept {
-    came: Mutex<Vec<(Mood, Came)>>,
+    /// What was taken.
+    came: Mutex<Vec<Came>>,
     mood: Mutex<Mood>,
 }
 
@@ -89,8 +90,7 @@ impl Receiver {
         let listener = TcpListener::bind(address).context("no port for a receiver")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let came = before.into_iter().map(|came| (Mood::Takes, came)).collect();
-        let kept = Arc::new(Kept { came: Mutex::new(came), mood: Mutex::new(Mood::Takes) });
+        let kept = Arc::new(Kept { came: Mutex::new(before), mood: Mutex::new(Mood::Takes) });
         let (stop, stopped) = oneshot::channel::<()>();
         let app = axum::Router::new().fallback(answer).with_state(Arc::clone(&kept));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -122,29 +122,30 @@ impl Receiver {
 
     /// What was taken.
     pub fn taken(&self) -> Vec<Came> {
-        let came = self.kept.came.lock().unwrap_or_else(PoisonError::into_inner);
-        came.iter().filter(|(mood, _)| *mood == Mood::Takes).map(|(_, came)| came.clone()).collect()
-    }
-
-    /// How many requests came, whatever was answered.
-    pub fn asked(&self) -> usize {
-        self.kept.came.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.kept.came().clone()
     }
 
     /// Waits until what was taken is as it should be.
     pub fn wait(&self, what: &str, mut is_so: impl FnMut(&[Came]) -> bool) -> Result<Vec<Came>> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let taken = self.taken();
+            let taken = self.kept.came();
             if is_so(&taken) {
-                return Ok(taken);
+                return Ok(taken.clone());
             }
             if Instant::now() > until {
                 let paths: Vec<_> = taken.iter().map(|came| &came.path).collect();
                 bail!("{what}: not within {PATIENCE:?}; came: {paths:#?}");
             }
+            drop(taken);
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+impl Kept {
+    fn came(&self) -> MutexGuard<'_, Vec<Came>> {
+        self.came.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,17 +193,13 @@ async fn answer(State(kept): State<Arc<Kept>>, request: Request) -> Response {
         parts: HashMap::new(),
     };
     let is_grpc = parts.headers.get("content-type").is_some_and(|of| of == "application/grpc");
-    let keep = |came: Came| {
-        kept.came.lock().unwrap_or_else(PoisonError::into_inner).push((mood, came));
-    };
+    let keep = |came: Came| kept.came().push(came);
     match mood {
         Mood::Takes => {}
         Mood::Silent => {
-            keep(came);
             return std::future::pending().await;
         }
         Mood::Refuses(status, after) => {
-            keep(came);
             let mut response = Response::new(Body::from("not now"));
             *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
             if let Some(after) = after {
