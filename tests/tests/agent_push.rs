@@ -191,8 +191,10 @@ fn pyroscope_gets_what_the_program_has_allocated_and_has_in_use() -> Result<()> 
     let last = profiles.last().context("none")?;
     ensure!(in_use(last) == in_use(&own) && !in_use(last).is_empty());
     ensure!(last.types == own.types && last.period == own.period, "{:?}", last.period);
-    // Labels are the series', not the samples'.
-    ensure!(profiles.iter().flat_map(|of| &of.samples).all(|of| of.labels.is_empty()));
+    // Stacks and numbers: labels are the series', and nothing of what the heap holds comes along.
+    for sample in profiles.iter().flat_map(|profile| &profile.samples) {
+        ensure!(sample.labels.is_empty() && sample.numbers.keys().eq(["bytes"]), "{sample:?}");
+    }
     let (pid, comm) = (bench.program.pid(), bench.comm()?);
     for came in &came {
         let name = &came.query["name"];
