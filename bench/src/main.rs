@@ -4,6 +4,7 @@
 //! `bench/results/` with the machine, the kernel and the versions. `bench/README.md` tells the
 //! method.
 
+mod agent;
 mod budget;
 mod cost;
 mod footprint;
@@ -73,6 +74,8 @@ enum What {
     Stress(stress::Options),
     /// 100 processes of 20 binaries: time until all are traced, memory, idle CPU
     Host(host::Options),
+    /// The agent: 100 processes, scraped each second
+    Agent(agent::Options),
     /// Estimates of budgeted recordings beside the truth, and what they cost
     Budget(budget::Options),
     /// Recordings: bytes, processor time of a snapshot, memory to export a large one
@@ -113,6 +116,7 @@ fn run(what: What) -> Result<()> {
         What::Storm(options) => storm::run(&options),
         What::Stress(options) => stress::run(&options),
         What::Host(options) => host::run(&options),
+        What::Agent(options) => agent::run(&options),
         What::Budget(options) => budget::run(&options),
         What::Recording(options) => recording::run(&options),
         What::Records(options) => records::run(&options),

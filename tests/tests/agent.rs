@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::agent::{Agent, Answer, Metrics};
 use heaptap_tests::leaks::cases;
+use heaptap_tests::pprof::Pprof;
 use heaptap_tests::{Fixture, Running, Variant, heaptap, require_root};
 use serde_json::Value;
 
@@ -388,4 +389,77 @@ impl Drop for Child {
 /// A port that nobody listens on.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+#[test]
+fn the_api_tells_what_metrics_tell_and_gives_profiles() -> Result<()> {
+    require_root()?;
+    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
+    let mut command = Command::new(&fixture.program);
+    command.env("HEAP_RATE", "4096");
+    let mut program = Running::start(command)?;
+    program.ask("work 60")?;
+    program.ask("gc")?;
+    let pid = program.pid();
+    let of = pid.to_string();
+    let agent = Agent::start(&["--every", "100ms", "--cpu", "20%", "-p", &of])?;
+    let metrics = agent.wait("a heap profile", |metrics| {
+        metrics.of(pid, "heaptap_profile_live_bytes", &[]).is_some()
+    })?;
+    let one = agent.json(&format!("/api/v1/processes/{pid}"))?;
+    let live = metrics.of(pid, "heaptap_profile_live_bytes", &[]);
+    ensure!(one["profile"]["bytes"].as_f64() == live && live > Some(0.0), "{one}");
+    let top = metrics.series("heaptap_stack_live_bytes", &[]).next();
+    ensure!(one["profile"]["top"][0]["bytes"].as_f64() == top, "{one}");
+    let all = agent.json("/api/v1/processes")?;
+    ensure!(all.as_array().is_some_and(|all| all.len() == 1) && all[0]["pid"] == pid, "{all}");
+    ensure!(agent.json("/api/v1/node")?["processes"] == 1);
+    ensure!(agent.json("/api/v1/findings")?.as_array().is_some());
+    ensure!(agent.json("/api/v1/openapi.json")?["openapi"] == "3.1.0");
+    let line = agent.json(&format!("/api/v1/processes/{pid}/timeline"))?;
+    let times = line["times"].as_array().context("no times")?.len();
+    ensure!(times > 0 && line["heap_live"].as_array().map(Vec::len) == Some(times), "{line}");
+
+    // The live heap as pprof, as Go's own tool reads it, is that of heaptap heap.
+    let dir = tempfile::tempdir()?;
+    let profile = |query: &str| agent.get(&format!("/api/v1/processes/{pid}/profile?{query}"));
+    let pprof = profile("format=pprof")?;
+    ensure!(pprof.status == 200, "{}", pprof.text());
+    let (ours, theirs) = (dir.path().join("ours.pb.gz"), dir.path().join("theirs.pb.gz"));
+    fs::write(&ours, &pprof.body)?;
+    heaptap::run(["heap", "-p", &of, "-o", &theirs.to_string_lossy()])?.expect(0)?;
+    Pprof::read(&ours)?.assert_same(&Pprof::read(&theirs)?, 0.0)?;
+    let svg = profile("format=svg&value=alloc_space")?;
+    ensure!(svg.text().contains("<svg") && svg.text().contains("main."), "{}", svg.head);
+    ensure!(profile("format=html")?.text().contains("<html"));
+    ensure!(profile("of=goroutines&format=folded")?.text().contains("main."));
+    for (query, status) in [("format=x", 400), ("of=x", 400), ("value=x", 400)] {
+        ensure!(profile(query)?.status == status, "{query}");
+    }
+    for path in ["/api/v1/nothing", "/api/v1/processes/1/timeline", "/api/v1/processes/x"] {
+        ensure!(agent.get(path)?.status == 404, "{path}");
+    }
+
+    // Two that were kept, and what changed in between.
+    program.ask("work 5")?;
+    program.ask("gc")?;
+    let until = Instant::now() + Duration::from_secs(60);
+    let kept = loop {
+        let one = agent.json(&format!("/api/v1/processes/{pid}"))?;
+        let kept = one["kept"].as_array().cloned().unwrap_or_default();
+        if kept.len() >= 2 || Instant::now() > until {
+            break kept;
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    ensure!(kept.len() >= 2, "{kept:?}");
+    let path = format!("/api/v1/processes/{pid}/diff?from={}&to={}", kept[0], kept[1]);
+    let diff = agent.json(&format!("{path}&format=json"))?;
+    ensure!(
+        diff["schema"].as_str().is_some_and(|schema| schema.starts_with("heaptap.diff/")),
+        "{diff}"
+    );
+    ensure!(agent.get(&path)?.text().contains("<svg"));
+    ensure!(agent.get(&format!("/api/v1/processes/{pid}/diff?from=1&to=2"))?.status == 400);
+    Ok(())
 }

@@ -4,10 +4,13 @@
 //! what is sent. Knows no process, no /proc and no kernel program, needs no root; who looks at processes and makes
 //! pictures is `pipeline::agent`.
 
+pub mod api;
+pub mod asked;
 pub mod config;
 pub mod metrics;
 pub mod node;
 pub mod pauses;
 pub mod push;
 pub mod rules;
+pub mod timeline;
 pub mod web;

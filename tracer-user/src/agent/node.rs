@@ -58,6 +58,16 @@ pub struct Process {
     /// Why there is no heap profile, or no new one.
     pub no_heap: Option<Arc<str>>,
     pub trends: Option<Arc<Trends>>,
+    /// Heap profiles of before, the oldest first.
+    pub kept: Arc<Vec<Arc<Kept>>>,
+}
+
+/// A heap profile that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub at: SystemTime,
+    /// As pprof.
+    pub pprof: Vec<u8>,
 }
 
 /// CPU time of the collector.

@@ -44,6 +44,7 @@ pub fn bare(pid: u32) -> Process {
         heap: None,
         no_heap: None,
         trends: None,
+        kept: Arc::default(),
     }
 }
 
@@ -81,6 +82,7 @@ pub fn full(pid: u32) -> Process {
             forecast: None,
             findings: vec![growing, finding],
         })),
+        kept: Arc::new(vec![Arc::new(Kept { at: TIME, pprof: Vec::new() })]),
         ..bare(pid)
     }
 }

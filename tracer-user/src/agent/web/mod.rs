@@ -1,13 +1,16 @@
 //! What the agent answers over HTTP.
 //!
 //! In: a listening socket, and the newest picture of the node. Out: answers. The server has a thread of its own and
-//! sees nothing but pictures: whoever asks, however fast, makes nobody look at a process.
+//! sees nothing but pictures: whoever asks, however fast, makes nobody look at a process, but for profiles of now,
+//! which are asked of the loop and which it gives as its own limits allow.
 
 mod answers;
+mod api;
 mod connections;
 mod guard;
 mod rates;
 mod refused;
+mod render;
 mod shown;
 mod stall;
 mod tls;
@@ -24,7 +27,7 @@ use connections::Shared;
 use guard::Guard;
 
 pub use refused::{Refused, Requests};
-pub use shown::Shown;
+pub use shown::{Picture, Shown};
 pub use tls::{Files as TlsFiles, acceptor};
 
 /// A server that runs.

@@ -1,12 +1,16 @@
 //! The newest picture, for everybody who asks; written as text at most once.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use hyper::body::Bytes;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::refused::{Counting, Requests};
+use crate::agent::asked::Asked;
 use crate::agent::metrics::{Served, serve};
 use crate::agent::node::Node;
+use crate::agent::timeline::{Point, Timelines};
+use crate::host::Identity;
 
 /// Where the loop puts pictures and the server takes them.
 #[derive(Debug)]
@@ -14,6 +18,11 @@ pub struct Shown {
     max_series: usize,
     newest: RwLock<Option<Arc<Picture>>>,
     pub(super) counting: Arc<Counting>,
+    timelines: Mutex<Timelines>,
+    /// To the loop.
+    pub(super) questions: mpsc::Sender<Asked>,
+    /// Profiles are written one at a time.
+    pub(super) rendering: Semaphore,
 }
 
 /// One picture and its texts.
@@ -27,12 +36,20 @@ pub struct Picture {
 }
 
 impl Shown {
-    pub fn new(max_series: usize) -> Self {
-        Self { max_series, newest: RwLock::default(), counting: Arc::default() }
+    pub fn new(max_series: usize, questions: mpsc::Sender<Asked>) -> Self {
+        Self {
+            max_series,
+            newest: RwLock::default(),
+            counting: Arc::default(),
+            timelines: Mutex::default(),
+            questions,
+            rendering: Semaphore::new(1),
+        }
     }
 
     /// Shows a newer picture.
     pub fn show(&self, node: Arc<Node>) {
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner).add(&node);
         let picture = Picture {
             node,
             max_series: self.max_series,
@@ -42,6 +59,11 @@ impl Shown {
         };
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         *newest = Some(Arc::new(picture));
+    }
+
+    /// Makes something of the course of a process.
+    pub fn timeline<T>(&self, id: Identity, make: impl FnOnce(&[Point]) -> T) -> T {
+        make(self.timelines.lock().unwrap_or_else(PoisonError::into_inner).of(id))
     }
 
     /// What was asked for so far.

@@ -18,9 +18,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{heap, watch};
+use crate::agent::asked;
 use crate::agent::web::{self, Shown};
 use crate::cli::agent::Config as Flags;
 use crate::cli::heap::Config as HeapConfig;
@@ -43,7 +44,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let scheme = if access.tls.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(address)
         .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
-    let shown = Arc::new(Shown::new(settings.watch.max_series));
+    let (questions, mut asked) = asked::questions();
+    let shown = Arc::new(Shown::new(settings.watch.max_series, questions));
     let heap = HeapConfig { max_memory: MOST_MEMORY, ..heap::plain() };
     watch::block_on(async {
         let mut signals = Signals::new()?;
@@ -58,9 +60,10 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
+            let may_look = rounds.may_look();
             tokio::select! {
                 biased;
-                asked = signals.next() => match asked {
+                signal = signals.next() => match signal {
                     Asked::End => return Ok(()),
                     Asked::Reload => match Settings::read(flags) {
                         Ok(new) => {
@@ -77,6 +80,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     shown.show(Arc::clone(&node));
                     pushed.round(&mut rounds, &node);
                 }
+                Some(one) = asked.recv(), if may_look => rounds.answer(one),
+                () = sleep(rounds.wait()), if !may_look => {}
             }
         }
     })

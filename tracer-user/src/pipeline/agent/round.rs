@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::unistd::gethostname;
 
 use super::heaps::Heaps;
 use super::turns::Allowance;
 use super::watched::Watched;
+use crate::agent::asked::{Asked, NoProfile};
 use crate::agent::config::Watch;
 use crate::agent::node::{Node, Own, Process, Unread};
 use crate::agent::push::Figures;
@@ -22,6 +23,9 @@ use crate::pipeline::roster::{Looked, Roster};
 use crate::pipeline::top::footprint::cpu_time;
 use crate::profile::Profile;
 use crate::runtime::stats::Stats;
+
+/// Bytes of all heap profiles that are kept.
+const MOST_KEPT: usize = 16 << 20;
 
 /// Looks again and again.
 pub struct Rounds<'a> {
@@ -79,6 +83,7 @@ impl<'a> Rounds<'a> {
         let Looked { seen, unseen, .. } = looked;
         let mut processes = self.processes(seen);
         self.turns(&mut memory);
+        self.make_room();
         for process in &mut processes {
             if let Some(watched) = self.watched.get(&process.who.id) {
                 watched.complete(process);
@@ -147,6 +152,52 @@ impl<'a> Rounds<'a> {
             self.own.turns += 1;
             self.own.turns_took += took;
             self.own.turns_failed += u64::from(has_failed);
+        }
+    }
+
+    /// Whether a look that somebody asks for may begin.
+    pub fn may_look(&mut self) -> bool {
+        self.allowance.allows(Instant::now())
+    }
+
+    /// After which time one may.
+    pub fn wait(&self) -> Duration {
+        self.allowance.wait()
+    }
+
+    /// Looks at a process for somebody.
+    pub fn answer(&mut self, asked: Asked) {
+        if asked.answer.is_closed() {
+            return;
+        }
+        let began = Instant::now();
+        let found = self.watched.values_mut().find(|one| one.process.process.id.pid == asked.pid);
+        let told = match found {
+            None => Err(NoProfile::NoProcess),
+            Some(one) => one
+                .profile(asked.of, &mut self.heaps)
+                .map_err(|failure| NoProfile::Unreadable(failure.message)),
+        };
+        let took = began.elapsed();
+        self.allowance.took(took);
+        self.own.turns += 1;
+        self.own.turns_took += took;
+        // Who asked may have gone.
+        let _ = asked.answer.send(told);
+    }
+
+    /// Lets the oldest profiles go until there is room for those that are kept.
+    fn make_room(&mut self) {
+        let bytes_of =
+            |one: &Watched| one.kept().iter().map(|kept| kept.pprof.len()).sum::<usize>();
+        let mut bytes: usize = self.watched.values().map(bytes_of).sum();
+        while bytes > MOST_KEPT {
+            let oldest = self.watched.values_mut().filter(|one| !one.kept().is_empty());
+            let Some(one) = oldest.min_by_key(|one| one.kept().first().map(|kept| kept.at)) else {
+                return;
+            };
+            bytes -= one.kept().first().map_or(0, |kept| kept.pprof.len());
+            one.forget_oldest();
         }
     }
 

@@ -37,6 +37,14 @@ impl Allowance {
         self.saved > 0.0
     }
 
+    /// After which time another one may begin.
+    pub fn wait(&self) -> Duration {
+        let missing = (-self.saved).max(0.0) / self.share;
+        // A little more, so that it may when that is over.
+        let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
+        wait.saturating_add(Duration::from_millis(1))
+    }
+
     /// A look has taken so long.
     pub fn took(&mut self, length: Duration) {
         self.saved -= length.as_secs_f64();
@@ -70,6 +78,8 @@ mod tests {
         let mut allowance = Allowance::new(0.01, now);
         assert!(allowance.allows(now));
         allowance.took(MOST_SAVED + Duration::from_millis(20));
+        let wait = allowance.wait().as_secs_f64();
+        assert!((wait - 2.0).abs() < 0.01, "{wait}");
         assert!(!allowance.allows(now + Duration::from_millis(1990)));
         assert!(allowance.allows(now + Duration::from_millis(2010)));
     }

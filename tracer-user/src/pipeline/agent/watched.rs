@@ -12,20 +12,29 @@ use super::counters::Counters;
 use super::growth::Growth;
 use super::heaps::{self, Heaps};
 use super::pressure::Pressure;
-use crate::agent::node::{Goroutines, Heap, Process, Trends, Who};
+use crate::agent::asked::Of;
+use crate::agent::node::{Goroutines, Heap, Kept, Process, Trends, Who};
 use crate::agent::pauses::Pauses;
 use crate::exit::{Exit, Failure};
 use crate::forecast::{Figures, Forecast};
 use crate::host::{MemoryReader, MemoryUse};
+use crate::output::pprof;
 use crate::pipeline::forecast::watched::figures;
 use crate::pipeline::leaks::creators::Seen;
 use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::{goroutines, naming};
+use crate::profile::Profile;
 use crate::runtime::g::{Entry, MAX_GOROUTINES};
 use crate::runtime::stats::Stats;
 
 /// How far apart looks at heaps and trends are at least, in rounds.
 const APART: u32 = 10;
+/// And those at which a heap profile is kept, how many are, and how large one may be.
+const KEPT_APART: u32 = 60;
+const MOST_KEPT: usize = 12;
+const LARGEST_KEPT: usize = 1 << 20;
+/// Of more goroutines nobody gets a profile by asking.
+const MOST_GOROUTINES: u64 = 100_000;
 /// A look that took long comes after this many times as long: one process does not take the turns of all others.
 const REST: u32 = 100;
 /// Readings that a forecast is made of.
@@ -47,6 +56,8 @@ pub struct Watched {
     heap: Option<Arc<Heap>>,
     no_heap: Option<Arc<str>>,
     trends: Option<Arc<Trends>>,
+    kept: Arc<Vec<Arc<Kept>>>,
+    keep_at: Instant,
     readings: Vec<Figures>,
     growth: Growth,
     due: [Instant; 3],
@@ -79,6 +90,8 @@ impl Watched {
             heap: None,
             no_heap: None,
             trends: None,
+            kept: Arc::default(),
+            keep_at: now,
             readings: Vec::new(),
             growth: Growth::new(process),
             // Trends are told of something.
@@ -111,6 +124,7 @@ impl Watched {
             heap: self.heap.clone(),
             no_heap: self.no_heap.clone(),
             trends: self.trends.clone(),
+            kept: Arc::clone(&self.kept),
         }
     }
 
@@ -120,6 +134,7 @@ impl Watched {
         process.heap.clone_from(&self.heap);
         process.no_heap.clone_from(&self.no_heap);
         process.trends.clone_from(&self.trends);
+        process.kept.clone_from(&self.kept);
     }
 
     /// What is due first, and since when.
@@ -206,6 +221,11 @@ impl Watched {
                 self.heap = Some(Arc::new(heaps::told(profile, top)));
                 self.no_heap = None;
                 self.growth.heap(at, profile);
+                let now = Instant::now();
+                if now >= self.keep_at {
+                    self.keep_at = now + self.every * KEPT_APART;
+                    keep(&mut self.kept, profile);
+                }
                 Ok(())
             }
             Err(failure) => {
@@ -214,6 +234,40 @@ impl Watched {
                 if failure.exit == Exit::Unsupported { Ok(()) } else { Err(failure) }
             }
         }
+    }
+
+    /// Lets the oldest profile that is kept go.
+    pub fn forget_oldest(&mut self) {
+        if !self.kept.is_empty() {
+            Arc::make_mut(&mut self.kept).remove(0);
+        }
+    }
+
+    /// Profiles that are kept, the oldest first.
+    pub fn kept(&self) -> &[Arc<Kept>] {
+        &self.kept
+    }
+
+    /// A profile as of now.
+    ///
+    /// # Errors
+    /// It is gone, keeps no such profile, or has too many goroutines.
+    pub fn profile(&mut self, of: Of, heaps: &mut Heaps<'_>) -> Result<Profile, Failure> {
+        if of == Of::Heap {
+            return heaps.look(&self.process).cloned();
+        }
+        let count = self.goroutines.as_ref().map_or(0, |told| told.program + told.runtime);
+        if count > MOST_GOROUTINES {
+            let why = format!(
+                "it has {count} goroutines, and the agent reads the stacks of {MOST_GOROUTINES} at most; \
+                 heaptap goroutines -p {} reads more",
+                self.who.id.pid
+            );
+            return Err(Failure::new(Exit::Unsupported, why));
+        }
+        let mut watched = goroutines::Watched::new(&self.process);
+        watched.look()?;
+        Ok(watched.goroutines().profile(false, None))
     }
 
     fn look_ahead(&mut self, at: f64, memory: &mut MemoryReader) {
@@ -231,6 +285,22 @@ impl Watched {
         let forecast = Forecast::of(&self.readings);
         self.trends = Some(Arc::new(Trends { at: SystemTime::now(), forecast, findings }));
     }
+}
+
+/// Keeps a profile.
+fn keep(kept: &mut Arc<Vec<Arc<Kept>>>, profile: &Profile) {
+    let mut bytes = Vec::new();
+    let value = profile.meta.default_value;
+    // Writing to memory does not fail.
+    let written = pprof::write(profile, value, &mut bytes);
+    if written.is_err() || bytes.len() > LARGEST_KEPT {
+        return;
+    }
+    let kept = Arc::make_mut(kept);
+    if kept.len() == MOST_KEPT {
+        kept.remove(0);
+    }
+    kept.push(Arc::new(Kept { at: SystemTime::now(), pprof: bytes }));
 }
 
 fn who(opened: &LiveProcess) -> Who {

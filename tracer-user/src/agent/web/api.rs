@@ -1,0 +1,241 @@
+//! What is answered below `/api/v1`.
+//!
+//! In: the newest picture, and a way to the loop for profiles of now. Out: documents and profiles. A profile is made by
+//! one thread at a time, beside the one that answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::guard::refusal;
+use super::refused::Refused;
+use super::render::{self, Form};
+use super::{Picture, Shown};
+use crate::agent::api::{
+    self, NodeDocument, OPENAPI, ProcessDocument, Summary, TimelineDocument, findings,
+};
+use crate::agent::asked::{Asked, NoProfile, Of};
+use crate::agent::node::Process;
+use crate::agent::timeline::millis;
+
+/// How long one waits for a profile.
+const WITHIN: Duration = Duration::from_secs(20);
+
+type Asker = HashMap<String, String>;
+
+pub fn router() -> Router<Arc<Shown>> {
+    Router::new()
+        .route("/openapi.json", get(async || ([JSON], OPENAPI)))
+        .route("/node", get(node))
+        .route("/processes", get(processes))
+        .route("/findings", get(all_findings))
+        .route("/processes/{pid}", get(process))
+        .route("/processes/{pid}/timeline", get(timeline))
+        .route("/processes/{pid}/profile", get(profile))
+        .route("/processes/{pid}/diff", get(diff))
+        .fallback(async || failed(StatusCode::NOT_FOUND, "no such thing: see /api/v1/openapi.json"))
+}
+
+const JSON: (header::HeaderName, HeaderValue) =
+    (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+
+fn document(document: &impl Serialize) -> Response {
+    match serde_json::to_vec(document) {
+        Ok(text) => ([JSON], text).into_response(),
+        Err(err) => failed(StatusCode::INTERNAL_SERVER_ERROR, &err.to_string()),
+    }
+}
+
+fn failed(status: StatusCode, why: &str) -> Response {
+    (status, [JSON], json!({ "error": why }).to_string()).into_response()
+}
+
+/// Why something is not answered.
+enum No {
+    Because(StatusCode, String),
+    Busy,
+}
+
+impl No {
+    fn because(status: StatusCode, why: &str) -> Self {
+        No::Because(status, why.to_owned())
+    }
+
+    fn answer(self) -> Response {
+        match self {
+            No::Because(status, why) => failed(status, &why),
+            No::Busy => refusal(Refused::Busy),
+        }
+    }
+}
+
+/// The newest picture.
+fn picture(shown: &Shown) -> Result<Arc<Picture>, No> {
+    shown
+        .newest()
+        .ok_or_else(|| No::because(StatusCode::SERVICE_UNAVAILABLE, "no process was looked at yet"))
+}
+
+/// The newest picture and a process in it.
+fn found(shown: &Shown, pid: &str) -> Result<(Arc<Picture>, Arc<Process>), No> {
+    let picture = picture(shown)?;
+    let pid = pid.parse::<u32>().ok();
+    let process = picture.node.processes.iter().find(|one| Some(one.who.id.pid) == pid).cloned();
+    let nobody = || No::because(StatusCode::NOT_FOUND, "no such process is watched");
+    process.map(|process| (picture, process)).ok_or_else(nobody)
+}
+
+async fn node(State(shown): State<Arc<Shown>>) -> Response {
+    picture(&shown).map_or_else(No::answer, |seen| document(&NodeDocument::new(&seen.node)))
+}
+
+async fn processes(State(shown): State<Arc<Shown>>) -> Response {
+    let all = |seen: Arc<Picture>| {
+        let all: Vec<Summary<'_>> = api::processes(&seen.node);
+        document(&all)
+    };
+    picture(&shown).map_or_else(No::answer, all)
+}
+
+async fn all_findings(State(shown): State<Arc<Shown>>) -> Response {
+    picture(&shown).map_or_else(No::answer, |seen| document(&findings(&seen.node)))
+}
+
+async fn process(State(shown): State<Arc<Shown>>, Path(pid): Path<String>) -> Response {
+    match found(&shown, &pid) {
+        Ok((seen, process)) => document(&ProcessDocument::new(&seen.node, &process)),
+        Err(no) => no.answer(),
+    }
+}
+
+async fn timeline(State(shown): State<Arc<Shown>>, Path(pid): Path<String>) -> Response {
+    match found(&shown, &pid) {
+        Ok((_, process)) => {
+            let id = process.who.id;
+            document(&shown.timeline(id, |points| TimelineDocument::new(id.pid, points)))
+        }
+        Err(no) => no.answer(),
+    }
+}
+
+/// What is asked for beside the profile itself.
+struct Wanted {
+    form: Form,
+    value: Option<String>,
+}
+
+fn wanted(asker: &Asker) -> Result<Wanted, No> {
+    let word = asker.get("format").map_or("svg", String::as_str);
+    let form = Form::of(word).ok_or_else(|| {
+        No::because(StatusCode::BAD_REQUEST, "format is svg, html, pprof, folded or json")
+    })?;
+    Ok(Wanted { form, value: asker.get("value").cloned() })
+}
+
+async fn profile(
+    State(shown): State<Arc<Shown>>,
+    Path(pid): Path<String>,
+    Query(asker): Query<Asker>,
+) -> Response {
+    asked_profile(&shown, &pid, &asker).await.unwrap_or_else(No::answer)
+}
+
+async fn asked_profile(shown: &Shown, pid: &str, asker: &Asker) -> Result<Response, No> {
+    let (_, process) = found(shown, pid)?;
+    let Wanted { form, value } = wanted(asker)?;
+    let of = match asker.get("of").map_or("heap", String::as_str) {
+        "heap" => Of::Heap,
+        "goroutines" => Of::Goroutines,
+        _ => return Err(No::because(StatusCode::BAD_REQUEST, "of is heap or goroutines")),
+    };
+    let busy = || {
+        shown.counting.refuse(Refused::Busy);
+        No::Busy
+    };
+    let (answer, answered) = oneshot::channel();
+    let pid = process.who.id.pid;
+    shown.questions.try_send(Asked { pid, of, answer }).map_err(|_| busy())?;
+    let profile = match timeout(WITHIN, answered).await {
+        Ok(Ok(Ok(profile))) => profile,
+        Ok(Ok(Err(NoProfile::NoProcess))) => {
+            return Err(No::because(StatusCode::NOT_FOUND, "no such process is watched"));
+        }
+        Ok(Ok(Err(NoProfile::Unreadable(why)))) => {
+            return Err(No::because(StatusCode::CONFLICT, &why));
+        }
+        Ok(Err(_)) | Err(_) => return Err(busy()),
+    };
+    let name = format!(
+        "{}-{pid}-{}",
+        process.who.comm,
+        if of == Of::Heap { "heap" } else { "goroutines" }
+    );
+    let made =
+        render::alone(&shown.rendering, move || render::profile(&profile, form, value.as_deref()));
+    Ok(sent(made.await, form, &name))
+}
+
+async fn diff(
+    State(shown): State<Arc<Shown>>,
+    Path(pid): Path<String>,
+    Query(asker): Query<Asker>,
+) -> Response {
+    asked_diff(&shown, &pid, &asker).await.unwrap_or_else(No::answer)
+}
+
+async fn asked_diff(shown: &Shown, pid: &str, asker: &Asker) -> Result<Response, No> {
+    let (_, process) = found(shown, pid)?;
+    let Wanted { form, value } = wanted(asker)?;
+    if form == Form::Html {
+        return Err(No::because(StatusCode::BAD_REQUEST, "a comparison has no page"));
+    }
+    let kept = |name: &str| {
+        let at = asker.get(name).and_then(|at| at.parse::<u64>().ok());
+        let kept = process.kept.iter().find(|kept| Some(millis(kept.at)) == at);
+        let why = format!("{name} is none of the times that were kept");
+        kept.cloned().ok_or_else(|| No::because(StatusCode::BAD_REQUEST, &why))
+    };
+    let (before, after) = (kept("from")?, kept("to")?);
+    let name = format!("{}-{}-diff", process.who.comm, process.who.id.pid);
+    let made = render::alone(&shown.rendering, move || {
+        render::diff(&before.pprof, &after.pprof, form, value)
+    });
+    Ok(sent(made.await, form, &name))
+}
+
+/// A file; one to look at, or one to keep.
+fn sent(made: Result<Vec<u8>, String>, form: Form, name: &str) -> Response {
+    let bytes = match made {
+        Ok(bytes) => bytes,
+        Err(why) => return failed(StatusCode::BAD_REQUEST, &why),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    let disposition = match form {
+        Form::Svg | Form::Html => "inline",
+        _ => "attachment",
+    };
+    let disposition = format!("{disposition}; filename=\"{name}{}\"", form.suffix());
+    let headers = [
+        (header::CONTENT_TYPE, form.content_type().to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+        // What it draws itself with is in it; it loads nothing.
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
+             frame-ancestors 'self'"
+                .to_owned(),
+        ),
+    ];
+    (headers, bytes).into_response()
+}

@@ -1,0 +1,119 @@
+//! Profiles in the formats that heaptap has.
+//!
+//! In: profiles, or kept ones as pprof. Out: bytes, or why not in one line. One at a time: that takes a CPU for a while.
+
+use tokio::sync::Semaphore;
+
+use crate::output::pprof::read::read;
+use crate::output::{self, Format, Options};
+use crate::profile::Profile;
+use crate::profile::diff::{Asked, Diff, Measured};
+use crate::symbolize::kind::Kinds;
+
+/// Memory that reading a kept profile may take.
+const MOST_MEMORY: usize = 64 << 20;
+
+/// What it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Svg,
+    Html,
+    Pprof,
+    Folded,
+    Json,
+}
+
+impl Form {
+    pub fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "svg" => Form::Svg,
+            "html" => Form::Html,
+            "pprof" => Form::Pprof,
+            "folded" => Form::Folded,
+            "json" => Form::Json,
+            _ => return None,
+        })
+    }
+
+    fn format(self) -> Format {
+        match self {
+            Form::Svg => Format::Svg,
+            Form::Html => Format::Html,
+            Form::Pprof => Format::Pprof,
+            Form::Folded => Format::Folded,
+            Form::Json => Format::Json,
+        }
+    }
+
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Form::Svg => ".svg",
+            Form::Html => ".html",
+            Form::Pprof => ".pb.gz",
+            Form::Folded => ".folded",
+            Form::Json => ".json",
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Form::Svg => "image/svg+xml",
+            Form::Html => "text/html; charset=utf-8",
+            Form::Pprof => "application/octet-stream",
+            Form::Folded => "text/plain; charset=utf-8",
+            Form::Json => "application/json",
+        }
+    }
+}
+
+/// Runs something beside the thread that answers, when nothing else of that kind runs.
+pub async fn alone<T: Send + 'static>(
+    place: &Semaphore,
+    make: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let Ok(_place) = place.acquire().await else { return Err("it is ending".to_owned()) };
+    tokio::task::spawn_blocking(make).await.map_err(|err| err.to_string())?
+}
+
+/// A profile; `value` is what a flame graph shows.
+///
+/// # Errors
+/// It has no such value.
+pub fn profile(profile: &Profile, form: Form, value: Option<&str>) -> Result<Vec<u8>, String> {
+    let value = value.map(|word| {
+        let types = &profile.meta.value_types;
+        let found = types.iter().position(|of| of.kind == word);
+        found.ok_or_else(|| {
+            let has: Vec<&str> = types.iter().map(|of| of.kind).collect();
+            format!("value is {}", has.join(", "))
+        })
+    });
+    let options = Options { value: value.transpose()?, ..Options::default() };
+    let mut bytes = Vec::new();
+    output::render(profile, form.format(), &options, &mut bytes).map_err(|err| err.to_string())?;
+    Ok(bytes)
+}
+
+/// What changed between two.
+///
+/// # Errors
+/// They can't be compared by this value.
+pub fn diff(
+    before: &[u8],
+    after: &[u8],
+    form: Form,
+    value: Option<String>,
+) -> Result<Vec<u8>, String> {
+    let kinds = Kinds::new(None);
+    let measured = |name: &str, bytes: &[u8]| -> Result<Measured, String> {
+        let found = read(name.to_owned(), bytes, MOST_MEMORY, |function| kinds.of(function));
+        found.map_err(|err| format!("{name}: {err}"))
+    };
+    let (before, after) = (measured("before", before)?, measured("after", after)?);
+    let asked = Asked { value, ..Asked::default() };
+    let diff = Diff::new(&before, &after, &asked).map_err(|unlike| unlike.to_string())?;
+    let mut bytes = Vec::new();
+    output::diff::render(&diff, form.format(), &Options::default(), &mut bytes)
+        .map_err(|err| err.to_string())?;
+    Ok(bytes)
+}
