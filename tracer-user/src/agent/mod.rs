@@ -10,6 +10,7 @@ pub mod config;
 pub mod metrics;
 pub mod node;
 pub mod pauses;
+pub mod notify;
 pub mod push;
 pub mod rules;
 pub mod timeline;
