@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod fetch;
 mod fuzz;
 mod layouts;
@@ -29,6 +30,8 @@ enum Xtask {
     Test(test::Options),
     /// Fuzz what reads files of any origin.
     Fuzz(fuzz::Options),
+    /// Make what is given to others: a static binary with all that belongs to it, and an image.
+    Dist(dist::Options),
     /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
     Bench(bench::Options),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Xtask::Layouts(options) => layouts::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Fuzz(options) => fuzz::run(&options),
+        Xtask::Dist(options) => dist::run(&options),
         Xtask::Bench(options) => bench::run(&options),
     };
     match done {

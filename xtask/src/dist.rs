@@ -1,0 +1,160 @@
+//! `cargo xtask dist`: what is given to others: an archive with a static `heaptap` and all that belongs to it, and an
+//! image archive.
+//!
+//! In: the repository. Out: files in `target/dist`, with their checksums. Nothing in them tells when or where they were
+//! made: the date is that of the last commit, and paths are those of the repository.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use object::read::ReadCache;
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+
+use crate::{build, process};
+use xtask::paths;
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const LICENSES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-GPL2", "LICENSE-MIT"];
+
+#[derive(Args)]
+pub struct Options {
+    /// No image archive, which takes podman.
+    #[arg(long)]
+    no_image: bool,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let dist = paths::target_dir().join("dist");
+    let version = env!("CARGO_PKG_VERSION");
+    let name = format!("heaptap-{version}-x86_64-linux");
+    let stage = dist.join(&name);
+    for old in [&stage, &dist.join("context")] {
+        match fs::remove_dir_all(old) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                return Err(err).with_context(|| old.display().to_string());
+            }
+            _ => {}
+        }
+    }
+    fs::create_dir_all(&stage).with_context(|| stage.display().to_string())?;
+    let epoch = epoch()?;
+    let program = stage.join("heaptap");
+    fs::copy(heaptap(&epoch)?, &program)?;
+    is_static(&program)?;
+    for file in LICENSES.into_iter().chain(["README.md", "CHANGELOG.md"]) {
+        fs::copy(paths::repo().join(file), stage.join(file)).with_context(|| file.to_owned())?;
+    }
+    for dir in ["docs", "deploy"] {
+        process::loud(Command::new("cp").arg("-r").arg(paths::repo().join(dir)).arg(&stage))?;
+    }
+    documents(&program, &stage)?;
+    let archive = format!("{name}.tar.gz");
+    pack(&dist, &name, &archive, &epoch)?;
+    let mut files = vec![archive];
+    if !options.no_image {
+        files.push(image(&dist, &program, version, &epoch)?);
+    }
+    let sums = Command::new("sha256sum").args(&files).current_dir(&dist).output()?;
+    ensure!(sums.status.success(), "sha256sum failed");
+    fs::write(dist.join("SHA256SUMS"), &sums.stdout)?;
+    print!("{}", String::from_utf8_lossy(&sums.stdout));
+    println!("dist: {}", dist.display());
+    Ok(())
+}
+
+/// Seconds since 1970 of the last commit.
+fn epoch() -> Result<String> {
+    let mut git = Command::new("git");
+    git.args(["log", "-1", "--format=%ct"]).current_dir(paths::repo());
+    let output = git.output().context("can't start git")?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    ensure!(text.parse::<u64>().is_ok(), "git does not tell when the last commit was made");
+    Ok(text)
+}
+
+/// Builds `heaptap` with all that it needs inside of it.
+fn heaptap(epoch: &str) -> Result<PathBuf> {
+    build::kernel_object()?;
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    for (path, name) in [(Some(paths::repo().to_owned()), "/heaptap"), (home, "/cargo")] {
+        if let Some(path) = path {
+            flags.push(" --remap-path-prefix=");
+            flags.push(path);
+            flags.push("=");
+            flags.push(name);
+        }
+    }
+    let mut cargo = build::cargo();
+    cargo.args(["build", "--release", "--locked", "--bin", "heaptap", "--target", TRIPLE]);
+    // What symbolizes heaptap's own panics stays; the rest is not needed.
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    cargo.env("RUSTFLAGS", flags).env("SOURCE_DATE_EPOCH", epoch);
+    cargo.env("HEAPTAP_BPF_OBJECT", paths::bpf_object());
+    process::loud(&mut cargo)?;
+    Ok(paths::target_dir().join(TRIPLE).join("release/heaptap"))
+}
+
+/// It runs where there is nothing but a kernel: no loader, no libraries.
+fn is_static(program: &Path) -> Result<()> {
+    let cache = ReadCache::new(fs::File::open(program)?);
+    let elf = ElfFile64::<object::Endianness, _>::parse(&cache)?;
+    let endian = elf.endian();
+    let headers = elf.elf_program_headers().iter();
+    let loader = headers.into_iter().any(|header| header.p_type(endian) == object::elf::PT_INTERP);
+    ensure!(!loader, "{} asks for a loader: it is not static", program.display());
+    Ok(())
+}
+
+/// Manual pages and completions, from the program itself.
+fn documents(program: &Path, stage: &Path) -> Result<()> {
+    let man = stage.join("man");
+    process::loud(Command::new(program).args(["man", "--dir"]).arg(&man))?;
+    let completions = stage.join("completions");
+    fs::create_dir_all(&completions)?;
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(program).args(["completions", shell]).output()?;
+        ensure!(output.status.success(), "no completions for {shell}");
+        fs::write(completions.join(format!("heaptap.{shell}")), output.stdout)?;
+    }
+    Ok(())
+}
+
+/// An archive that is the same whenever and wherever it is made.
+fn pack(dir: &Path, name: &str, archive: &str, epoch: &str) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
+    tar.arg("--mode=u+rw,go=rX").arg(format!("--mtime=@{epoch}"));
+    tar.args(["--use-compress-program", "gzip -n -9", "-cf", archive, name]).current_dir(dir);
+    process::loud(&mut tar)
+}
+
+/// An image of nothing but the program and its licences, as an OCI archive.
+fn image(dist: &Path, program: &Path, version: &str, epoch: &str) -> Result<String> {
+    let Some(podman) = paths::find_program("podman") else {
+        bail!("the image takes podman: run `cargo xtask setup`, or `cargo xtask dist --no-image`");
+    };
+    let context = dist.join("context");
+    fs::create_dir_all(&context)?;
+    fs::copy(program, context.join("heaptap"))?;
+    for file in LICENSES {
+        fs::copy(paths::repo().join(file), context.join(file))?;
+    }
+    let tag = format!("heaptap:{version}");
+    let mut build = Command::new(&podman);
+    build.args(["build", "--quiet", "--timestamp", epoch, "--tag", &tag, "--file"]);
+    build.arg(paths::repo().join("deploy/Containerfile")).arg(&context);
+    process::loud(&mut build)?;
+    let archive = format!("heaptap-{version}-x86_64.oci.tar");
+    let path = dist.join(&archive);
+    let _ = fs::remove_file(&path);
+    let mut save = Command::new(&podman);
+    save.args(["save", "--quiet", "--format", "oci-archive", "--output"]).arg(&path).arg(&tag);
+    process::loud(&mut save)?;
+    Ok(archive)
+}
