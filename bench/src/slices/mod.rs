@@ -85,7 +85,8 @@ struct Beside {
     /// Stopped between its slices.
     stopped: Option<Watched>,
     slower: Series,
-    own: Series,
+    /// CPU time of heaptap, and the time of all its slices, in seconds.
+    own: (f64, f64),
 }
 
 /// The rows of one program, and what it does.
@@ -124,7 +125,9 @@ fn measure(options: &Options, name: &str) -> Result<(String, String)> {
         let name_of = |w: &Watcher| format!("`{}`", w.arguments.join(" "));
         let who = beside.watcher.map_or("nobody".to_owned(), name_of);
         let (slower, low, high) = beside.slower.centre();
-        let (one, own) = (beside.slower.text(1), beside.own.text(2));
+        let (one, (own, watched)) = (beside.slower.text(1), beside.own);
+        let own =
+            if watched > 0.0 { format!("{:.2}", 100.0 * own / watched) } else { "–".into() };
         writeln!(
             rows,
             "| {name} | {who} | {slower:+.2} ({low:+.2} to {high:+.2}) | {one} | {own} |"
@@ -144,7 +147,7 @@ fn measure(options: &Options, name: &str) -> Result<(String, String)> {
 
 impl Beside {
     fn new() -> Self {
-        Self { watcher: None, stopped: None, slower: Series::default(), own: Series::default() }
+        Self { watcher: None, stopped: None, slower: Series::default(), own: (0.0, 0.0) }
     }
 
     /// How fast the program goes beside it.
@@ -159,7 +162,8 @@ impl Beside {
         let mut own = |pid: u32| -> Result<f64> {
             let before = cpu_seconds(pid)?;
             let pace = pace(program, slice)?;
-            self.own.push(100.0 * (cpu_seconds(pid)? - before) / slice.as_secs_f64());
+            self.own.0 += cpu_seconds(pid)? - before;
+            self.own.1 += slice.as_secs_f64();
             Ok(pace)
         };
         if let Some(watched) = &self.stopped {

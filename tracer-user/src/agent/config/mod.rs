@@ -4,8 +4,10 @@
 //! is wrong and why. Keys that mean nothing are refused: a misspelt one would be obeyed by nobody.
 
 mod listen;
+mod notify;
 mod push;
 mod rules;
+mod target;
 mod watch;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::notify::Receiver;
 use super::rules::Rule;
 
 pub use listen::{ADDRESS, Listen, address};
@@ -29,6 +32,7 @@ pub struct Config {
     pub push: Push,
     pub rules: Vec<Rule>,
     pub captures: Captures,
+    pub notify: Vec<Receiver>,
 }
 
 /// As written.
@@ -39,6 +43,7 @@ struct Document {
     watch: watch::Table,
     rule: Vec<rules::Table>,
     captures: rules::CapturesTable,
+    notify: Vec<notify::Table>,
     push: Vec<push::Table>,
     spool: push::SpoolTable,
 }
@@ -91,9 +96,19 @@ pub fn parse(text: &str) -> Result<Config, Problem> {
             rules: rules::check(document.rule)?,
             captures: document.captures.check()?,
             push: push::check(document.push, document.spool)?,
+            notify: notify::check(document.notify)?,
         })
     };
-    checked().map_err(|Wrong { at, why }| Problem { line: line(at.start), message: why })
+    let config: Config =
+        checked().map_err(|Wrong { at, why }| Problem { line: line(at.start), message: why })?;
+    for rule in &config.rules {
+        let is_known = |name: &&String| config.notify.iter().any(|other| other.name == **name);
+        if let Some(name) = rule.notify.iter().flatten().find(|name| !is_known(name)) {
+            let message = format!("rule {:?}: there is no [[notify]] called {name:?}", rule.name);
+            return Err(Problem { line: None, message });
+        }
+    }
+    Ok(config)
 }
 
 /// A length of time as people write it: `500ms`, `10s`, `2m`, `1h`.

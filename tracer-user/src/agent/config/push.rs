@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::target::{self, read};
 use super::{Wrong, duration};
 use crate::agent::push::client::{Protocol, Target, Url};
 use crate::agent::push::labels::Pattern;
@@ -23,17 +23,6 @@ const EVERY: [Duration; 3] =
 const TIMEOUT: Duration = Duration::from_secs(30);
 const BOUNDS: Bounds = Bounds { bytes: 64 << 20, age: Duration::from_secs(3600) };
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// What is set by the protocol itself.
-const OURS: [HeaderName; 7] = [
-    header::HOST,
-    header::CONTENT_TYPE,
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::TE,
-];
-
 /// Checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Push {
@@ -98,7 +87,7 @@ pub(super) fn check(tables: Vec<Table>, spool: SpoolTable) -> Result<Push, Wrong
 impl Table {
     fn check(self) -> Result<Receiver, Wrong> {
         let (kind, sends) = self.kind()?;
-        let name = self.name()?;
+        let name = target::name(self.name.as_ref().unwrap_or(&self.kind))?;
         let url = read(&self.url, Url::parse)?;
         let protocol = match kind {
             Kind::Parca => Protocol::Grpc,
@@ -108,8 +97,8 @@ impl Table {
         if protocol == Protocol::Grpc && !url.path.is_empty() {
             return Err(Wrong::new(self.url.span(), "gRPC has no path behind the host and port"));
         }
-        let headers = self.headers()?;
-        let token_file = self.token_file(&url)?;
+        let headers = target::headers(&self.headers, self.token_file.is_some())?;
+        let token_file = target::token_file(&self.token_file, &url, self.insecure)?;
         let time = |text: &Option<Spanned<String>>, default| match text {
             Some(text) => read(text, duration),
             None => Ok(default),
@@ -190,59 +179,6 @@ impl Table {
             other => Err(format!("\"{}\" is neither \"http\" nor \"grpc\"", other.escape_debug())),
         })
     }
-
-    /// As a directory may be called.
-    fn name(&self) -> Result<String, Wrong> {
-        let name = self.name.as_ref().unwrap_or(&self.kind);
-        read(name, |text| {
-            let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            match text.len() {
-                1..=64 if text.chars().all(is_fine) => Ok(text.to_owned()),
-                _ => Err("a name has 1 to 64 letters, digits, - and _".to_owned()),
-            }
-        })
-    }
-
-    fn headers(&self) -> Result<HeaderMap, Wrong> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.iter().flatten() {
-            let key = read(name, |text| match HeaderName::from_bytes(text.as_bytes()) {
-                Ok(name) if OURS.contains(&name) || name.as_str().starts_with("grpc-") => {
-                    Err(format!("{name} is set by heaptap itself"))
-                }
-                Ok(name) if name == header::AUTHORIZATION && self.token_file.is_some() => {
-                    Err("there is a token_file already".to_owned())
-                }
-                Ok(name) => Ok(name),
-                Err(_) => Err(format!("\"{}\" is no header", text.escape_debug())),
-            })?;
-            let mut value = read(value, |text| {
-                HeaderValue::from_str(text).map_err(|_| "no header can hold this".to_owned())
-            })?;
-            value.set_sensitive(true);
-            headers.insert(key, value);
-        }
-        Ok(headers)
-    }
-
-    fn token_file(&self, url: &Url) -> Result<Option<PathBuf>, Wrong> {
-        let Some(file) = &self.token_file else { return Ok(None) };
-        if !url.is_https && !url.is_loopback() && self.insecure != Some(true) {
-            return Err(Wrong::new(
-                file.span(),
-                "everybody on the way can read the token: use https, or say insecure = true",
-            ));
-        }
-        Ok(Some(file.get_ref().clone()))
-    }
-}
-
-/// Reads a value, or blames its place.
-fn read<T>(
-    text: &Spanned<String>,
-    read: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<T, Wrong> {
-    read(text.get_ref()).map_err(|why| Wrong::new(text.span(), why))
 }
 
 /// `512KiB`, `64MiB`, `1GiB`.

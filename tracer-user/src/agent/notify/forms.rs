@@ -1,5 +1,6 @@
 //! The forms: plain JSON, Slack's incoming webhooks, PagerDuty's Events API v2, Alertmanager's API v2.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
@@ -18,8 +19,8 @@ pub enum Form {
     Generic,
     Slack,
     PagerDuty {
-        /// Of the integration.
-        routing_key: String,
+        /// Has the key of the integration, which is sent along.
+        routing_key_file: PathBuf,
     },
     Alertmanager,
 }
@@ -30,13 +31,21 @@ impl Form {
         (*self == Form::Alertmanager).then_some(Duration::from_secs(60))
     }
 
-    /// What is posted.
-    pub fn request(&self, alert: &Alert, about: &About<'_>) -> Request {
+    /// The file of a secret that bodies have.
+    pub fn secret(&self) -> Option<&Path> {
+        match self {
+            Form::PagerDuty { routing_key_file } => Some(routing_key_file),
+            _ => None,
+        }
+    }
+
+    /// What is posted, with the secret if there is one.
+    pub fn request(&self, alert: &Alert, about: &About<'_>, secret: &str) -> Request {
         match self {
             Form::Generic => Request { path: "", body: generic(alert, about) },
             Form::Slack => Request { path: "", body: slack(alert, about) },
-            Form::PagerDuty { routing_key } => {
-                Request { path: "/v2/enqueue", body: pagerduty(routing_key, alert, about) }
+            Form::PagerDuty { .. } => {
+                Request { path: "/v2/enqueue", body: pagerduty(secret, alert, about) }
             }
             Form::Alertmanager => {
                 Request { path: "/api/v2/alerts", body: json!([alertmanager(alert, about)]) }

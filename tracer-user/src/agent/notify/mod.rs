@@ -5,6 +5,7 @@
 
 mod forms;
 
+use super::push::client::Target;
 use super::rules::{Alert, Of};
 use crate::output::text::{bytes, duration, printable};
 
@@ -14,6 +15,17 @@ pub use forms::Form;
 pub const STACKS: usize = 3;
 /// Frames of each.
 const FRAMES: usize = 6;
+
+/// Who is told of alerts, as the configuration has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// Unlike all others'.
+    pub name: String,
+    pub form: Form,
+    pub target: Target,
+    /// Alerts that it is told of in an hour; others are counted.
+    pub per_hour: u32,
+}
 
 /// What is told beside the alert itself.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +58,8 @@ pub fn summary(alert: &Alert, about: &About<'_>) -> String {
         }
     };
     let whom = format!("{} ({}) on {}", alert.who.comm, alert.who.id.pid, about.node);
-    let labels = if alert.labels.is_empty() { String::new() } else { format!(" {{{}}}", alert.labels) };
+    let labels =
+        if alert.labels.is_empty() { String::new() } else { format!(" {{{}}}", alert.labels) };
     let text = match alert.ended {
         Some(_) => format!("{whom}: {}: over: {of}{labels} was {}", rule.name, shown(alert.value)),
         None => format!(
@@ -55,7 +68,11 @@ pub fn summary(alert: &Alert, about: &About<'_>) -> String {
             shown(alert.value),
             rule.bound.word(),
             shown(rule.bound.value()),
-            if rule.hold.is_zero() { String::new() } else { format!(" for {}", duration(rule.hold)) }
+            if rule.hold.is_zero() {
+                String::new()
+            } else {
+                format!(" for {}", duration(rule.hold))
+            }
         ),
     };
     printable(&text).into_owned()

@@ -30,7 +30,11 @@ fn alert() -> Alert {
         path: "/bin/a".to_owned(),
         go_version: None,
         container: Some("3f8a".to_owned()),
-        workload: Workload { pod: Some("api-1".to_owned()), ..Workload::default() },
+        workload: Workload {
+            pod: Some("api-1".to_owned()),
+            namespace: Some("prod".to_owned()),
+            ..Workload::default()
+        },
     };
     Alert {
         id: 1,
@@ -50,7 +54,7 @@ fn told(form: &Form, ended: bool) -> Request {
     let frames = ["main.read (a.go:7)", "main.main (a.go:3)"].map(str::to_owned).to_vec();
     let stacks = [(frames.clone(), 1024), (frames.clone(), 5), (frames.clone(), 4), (frames, 3)];
     let captures = ["a.pb.gz".to_owned()];
-    form.request(&alert, &About { node: "n1", stacks: &stacks, captures: &captures })
+    form.request(&alert, &About { node: "n1", stacks: &stacks, captures: &captures }, "R")
 }
 
 const SUMMARY: &str = "a&b\\x1b (42) on n1: too <large>: heaptap_memory_resident_bytes is 3.0 MiB, above \
@@ -75,7 +79,10 @@ fn plain() {
 fn slack() {
     let Request { body, .. } = told(&Form::Slack, false);
     let text = body["text"].as_str().unwrap();
-    assert!(text.starts_with(":rotating_light: a&amp;b\\x1b (42) on n1: too &lt;large&gt;"), "{text}");
+    assert!(
+        text.starts_with(":rotating_light: a&amp;b\\x1b (42) on n1: too &lt;large&gt;"),
+        "{text}"
+    );
     let stacks = body["blocks"][1]["text"]["text"].as_str().unwrap();
     assert!(stacks.contains("```1.0 KiB: main.read (a.go:7) ← main.main (a.go:3)\n"), "{stacks}");
     assert!(body["blocks"][2]["elements"][0]["text"].as_str().unwrap().contains("a.pb.gz"));
@@ -84,12 +91,19 @@ fn slack() {
 
 #[test]
 fn pagerduty() {
-    let form = Form::PagerDuty { routing_key: "R".to_owned() };
+    let form = Form::PagerDuty { routing_key_file: "/key".into() };
     let Request { path, body } = told(&form, false);
     assert_eq!((path, &body["event_action"]), ("/v2/enqueue", &"trigger".into()));
-    assert_eq!((&body["payload"]["severity"], &body["payload"]["source"]), (&"critical".into(), &"n1".into()));
+    assert_eq!((&body["routing_key"], form.secret().is_some()), (&"R".into(), true));
+    assert_eq!(
+        (&body["payload"]["severity"], &body["payload"]["source"]),
+        (&"critical".into(), &"n1".into())
+    );
     let ended = told(&form, true).body;
-    assert_eq!((&ended["event_action"], &ended["dedup_key"]), (&"resolve".into(), &body["dedup_key"]));
+    assert_eq!(
+        (&ended["event_action"], &ended["dedup_key"]),
+        (&"resolve".into(), &body["dedup_key"])
+    );
     assert!(ended.get("payload").is_none());
 }
 

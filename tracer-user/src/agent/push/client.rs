@@ -89,6 +89,8 @@ impl Url {
 
     /// With a path and query behind it.
     fn with(&self, path: &str) -> Result<Uri, http::Error> {
+        // An address as it is, which may be that of a host alone.
+        let path = if self.path.is_empty() && path.is_empty() { "/" } else { path };
         Uri::builder()
             .scheme(if self.is_https { "https" } else { "http" })
             .authority(self.authority.clone())

@@ -10,6 +10,7 @@ pub mod labels;
 pub mod make;
 pub mod otlp;
 pub mod parca;
+mod posts;
 pub mod pyroscope;
 mod receiver;
 pub mod retry;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+
+pub use self::posts::{Post, Posts};
 
 use self::client::{Client, Target};
 use self::labels::Pattern;

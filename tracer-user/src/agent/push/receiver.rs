@@ -54,7 +54,8 @@ impl Queue {
         figures.dropped = spool.dropped();
     }
 
-    fn put(&self, upload: &Upload) {
+    /// Behind the others.
+    pub fn put(&self, upload: &Upload) {
         let put = locked(&self.spool).push(upload);
         if let Err(err) = put {
             self.say(&err.to_string());

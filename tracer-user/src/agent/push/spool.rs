@@ -280,8 +280,11 @@ fn named(path: &Path) -> Option<(u64, &str)> {
     [WHOLE, UNDER_WAY].contains(&kind).then_some((number, kind))
 }
 
-/// Makes the directory if need be, and takes it.
-fn take(dir: &Path) -> Result<Flock<File>, Error> {
+/// Makes a directory that is this user's alone, or takes one that is.
+///
+/// # Errors
+/// It can't be used, or is another user's.
+pub fn own(dir: &Path) -> Result<(), Error> {
     let path = || dir.to_owned();
     let failed = |source| Error::Io { path: path(), source };
     if let Err(source) = DirBuilder::new().recursive(true).mode(0o700).create(dir)
@@ -312,6 +315,14 @@ fn take(dir: &Path) -> Result<Flock<File>, Error> {
     if mode & 0o077 != 0 {
         opened.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed)?;
     }
+    Ok(())
+}
+
+/// Takes a directory for this process alone.
+fn take(dir: &Path) -> Result<Flock<File>, Error> {
+    own(dir)?;
+    let path = || dir.to_owned();
+    let failed = |source| Error::Io { path: path(), source };
     let lock = OpenOptions::new()
         .write(true)
         .create(true)

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::agent::config::{self, Captures, Config, Listen, Push, Watch};
+use crate::agent::notify::Receiver;
 use crate::agent::rules::Rule;
 use crate::cli::agent::Config as Flags;
 use crate::exit::{Exit, Failure};
@@ -16,6 +17,7 @@ pub struct Settings {
     pub push: Push,
     pub rules: Vec<Rule>,
     pub captures: Captures,
+    pub notify: Vec<Receiver>,
 }
 
 impl Settings {
@@ -24,7 +26,7 @@ impl Settings {
     /// # Errors
     /// It can't be read, or something in it is wrong: `FILE:LINE: why`.
     pub fn read(flags: &Flags) -> Result<Self, Failure> {
-        let Config { mut listen, mut watch, push, rules, captures } = match &flags.file {
+        let Config { mut listen, mut watch, push, rules, captures, notify } = match &flags.file {
             None => Config::default(),
             Some(path) => {
                 let name = printable(&path.to_string_lossy()).into_owned();
@@ -51,12 +53,12 @@ impl Settings {
         watch.cpu = flags.cpu.unwrap_or(watch.cpu);
         watch.max_series = flags.max_series.unwrap_or(watch.max_series);
         watch.node = flags.node.clone().or(watch.node);
-        Ok(Self { listen, watch, push, rules, captures })
+        Ok(Self { listen, watch, push, rules, captures, notify })
     }
 
     /// Takes over what can be changed while it runs; says what can't. Tells whether receivers have changed.
     pub fn reload(&mut self, new: Self) -> bool {
-        let Self { listen, watch, push, rules, captures } = new;
+        let Self { listen, watch, push, rules, captures, notify } = new;
         if listen != self.listen
             || watch.every != self.watch.every
             || watch.max_series != self.watch.max_series
@@ -65,7 +67,7 @@ impl Settings {
                 "heaptap: [listen], every and max_series are as they were: they take a new start"
             );
         }
-        (self.rules, self.captures) = (rules, captures);
+        (self.rules, self.captures, self.notify) = (rules, captures, notify);
         let Watch { every, max_series, .. } = self.watch;
         self.watch = Watch { every, max_series, ..watch };
         let others = push != self.push;
