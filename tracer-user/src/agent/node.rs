@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::pauses::Pauses;
 use super::push::Figures;
+use super::rules::State;
 use super::web::Requests;
 use crate::forecast::Forecast;
 use crate::host::{Identity, MemoryUse};
@@ -29,6 +30,7 @@ pub struct Node {
     pub own: Own,
     /// What became of what was pushed, of each receiver.
     pub push: Vec<Figures>,
+    pub judged: State,
 }
 
 /// Who a process is; the same for as long as it runs one program.

@@ -18,6 +18,7 @@ pub fn node() -> Node {
         unread: vec![Unread { pid: 9, comm: "old".into(), reason: "too old".into() }],
         own: Own { resident: Some(1 << 20), ..Own::default() },
         push: Vec::new(),
+        judged: Default::default(),
     }
 }
 

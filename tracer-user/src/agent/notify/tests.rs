@@ -10,7 +10,7 @@ use crate::host::Identity;
 use crate::profile::Workload;
 
 fn alert() -> Alert {
-    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + second);
+    let at = |second: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + second);
     let rule = Rule {
         name: "too <large>".to_owned(),
         metric: Metric::find("heaptap_memory_resident_bytes").unwrap(),

@@ -98,6 +98,26 @@ impl Capture {
     }
 }
 
+/// What became of captures since the agent began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    pub made: u64,
+    pub failed: u64,
+    /// Beyond what may be made in an hour, or wait.
+    pub left_out: u64,
+    /// Removed for want of room, or because they were old.
+    pub removed: u64,
+}
+
+/// What has become of rules and of what follows from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub rules: Counts,
+    pub captures: Captured,
+    /// Alerts that a receiver has not heard of because it had heard of too many.
+    pub hushed: u64,
+}
+
 /// A rule that holds of a process, or does no more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {

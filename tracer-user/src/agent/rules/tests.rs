@@ -48,6 +48,7 @@ fn node(second: u64, processes: &[(u32, u64)]) -> Node {
         unread: Vec::new(),
         own: Own::default(),
         push: Vec::new(),
+        judged: State::default(),
     }
 }
 

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use super::round::Rounds;
 use crate::agent::config::Captures as Config;
 use crate::agent::push::spool;
-use crate::agent::rules::{Alert, Capture};
+use crate::agent::rules::{Alert, Capture, Captured};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
 use crate::output::text::{printable, utc};
@@ -30,17 +30,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// How long a recording may go on beyond what was asked for, to name and to write.
 const BEYOND: Duration = Duration::from_secs(60);
 
-/// What became of captures since the agent began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub made: u64,
-    pub failed: u64,
-    /// Beyond what may be made in an hour, or wait.
-    pub left_out: u64,
-    /// Removed for want of room, or because they were old.
-    pub removed: u64,
-}
-
 /// Makes and keeps them.
 pub struct Captures {
     config: Config,
@@ -48,7 +37,7 @@ pub struct Captures {
     asked: VecDeque<Instant>,
     waiting: VecDeque<Wanted>,
     recording: Option<Recording>,
-    counts: Counts,
+    counts: Captured,
 }
 
 /// One to be made.
@@ -80,18 +69,19 @@ impl Captures {
             asked: VecDeque::new(),
             waiting: VecDeque::new(),
             recording: None,
-            counts: Counts::default(),
+            counts: Captured::default(),
         })
     }
 
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Captured {
         self.counts
     }
 
     /// What a rule wants of its process is made from now on; the files that it will be.
     pub fn ask(&mut self, alert: &Alert, now: Instant) -> Vec<String> {
         let mut files = Vec::new();
-        while self.asked.front().is_some_and(|asked| now.saturating_duration_since(*asked) >= HOUR) {
+        while self.asked.front().is_some_and(|asked| now.saturating_duration_since(*asked) >= HOUR)
+        {
             self.asked.pop_front();
         }
         for what in &alert.rule.capture {
@@ -160,7 +150,8 @@ impl Captures {
         render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
         let written = || -> io::Result<()> {
-            let made = tempfile::Builder::new().prefix(".heaptap-").tempfile_in(&self.config.dir)?;
+            let made =
+                tempfile::Builder::new().prefix(".heaptap-").tempfile_in(&self.config.dir)?;
             let mut out = BufWriter::new(made.as_file());
             render(&mut out)?;
             out.flush()?;
@@ -275,7 +266,8 @@ fn name(alert: &Alert, what: Capture) -> String {
         let fine = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
         text.chars().take(40).map(fine).collect()
     };
-    let digits: String = utc(alert.at).chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
+    let digits: String =
+        utc(alert.at).chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
     let time = digits.trim().replace(' ', "-");
     let (rule, comm) = (safe(&alert.rule.name), safe(&alert.who.comm));
     format!("{time}-{rule}-{comm}-{}-{}-{}.pb.gz", alert.who.id.pid, alert.id, what.word())

@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::captures::{self, Captures};
+use super::captures::Captures;
 use super::round::Rounds;
 use super::settings::Settings;
 use crate::agent::node::{Frame, Node};
 use crate::agent::notify::{About, Receiver};
 use crate::agent::push::spool::{Bounds, Upload};
 use crate::agent::push::{Figures, Post, Posts};
-use crate::agent::rules::{self, Alert, Engine};
+use crate::agent::rules::{Alert, Engine, State};
 use crate::exit::{Exit, Failure};
 use crate::output::text::printable;
 
@@ -40,16 +40,6 @@ struct Told {
     lately: VecDeque<Instant>,
     /// Alerts that hold and that it has heard of, with what was captured of them, and when it heard last.
     heard: HashMap<u64, (Vec<String>, Instant)>,
-}
-
-/// What has become of rules, captures and posts.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    pub rules: rules::Counts,
-    pub captures: captures::Counts,
-    /// Alerts that a receiver has not heard of because it had heard of too many.
-    pub hushed: u64,
-    pub posts: Vec<Figures>,
 }
 
 impl Judged {
@@ -114,12 +104,12 @@ impl Judged {
     }
 
     pub fn state(&self) -> State {
-        State {
-            rules: self.engine.counts(),
-            captures: self.captures.counts(),
-            hushed: self.hushed,
-            posts: self.posts.as_ref().map(Posts::figures).unwrap_or_default(),
-        }
+        State { rules: self.engine.counts(), captures: self.captures.counts(), hushed: self.hushed }
+    }
+
+    /// Of each receiver.
+    pub fn figures(&self) -> Vec<Figures> {
+        self.posts.as_ref().map(Posts::figures).unwrap_or_default()
     }
 
     /// After a round: judges, captures and tells.

@@ -4,9 +4,11 @@
 //! (`crate::agent`). All looking is done here, by one thread, and nothing of it is done because somebody asks.
 
 mod access;
+mod captures;
 mod counters;
 mod growth;
 mod heaps;
+mod judged;
 mod pressure;
 mod pushed;
 mod round;
@@ -26,8 +28,9 @@ use crate::agent::web::{self, Shown};
 use crate::cli::agent::Config as Flags;
 use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
+use judged::Judged;
 use pushed::Pushed;
-use round::Rounds;
+use round::{Beside, Rounds};
 use settings::Settings;
 
 /// Bytes that the records of one heap may take while they are read.
@@ -51,7 +54,14 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         let mut signals = Signals::new()?;
         let mut rounds = Rounds::new(&flags.selection, &settings.watch, &heap);
         let mut pushed = Pushed::start(&settings.push)?;
-        shown.show(rounds.look(shown.requests(), pushed.figures())?);
+        let mut judged = Judged::start(&settings)?;
+        let beside = |pushed: &Pushed, judged: &Judged| {
+            let mut push = pushed.figures();
+            push.extend(judged.figures());
+            Beside { requests: shown.requests(), push, judged: judged.state() }
+        };
+        let mut node = rounds.look(beside(&pushed, &judged))?;
+        shown.show(Arc::clone(&node));
         let server = web::start(listener, Arc::clone(&shown), access)
             .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
         eprintln!("heaptap: watching this node; {scheme}://{}/metrics", server.address);
@@ -67,8 +77,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     Asked::End => return Ok(()),
                     Asked::Reload => match Settings::read(flags) {
                         Ok(new) => {
-                            if settings.reload(new) {
+                            let changed = settings.reload(new);
+                            if changed.push {
                                 pushed.restart(&settings.push);
+                            }
+                            if changed.rules {
+                                judged.restart(&settings, &node);
                             }
                             rounds.set(&settings.watch);
                         }
@@ -76,9 +90,10 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     },
                 },
                 _ = ticks.tick() => {
-                    let node = rounds.look(shown.requests(), pushed.figures())?;
+                    node = rounds.look(beside(&pushed, &judged))?;
                     shown.show(Arc::clone(&node));
                     pushed.round(&mut rounds, &node);
+                    judged.round(&mut rounds, &node);
                 }
                 Some(one) = asked.recv(), if may_look => rounds.answer(one),
                 () = sleep(rounds.wait()), if !may_look => {}

@@ -14,6 +14,7 @@ use crate::agent::asked::{Asked, NoProfile};
 use crate::agent::config::Watch;
 use crate::agent::node::{Node, Own, Process, Unread};
 use crate::agent::push::Figures;
+use crate::agent::rules::State;
 use crate::agent::web::Requests;
 use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
@@ -37,6 +38,13 @@ pub struct Rounds<'a> {
     heaps: Heaps<'a>,
     allowance: Allowance,
     own: Own,
+}
+
+/// What a picture has that is not read in its round.
+pub struct Beside {
+    pub requests: Requests,
+    pub push: Vec<Figures>,
+    pub judged: State,
 }
 
 /// What a round reads of each process; nothing of those for whom there is no room.
@@ -66,7 +74,8 @@ impl<'a> Rounds<'a> {
     ///
     /// # Errors
     /// /proc can't be listed.
-    pub fn look(&mut self, requests: Requests, push: Vec<Figures>) -> Result<Arc<Node>, Failure> {
+    pub fn look(&mut self, beside: Beside) -> Result<Arc<Node>, Failure> {
+        let Beside { requests, push, judged } = beside;
         let (time, began) = (SystemTime::now(), Instant::now());
         let mut memory = MemoryReader::default();
         let mut room = self.watch.max_processes;
@@ -99,7 +108,12 @@ impl<'a> Rounds<'a> {
         self.measure(began, left_out, requests);
         let processes = processes.into_iter().map(Arc::new).collect();
         let (name, own) = (Arc::clone(&self.name), self.own);
-        Ok(Arc::new(Node { time, name, processes, unread, own, push }))
+        Ok(Arc::new(Node { time, name, processes, unread, own, push, judged }))
+    }
+
+    /// A process of the last round.
+    pub fn opened(&self, id: Identity) -> Option<&Rc<LiveProcess>> {
+        self.watched.get(&id).map(|watched| &watched.process)
     }
 
     /// Reads the heap profile of a process of the last round.

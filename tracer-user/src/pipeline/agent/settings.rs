@@ -20,6 +20,13 @@ pub struct Settings {
     pub notify: Vec<Receiver>,
 }
 
+/// What a reading of the file has changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed {
+    pub push: bool,
+    pub rules: bool,
+}
+
 impl Settings {
     /// Reads the file, if there is one.
     ///
@@ -56,8 +63,8 @@ impl Settings {
         Ok(Self { listen, watch, push, rules, captures, notify })
     }
 
-    /// Takes over what can be changed while it runs; says what can't. Tells whether receivers have changed.
-    pub fn reload(&mut self, new: Self) -> bool {
+    /// Takes over what can be changed while it runs; says what can't.
+    pub fn reload(&mut self, new: Self) -> Changed {
         let Self { listen, watch, push, rules, captures, notify } = new;
         if listen != self.listen
             || watch.every != self.watch.every
@@ -67,12 +74,19 @@ impl Settings {
                 "heaptap: [listen], every and max_series are as they were: they take a new start"
             );
         }
-        (self.rules, self.captures, self.notify) = (rules, captures, notify);
+        let of_rules = (rules, captures, notify);
+        let before = (&self.rules, &self.captures, &self.notify);
+        let changed = Changed {
+            push: push != self.push,
+            // Those who are told have their spools where uploads have theirs.
+            rules: before != (&of_rules.0, &of_rules.1, &of_rules.2)
+                || push.spool != self.push.spool,
+        };
+        (self.rules, self.captures, self.notify) = of_rules;
         let Watch { every, max_series, .. } = self.watch;
         self.watch = Watch { every, max_series, ..watch };
-        let others = push != self.push;
         self.push = push;
         eprintln!("heaptap: reloaded");
-        others
+        changed
     }
 }

@@ -90,6 +90,49 @@ pub const OF_NODE: &[Family<Node>] = &[
         }),
     },
     Family {
+        name: "heaptap_alerts",
+        unit: None,
+        help: "Alerts that hold",
+        numbers: Gauge(|node, tell| tell(&[], node.judged.rules.holding.into())),
+    },
+    Family {
+        name: "heaptap_alerts_begun",
+        unit: None,
+        help: "Alerts that have begun",
+        numbers: Counter(|node, tell| tell(&[], node.judged.rules.begun.into())),
+    },
+    Family {
+        name: "heaptap_alerts_hushed",
+        unit: None,
+        help: "Alerts that did not begin again within the cooldown, or that a receiver had no room for, by reason",
+        numbers: Counter(|node, tell| {
+            tell(&[("reason", "cooldown")], node.judged.rules.cooled.into());
+            tell(&[("reason", "per_hour")], node.judged.hushed.into());
+        }),
+    },
+    Family {
+        name: "heaptap_rules_left_out",
+        unit: None,
+        help: "Numbers that rules have no room to follow",
+        numbers: Gauge(|node, tell| tell(&[], node.judged.rules.left_out.into())),
+    },
+    Family {
+        name: "heaptap_captures",
+        unit: None,
+        help: "Captures, by what became of them",
+        numbers: Counter(|node, tell| {
+            let captures = &node.judged.captures;
+            for (result, count) in [
+                ("made", captures.made),
+                ("failed", captures.failed),
+                ("left_out", captures.left_out),
+                ("removed", captures.removed),
+            ] {
+                tell(&[("result", result)], count.into());
+            }
+        }),
+    },
+    Family {
         name: "heaptap_push_sent",
         unit: None,
         help: "Uploads that a receiver has taken",
