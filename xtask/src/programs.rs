@@ -17,17 +17,23 @@ pub enum RealProgram {
     Esbuild,
     /// Metrics server; the distribution's package, stripped, with C code.
     Prometheus,
+    /// Sends alerts on; the distribution's package.
+    Alertmanager,
 }
 
 impl RealProgram {
+    /// What benches measure.
     pub const ALL: [RealProgram; 3] =
         [RealProgram::Hugo, RealProgram::Esbuild, RealProgram::Prometheus];
+    /// What tests have the agent speak to.
+    pub const OF_TESTS: [RealProgram; 2] = [RealProgram::Prometheus, RealProgram::Alertmanager];
 
     pub fn name(self) -> &'static str {
         match self {
             RealProgram::Hugo => "hugo",
             RealProgram::Esbuild => "esbuild",
             RealProgram::Prometheus => "prometheus",
+            RealProgram::Alertmanager => "alertmanager",
         }
     }
 
@@ -36,7 +42,7 @@ impl RealProgram {
         match self {
             RealProgram::Hugo => Some(pins::HUGO),
             RealProgram::Esbuild => Some(pins::ESBUILD),
-            RealProgram::Prometheus => None,
+            RealProgram::Prometheus | RealProgram::Alertmanager => None,
         }
     }
 
@@ -53,6 +59,7 @@ impl RealProgram {
             RealProgram::Hugo => "hugo/binaries/hugo",
             RealProgram::Esbuild => "package/bin/esbuild",
             RealProgram::Prometheus => "usr/bin/prometheus",
+            RealProgram::Alertmanager => "usr/bin/prometheus-alertmanager",
         }
     }
 
@@ -60,6 +67,20 @@ impl RealProgram {
     pub fn path(self) -> Result<Option<PathBuf>> {
         let program = self.root()?.join(self.within());
         Ok(program.is_file().then_some(program))
+    }
+
+    /// The distribution's package that has it.
+    pub fn package(self) -> Option<&'static str> {
+        match self {
+            RealProgram::Prometheus => Some("prometheus"),
+            RealProgram::Alertmanager => Some("prometheus-alertmanager"),
+            RealProgram::Hugo | RealProgram::Esbuild => None,
+        }
+    }
+
+    /// A program that comes along with it, when it is installed.
+    pub fn beside(self, name: &str) -> Result<Option<PathBuf>> {
+        Ok(self.path()?.map(|path| path.with_file_name(name)).filter(|path| path.is_file()))
     }
 
     /// Written by setup when the program can't be had here. Holds one line for a reader.

@@ -69,7 +69,6 @@ enum Thing {
     Podman,
     Groff,
     Browser,
-    Prometheus,
     TlsTools,
     Bpftrace,
     Program(RealProgram),
@@ -96,9 +95,12 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     if purpose == Purpose::Test && paths::find_program("chromium").is_none() {
         things.push(Thing::Browser);
     }
-    let prometheus = ["prometheus", "promtool"];
-    if purpose == Purpose::Test && prometheus.iter().any(|one| paths::find_program(one).is_none()) {
-        things.push(Thing::Prometheus);
+    if purpose == Purpose::Test {
+        for program in RealProgram::OF_TESTS {
+            if program.path()?.is_none() {
+                things.push(Thing::Program(program));
+            }
+        }
     }
     if purpose == Purpose::Test
         && ["openssl", "curl"].iter().any(|one| paths::find_program(one).is_none())
@@ -137,8 +139,6 @@ impl Thing {
             Thing::Groff => apt.install(&["groff-base"]),
             // The tests open pages in it.
             Thing::Browser => apt.install(&["chromium"]),
-            // The tests have it scrape the agent.
-            Thing::Prometheus => apt.install(&["prometheus"]),
             // The tests make certificates, and ask the agent with them.
             Thing::TlsTools => apt.install(&["openssl", "curl"]),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.

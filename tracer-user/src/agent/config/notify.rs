@@ -122,10 +122,7 @@ mod tests {
             (&slack.name[..], &slack.form, slack.per_hour),
             ("slack", &Form::Slack, PER_HOUR)
         );
-        assert_eq!(
-            (&duty.target.url.authority.host()[..], duty.per_hour),
-            ("events.pagerduty.com", 5)
-        );
+        assert_eq!((duty.target.url.authority.host(), duty.per_hour), ("events.pagerduty.com", 5));
         for (text, why) in [
             ("[[notify]]\nkind = \"mail\"\n", "2: \"mail\" is none of"),
             ("[[notify]]\nkind = \"slack\"\n", "2: it takes a url"),

@@ -295,6 +295,11 @@ mod tests {
             metric = "heaptap_memory_resident_bytes"
             above = "1MiB"
             over = "10m"
+
+            [[notify]]
+            kind = "webhook"
+            name = "team"
+            url = "http://localhost/"
         "#;
         let [many, grows] = &rules(text)[..] else { panic!("two rules") };
         assert_eq!((many.bound, many.of), (Bound::Above(10_000.0), Of::Value));

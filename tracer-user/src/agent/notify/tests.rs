@@ -58,7 +58,7 @@ fn told(form: &Form, ended: bool) -> Request {
 }
 
 const SUMMARY: &str = "a&b\\x1b (42) on n1: too <large>: heaptap_memory_resident_bytes is 3.0 MiB, above \
-                       976.6 KiB for 2 min";
+                       976.6 KiB for 2 min 0 s";
 
 #[test]
 fn plain() {
