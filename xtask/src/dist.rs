@@ -114,7 +114,7 @@ fn is_static(program: &Path) -> Result<()> {
 /// Manual pages and completions, from the program itself.
 fn documents(program: &Path, stage: &Path) -> Result<()> {
     let man = stage.join("man");
-    process::loud(Command::new(program).args(["man", "--dir"]).arg(&man))?;
+    process::loud(Command::new(program).args(["man", "-o"]).arg(&man))?;
     let completions = stage.join("completions");
     fs::create_dir_all(&completions)?;
     for shell in ["bash", "zsh", "fish"] {
