@@ -204,9 +204,9 @@ impl Windows {
         let unseen_in_all: f64 = missing.values().map(|(unseen, ..)| unseen).sum();
         let unseen_progress = progress.unwrap_or_default() - self.observed;
         if self.stacks.keys().any(|id| view.is_counted(id)) {
-            resolved.rest = match progress {
-                Some(_) => self.rates.rest(),
-                None => Rest::TooDense,
+            resolved.rest = match (progress, self.rates.rest()) {
+                (None, Rest::Estimated) => Rest::TooDense,
+                (_, rest) => rest,
             };
         }
         for (id, (number, mut counts)) in self.stacks {
