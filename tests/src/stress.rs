@@ -80,6 +80,7 @@ pub fn probes() -> String {
 pub fn run(go: &str, length: Duration, heaptap: &Path) -> Result<Stress> {
     let fixture = Fixture::build("stress", go, Variant::Default)?;
     let mut program = fixture.start()?;
+    let given_up = given_up()?;
     let until = Instant::now() + length;
     let failed = AtomicBool::new(false);
     let under_way = || Instant::now() < until && !failed.load(Ordering::Relaxed);
@@ -96,7 +97,7 @@ pub fn run(go: &str, length: Duration, heaptap: &Path) -> Result<Stress> {
         threads.into_iter().map(|one| one.join().unwrap_or_else(|_| panicked())).collect()
     });
     // What the program says comes first: when it fails, so does heaptap.
-    let report = finish(&fixture, &mut program)?;
+    let report = finish(&fixture, &mut program, heaptap, given_up)?;
     let mut all = Stress { report: Some(report), ..Stress::default() };
     for one in done {
         all.add(one?);
@@ -105,8 +106,27 @@ pub fn run(go: &str, length: Duration, heaptap: &Path) -> Result<Stress> {
 }
 
 /// The program is as it was, and all that it has done was right.
-fn finish(fixture: &Fixture, program: &mut Running) -> Result<Report> {
-    let untouched = code::is_untouched(program.pid());
+fn finish(
+    fixture: &Fixture,
+    program: &mut Running,
+    heaptap: &Path,
+    before: usize,
+) -> Result<Report> {
+    let mut untouched = code::is_untouched(program.pid());
+    if let Err(left) = &untouched
+        && given_up()? > before
+    {
+        // The kernel says that it has given up: whoever took a probe off was killed in that moment (docs/limits.md).
+        eprintln!("{left}: taken off by the next recording");
+        for mode in ["exact", "span", "sample"] {
+            let mut command = Command::new(heaptap);
+            command.args(["record", "-p", &program.pid().to_string(), "--mode", mode, "-d", "1"]);
+            command.args(["--probe", &probes(), "--budget", "none", "-o", "-"]);
+            command.args(["--max-stacks", STACKS]);
+            crate::heaptap::run_command(command)?.expect(0)?;
+        }
+        untouched = code::is_untouched(program.pid());
+    }
     let report = program.ask("quit");
     let status = program.wait()?;
     ensure!(status.success(), "the program has ended with {status}: see what it says above");
@@ -115,6 +135,13 @@ fn finish(fixture: &Fixture, program: &mut Running) -> Result<Report> {
     let other = fixture.start()?;
     code::is_untouched(other.pid())?;
     serde_json::from_str(&report?).context("the fixture's report is not as told")
+}
+
+/// How often the kernel has given up taking a probe off, as its log has it.
+fn given_up() -> Result<usize> {
+    let log = Command::new("dmesg").output().context("the kernel's log can't be read")?;
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    Ok(log.lines().filter(|line| line.contains("failed to unregister, leaking uprobe")).count())
 }
 
 fn noted<T>(failed: &AtomicBool, result: Result<T>) -> Result<T> {
