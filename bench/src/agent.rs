@@ -4,7 +4,6 @@
 //! a program that allocates all the time. Metrics are scraped each second over one connection, as Prometheus does, and
 //! the list of processes is asked for each second, as an open page does.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use heaptap_tests::holding::resident;
 use heaptap_tests::leaks::cases;
 use heaptap_tests::{Fixture, Running, Variant};
 
-use crate::{report, stats::Series, work::cpu_seconds};
+use crate::{binaries, report, stats::Series, work::cpu_seconds};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -38,9 +37,6 @@ pub struct Options {
     #[arg(long, default_value_os_t = crate::heaptap())]
     heaptap: PathBuf,
 }
-
-const FIXTURES: [&str; 4] = ["alloc", "life", "stats", "heap"];
-const RELEASES: [&str; 5] = ["1.23", "1.24", "1.25", "1.26", "1.27"];
 
 pub fn run(options: &Options) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -117,25 +113,20 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn programs(options: &Options, dir: &std::path::Path) -> Result<Vec<Running>> {
     let mut running = Vec::new();
-    for fixture in FIXTURES {
-        for release in RELEASES {
-            let built = Fixture::build(fixture, release, Variant::Stripped)?;
-            let copy = dir.join(format!("node-{fixture}-{}", release.replace('.', "")));
-            fs::copy(&built.program, &copy)?;
-            for _ in 0..options.each {
-                let mut command = Command::new(&copy);
-                command.env("HEAP_RATE", "65536");
-                let mut program = Running::start(command)?;
-                match fixture {
-                    "stats" => drop(program.ask("work")?),
-                    "heap" => {
-                        program.ask("work 60")?;
-                        program.ask("gc")?;
-                    }
-                    _ => {}
+    for (fixture, copy) in binaries::twenty(dir, "node")? {
+        for _ in 0..options.each {
+            let mut command = Command::new(&copy);
+            command.env("HEAP_RATE", "65536");
+            let mut program = Running::start(command)?;
+            match fixture {
+                "stats" => drop(program.ask("work")?),
+                "heap" => {
+                    program.ask("work 60")?;
+                    program.ask("gc")?;
                 }
-                running.push(program);
+                _ => {}
             }
+            running.push(program);
         }
     }
     let fixture = Fixture::build("leaks", "1.27", Variant::Stripped)?;

@@ -13,11 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use heaptap_tests::{
-    Fixture, Running, Variant,
+    Running,
     holding::{Processes, resident},
 };
 
-use crate::{report, stats::Series, tracer::Tracer, watch::Watch};
+use crate::{binaries, report, stats::Series, tracer::Tracer, watch::Watch};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -39,23 +39,17 @@ pub struct Options {
     heaptap: PathBuf,
 }
 
-const FIXTURES: [&str; 4] = ["alloc", "life", "stats", "heap"];
-const RELEASES: [&str; 5] = ["1.23", "1.24", "1.25", "1.26", "1.27"];
-
 pub fn run(options: &Options) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (mut running, mut bytes) = (Vec::new(), 0);
-    for fixture in FIXTURES {
-        for release in RELEASES {
-            let built = Fixture::build(fixture, release, Variant::Stripped)?;
-            let copy = dir.path().join(format!("host-{fixture}-{}", release.replace('.', "")));
-            bytes += fs::copy(&built.program, &copy)?;
-            for _ in 0..options.each {
-                running.push(Running::start(Command::new(&copy))?);
-            }
+    let copies = binaries::twenty(dir.path(), "host")?;
+    for (_, copy) in &copies {
+        bytes += fs::metadata(copy)?.len();
+        for _ in 0..options.each {
+            running.push(Running::start(Command::new(copy))?);
         }
     }
-    let binaries = FIXTURES.len() * RELEASES.len();
+    let binaries = copies.len();
     let mut body = format!(
         "{} processes of {binaries} binaries ({:.1} MB on average), idle. Medians of {} rounds \
          (smallest to largest). Traced: from heaptap's start until each of them is in the table of \

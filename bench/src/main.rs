@@ -5,6 +5,7 @@
 //! method.
 
 mod agent;
+mod binaries;
 mod budget;
 mod cost;
 mod footprint;

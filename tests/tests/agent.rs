@@ -20,6 +20,18 @@ fn program() -> Result<Running> {
     Fixture::build("stats", "1.27", Variant::Default)?.start()
 }
 
+/// One whose heap profile has something in it.
+fn with_heap() -> Result<Running> {
+    require_root()?;
+    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
+    let mut command = Command::new(&fixture.program);
+    command.env("HEAP_RATE", "4096");
+    let mut program = Running::start(command)?;
+    program.ask("work 60")?;
+    program.ask("gc")?;
+    Ok(program)
+}
+
 #[test]
 fn metrics_are_what_the_runtime_says() -> Result<()> {
     let mut program = program()?;
@@ -165,13 +177,7 @@ fn prometheus_scrapes_it_and_promtool_finds_nothing_wrong() -> Result<()> {
 
 #[test]
 fn the_largest_stacks_are_those_of_the_heap_profile() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
-    let mut command = Command::new(&fixture.program);
-    command.env("HEAP_RATE", "4096");
-    let mut program = Running::start(command)?;
-    program.ask("work 60")?;
-    program.ask("gc")?;
+    let program = with_heap()?;
     let pid = program.pid();
     let agent = Agent::start(&["--every", "100ms", "-p", &pid.to_string(), "--top-stacks", "3"])?;
     let metrics = agent
@@ -393,13 +399,7 @@ fn free_port() -> Result<u16> {
 
 #[test]
 fn the_api_tells_what_metrics_tell_and_gives_profiles() -> Result<()> {
-    require_root()?;
-    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
-    let mut command = Command::new(&fixture.program);
-    command.env("HEAP_RATE", "4096");
-    let mut program = Running::start(command)?;
-    program.ask("work 60")?;
-    program.ask("gc")?;
+    let mut program = with_heap()?;
     let pid = program.pid();
     let of = pid.to_string();
     let agent = Agent::start(&["--every", "100ms", "--cpu", "20%", "-p", &of])?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use heaptap_tests::agent::Agent;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::receivers::Receiver;
-use heaptap_tests::{Fixture, Running, Variant, real, require_root};
+use heaptap_tests::{Fixture, Running, Variant, heaptap, real, require_root};
 use serde_json::Value;
 
 /// What should happen soon has this long.
@@ -161,6 +161,24 @@ fn captures_are_bounded() -> Result<()> {
             && count("left_out") == Some(1.0)
             && count("removed") == Some(3.0)
     })?;
+    Ok(())
+}
+
+/// A spool that can't be used is told in a line, whoever was to use it.
+#[test]
+fn without_a_place_for_posts_it_does_not_begin() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    let (file, spool) = (dir.path().join("agent.toml"), dir.path().join("spool"));
+    fs::write(&spool, "")?;
+    let spool = spool.display();
+    let notify = "[[notify]]\nkind = \"webhook\"\nurl = \"http://localhost/\"\n";
+    fs::write(&file, format!("[spool]\ndir = \"{spool}\"\n{notify}"))?;
+    let file = file.display().to_string();
+    let ended = heaptap::run(["agent", "--listen", "127.0.0.1:0", "--config", &file])?;
+    ensure!(ended.code == Some(1), "{ended:?}");
+    ensure!(ended.stderr.starts_with("heaptap: push notify-webhook: spool: "), "{ended:?}");
+    ensure!(ended.stderr.lines().count() == 1, "{ended:?}");
     Ok(())
 }
 

@@ -8,10 +8,6 @@ use heaptap_tests::profile::{Cost, Profile, Stack};
 use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, heaptap, require_root, told};
 use serde::Deserialize;
 
-/// What may be caused beyond the share, in nanoseconds: heaptap's last look and what comes until the probes
-/// are off.
-const BEYOND: f64 = 5e6;
-
 struct Run<T> {
     profile: Profile,
     ended: Ended,
@@ -58,9 +54,9 @@ impl<T: for<'de> Deserialize<'de>> Run<T> {
         eprintln!("{cost:?}");
         ensure!(cost.ended_early && cost.windows == 1 && !cost.scaled, "{cost:?}");
         ensure!(cost.observed_ns < cost.traced_ns / 2, "{cost:?}");
-        let all = (cost.caused_ns + cost.own_ns) as f64;
-        ensure!(all <= share * cost.cpu_ns as f64 + BEYOND, "{cost:?}");
+        self.profile.is_within_budget(cost, share)?;
         // Not at once either.
+        let all = (cost.caused_ns + cost.own_ns) as f64;
         ensure!(all >= 0.1 * share * cost.cpu_ns as f64, "{cost:?}");
         let meta = &self.profile.meta;
         ensure!(

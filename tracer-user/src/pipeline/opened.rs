@@ -23,6 +23,21 @@ pub struct LiveProcess {
 }
 
 impl LiveProcess {
+    pub fn comm(&self) -> String {
+        self.process.comm.to_string_lossy().into_owned()
+    }
+
+    /// As its binary tells it.
+    pub fn go_version(&self) -> Option<String> {
+        self.live.program.go.facts().version.map(|version| version.to_string())
+    }
+
+    /// The id of its container, if it is in one and that can be told.
+    pub fn container(&self) -> Option<String> {
+        let container = self.process.container.as_ref().ok().and_then(Option::as_ref);
+        container.map(|container| container.id.clone())
+    }
+
     /// Whether it still runs what was opened.
     pub fn is_there(&self) -> bool {
         self.live.memory.check().is_ok()

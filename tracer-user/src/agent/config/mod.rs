@@ -21,7 +21,7 @@ use super::rules::Rule;
 
 pub use listen::{ADDRESS, Listen, address};
 pub use push::{Push, SPOOL};
-pub use rules::{CAPTURES, Captures};
+pub use rules::Captures;
 pub use watch::{MOST_STACKS, Watch, cpu, every};
 
 /// The file, checked.

@@ -11,7 +11,7 @@ use super::{Wrong, duration};
 use crate::agent::rules::{Bound, Capture, Metric, Of, Pattern, Rule, Severity, Whom};
 
 /// Where captures are kept, where nothing is said.
-pub const CAPTURES: &str = "/var/lib/heaptap/captures";
+const CAPTURES: &str = "/var/lib/heaptap/captures";
 /// Longer a recording of a rule can't be, and further back a rule can't look.
 const LONGEST_RECORDING: Duration = Duration::from_secs(600);
 const FURTHEST: Duration = Duration::from_secs(24 * 3600);

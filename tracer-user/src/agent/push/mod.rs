@@ -15,25 +15,25 @@ pub mod pyroscope;
 mod receiver;
 pub mod retry;
 pub mod spool;
+mod thread;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use self::posts::{Post, Posts};
 
-use self::client::{Client, Target};
+use self::client::Target;
 use self::labels::Pattern;
 use self::make::{Kind, Maker};
 use self::receiver::Queue;
-use self::retry::Backoff;
-use self::spool::{Bounds, Dropped, Spool};
+use self::spool::{Bounds, Dropped};
+use self::thread::Sending;
 use super::node::{Node, Who};
 use crate::host::Identity;
 use crate::output::pprof;
@@ -129,8 +129,7 @@ pub enum Error {
 /// Gives receivers what they are to be sent. Belongs to the loop that watches.
 pub struct Pusher {
     outlets: Vec<Outlet>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _sending: Sending,
 }
 
 /// The loop's side of a receiver.
@@ -150,26 +149,10 @@ impl Pusher {
     /// # Errors
     /// A spool can't be used; there is nobody to believe in TLS.
     pub fn start(receivers: Vec<Receiver>, spool: &Path) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let outlets: Result<Vec<Outlet>, Error> =
-            receivers.into_iter().map(|receiver| outlet(receiver, spool, &runtime)).collect();
-        let outlets = match outlets {
-            Ok(outlets) => outlets,
-            Err(err) => {
-                // The caller may be in a runtime of its own, where none may be waited for.
-                runtime.shutdown_background();
-                return Err(err);
-            }
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread =
-            std::thread::Builder::new().name("heaptap-push".to_owned()).spawn(move || {
-                // Whoever drops the sender stops it as well.
-                drop(runtime.block_on(stopped));
-                // What was not sent is in the spools.
-                runtime.shutdown_background();
-            })?;
-        Ok(Self { outlets, stop: Some(stop), thread: Some(thread) })
+        let (outlets, sending) = Sending::start("heaptap-push", |runtime| {
+            receivers.into_iter().map(|receiver| outlet(receiver, spool, runtime)).collect()
+        })?;
+        Ok(Self { outlets, _sending: sending })
     }
 
     /// Whether some receiver waits for a profile of this process.
@@ -236,25 +219,9 @@ impl Outlet {
 /// Opens a receiver's spool and starts its tasks.
 fn outlet(receiver: Receiver, spool: &Path, runtime: &Runtime) -> Result<Outlet, Error> {
     let Receiver { name, kind, target, every, service, sends, bounds, retry } = receiver;
-    let opened = Spool::open(&spool.join(&name), bounds, SystemTime::now())
-        .map_err(|source| Error::Spool { receiver: name.clone(), source })?;
-    let _inside = runtime.enter();
-    let client =
-        Client::new(target).map_err(|source| Error::Client { receiver: name.clone(), source })?;
-    let queue = Queue::new(&name, opened);
+    let queue = thread::queue(&name, target, (bounds, retry), spool, runtime)?;
     let (to, given) = mpsc::channel(GIVEN);
     let maker = Maker::new(kind, sends, service, every);
     runtime.spawn(receiver::make(Arc::clone(&queue), maker, given));
-    runtime.spawn(receiver::send(Arc::clone(&queue), client, Backoff::new(retry.0, retry.1)));
     Ok(Outlet { every, sends, queue, to, profiles: HashMap::new(), pictures: None })
-}
-
-impl Drop for Pusher {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // One that has panicked has told so itself.
-            let _ = thread.join();
-        }
-    }
 }

@@ -5,16 +5,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-
-use super::client::{Client, Target};
-use super::receiver::{Queue, send};
-use super::retry::Backoff;
-use super::spool::{Bounds, Spool, Upload};
+use super::client::Target;
+use super::receiver::Queue;
+use super::spool::{Bounds, Upload};
+use super::thread::{self, Sending};
 use super::{Error, Figures};
 
 /// A receiver.
@@ -25,14 +21,13 @@ pub struct Post {
     pub target: Target,
     pub bounds: Bounds,
     /// The first wait after a failure, and the longest.
-    pub retry: (std::time::Duration, std::time::Duration),
+    pub retry: (Duration, Duration),
 }
 
 /// Receivers, and what waits for them.
 pub struct Posts {
     queues: Vec<(String, Arc<Queue>)>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _sending: Sending,
 }
 
 impl Posts {
@@ -41,18 +36,14 @@ impl Posts {
     /// # Errors
     /// A spool can't be used; there is nobody to believe in TLS.
     pub fn start(posts: Vec<Post>, spool: &Path) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let queues: Result<Vec<(String, Arc<Queue>)>, Error> =
-            posts.into_iter().map(|post| open(post, spool, &runtime)).collect();
-        let queues = queues?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread =
-            std::thread::Builder::new().name("heaptap-notify".to_owned()).spawn(move || {
-                // Whoever drops the sender stops it as well.
-                drop(runtime.block_on(stopped));
-                runtime.shutdown_background();
-            })?;
-        Ok(Self { queues, stop: Some(stop), thread: Some(thread) })
+        let (queues, sending) = Sending::start("heaptap-notify", |runtime| {
+            let open = |Post { name, target, bounds, retry }: Post| {
+                let queue = thread::queue(&name, target, (bounds, retry), spool, runtime)?;
+                Ok((name, queue))
+            };
+            posts.into_iter().map(open).collect()
+        })?;
+        Ok(Self { queues, _sending: sending })
     }
 
     /// Puts an upload behind the others of a receiver.
@@ -65,27 +56,5 @@ impl Posts {
     /// Of each receiver.
     pub fn figures(&self) -> Vec<Figures> {
         self.queues.iter().map(|(_, queue)| queue.figures()).collect()
-    }
-}
-
-fn open(post: Post, spool: &Path, runtime: &Runtime) -> Result<(String, Arc<Queue>), Error> {
-    let Post { name, target, bounds, retry } = post;
-    let opened = Spool::open(&spool.join(&name), bounds, SystemTime::now())
-        .map_err(|source| Error::Spool { receiver: name.clone(), source })?;
-    let _inside = runtime.enter();
-    let client =
-        Client::new(target).map_err(|source| Error::Client { receiver: name.clone(), source })?;
-    let queue = Queue::new(&name, opened);
-    runtime.spawn(send(Arc::clone(&queue), client, Backoff::new(retry.0, retry.1)));
-    Ok((name, queue))
-}
-
-impl Drop for Posts {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // One that has panicked has told so itself.
-            let _ = thread.join();
-        }
     }
 }

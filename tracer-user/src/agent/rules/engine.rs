@@ -3,7 +3,7 @@
 //! In: a picture of each round. Out: alerts that begin and end with it. A number is told apart by rule, process and its
 //! own labels; a process that is gone takes its numbers along.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,8 @@ pub struct Engine {
     rules: Vec<Arc<Rule>>,
     numbers: HashMap<Key, Followed>,
     last_id: u64,
+    /// Pictures that were judged.
+    round: u64,
     counts: Counts,
 }
 
@@ -50,6 +52,8 @@ struct Followed {
     /// Until then it is not told again, and whether it would have been.
     quiet: Option<SystemTime>,
     is_hushed: bool,
+    /// The round in which it was told last.
+    round: u64,
 }
 
 /// What is kept of a number.
@@ -95,35 +99,27 @@ impl Engine {
     /// Looks at a picture; says what begins and what ends with it.
     pub fn judge(&mut self, node: &Node) -> Vec<Alert> {
         let mut news = Vec::new();
-        let mut there: HashSet<Key> = HashSet::with_capacity(self.numbers.len());
+        self.round += 1;
         self.counts.left_out = 0;
         for number in 0..self.rules.len() {
             let rule = Arc::clone(&self.rules[number]);
             for process in node.processes.iter().filter(|process| rule.whom.means(&process.who)) {
                 each(&rule, process, |labels, value| {
                     let key = (number, process.who.id, labels);
-                    self.follow(&rule, &process.who, &key, value, node.time, &mut news);
-                    there.insert(key);
+                    self.follow(&rule, &process.who, key, value, node.time, &mut news);
                 });
             }
         }
         // What is not told any more holds no more: the process has ended, or does not say it.
-        let gone: Vec<Key> =
-            self.numbers.keys().filter(|key| !there.contains(*key)).cloned().collect();
-        for key in gone {
-            let quiet = |number: &Followed| number.quiet.is_some_and(|until| node.time < until);
-            let is_there = node.processes.iter().any(|process| process.who.id == key.1);
-            let Some(number) = self.numbers.get_mut(&key) else { continue };
-            if let Some(told) = number.told.take() {
-                number.quiet = Some(node.time + told.rule.cooldown);
-                self.counts.ended += 1;
-                news.push(end(told, node.time));
+        let (now, round, counts) = (node.time, self.round, &mut self.counts);
+        self.numbers.retain(|(_, id, _), number| {
+            if number.round == round {
+                return true;
             }
-            number.since = None;
-            if !is_there || !quiet(number) {
-                self.numbers.remove(&key);
-            }
-        }
+            number.over(now, counts, &mut news);
+            let is_there = node.processes.iter().any(|process| process.who.id == *id);
+            is_there && number.quiet.is_some_and(|until| now < until)
+        });
         self.count();
         news
     }
@@ -136,26 +132,25 @@ impl Engine {
         &mut self,
         rule: &Arc<Rule>,
         who: &Arc<Who>,
-        key: &Key,
+        key: Key,
         value: Told,
         now: SystemTime,
         news: &mut Vec<Alert>,
     ) {
-        if self.numbers.len() >= MOST_COURSES && !self.numbers.contains_key(key) {
-            self.counts.left_out += 1;
-            return;
+        if !self.numbers.contains_key(&key) {
+            if self.numbers.len() >= MOST_COURSES {
+                self.counts.left_out += 1;
+                return;
+            }
+            self.numbers.insert(key.clone(), Followed::new(rule.of));
         }
-        let number = self.numbers.entry(key.clone()).or_insert_with(|| Followed::new(rule.of));
+        let Some(number) = self.numbers.get_mut(&key) else { return };
+        number.round = self.round;
         let value = number.add(rule, now, value);
         let holds = value.filter(|value| value.is_finite() && rule.bound.holds(*value));
         let Some(value) = holds else {
-            number.since = None;
             number.is_hushed = false;
-            if let Some(told) = number.told.take() {
-                number.quiet = Some(now + rule.cooldown);
-                self.counts.ended += 1;
-                news.push(end(told, now));
-            }
+            number.over(now, &mut self.counts, news);
             return;
         };
         let since = *number.since.get_or_insert(now);
@@ -178,7 +173,7 @@ impl Engine {
             id: self.last_id,
             rule: Arc::clone(rule),
             who: Arc::clone(who),
-            labels: key.2.clone(),
+            labels: key.2,
             value,
             since,
             at: now,
@@ -228,7 +223,17 @@ impl Followed {
             Of::Rate(over) => Seen::Rate(Course::new(over)),
             Of::Quantile(_, over) => Seen::Quantile(Course::new(over)),
         };
-        Self { seen, since: None, told: None, quiet: None, is_hushed: false }
+        Self { seen, since: None, told: None, quiet: None, is_hushed: false, round: 0 }
+    }
+
+    /// It holds no more: what was told has ended.
+    fn over(&mut self, now: SystemTime, counts: &mut Counts, news: &mut Vec<Alert>) {
+        self.since = None;
+        if let Some(told) = self.told.take() {
+            self.quiet = Some(now + told.rule.cooldown);
+            counts.ended += 1;
+            news.push(end(told, now));
+        }
     }
 
     /// What is compared, once it is known.

@@ -55,16 +55,6 @@ pub enum Of {
     Quantile(f64, Duration),
 }
 
-impl Of {
-    /// How far back it looks.
-    pub fn over(self) -> Duration {
-        match self {
-            Of::Value => Duration::ZERO,
-            Of::Rate(over) | Of::Quantile(_, over) => over,
-        }
-    }
-}
-
 /// Beyond which a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {

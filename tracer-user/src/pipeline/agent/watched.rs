@@ -304,14 +304,13 @@ fn keep(kept: &mut Arc<Vec<Arc<Kept>>>, profile: &Profile) {
 }
 
 fn who(opened: &LiveProcess) -> Who {
-    let LiveProcess { process, path, live } = opened;
-    let container = process.container.as_ref().ok().and_then(Option::as_ref);
+    let LiveProcess { process, path, .. } = opened;
     Who {
         id: process.id,
-        comm: process.comm.to_string_lossy().into_owned(),
+        comm: opened.comm(),
         path: path.clone(),
-        go_version: live.program.go.facts().version.map(|version| version.to_string()),
-        container: container.map(|container| container.id.clone()),
+        go_version: opened.go_version(),
+        container: opened.container(),
         workload: naming::workload(process),
     }
 }

@@ -114,14 +114,13 @@ impl<'a> Watched<'a> {
             }
             _ => notes.extend(too_early(&self.history, self.last)),
         }
-        let LiveProcess { process, path, live } = &*self.process;
-        let container = process.container.as_ref().ok().and_then(Option::as_ref);
+        let LiveProcess { process, path, .. } = &*self.process;
         Judged {
             id: process.id,
-            comm: process.comm.to_string_lossy().into_owned(),
+            comm: self.process.comm(),
             path: path.clone(),
-            go_version: live.program.go.facts().version.map(|version| version.to_string()),
-            container: container.map(|container| container.id.clone()),
+            go_version: self.process.go_version(),
+            container: self.process.container(),
             workload: naming::workload(process),
             span: self.last,
             profiles: self.history.looks(),

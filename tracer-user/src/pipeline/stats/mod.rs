@@ -176,13 +176,12 @@ pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snaps
     });
     counted.map_err(failure)?;
     let memory = memory.of(process.id.pid).map_err(not_readable)?;
-    let container = process.container.as_ref().ok().and_then(Option::as_ref);
     Ok(Snapshot {
         id: process.id,
-        comm: process.comm.to_string_lossy().into_owned(),
+        comm: opened.comm(),
         path: path.clone(),
-        go_version: live.program.go.facts().version.map(|version| version.to_string()),
-        container: container.map(|container| container.id.clone()),
+        go_version: opened.go_version(),
+        container: opened.container(),
         workload: naming::workload(process),
         stats,
         goroutines,

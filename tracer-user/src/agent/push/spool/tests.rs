@@ -1,3 +1,5 @@
+//! The spool: cut at every byte, damaged, too full, too old, killed, somebody else's.
+
 use std::os::unix::fs::symlink;
 
 use bytes::Bytes;
