@@ -14,6 +14,7 @@ pub mod heaptap;
 pub mod holding;
 pub mod leaks;
 pub mod lines;
+pub mod manifests;
 pub mod own_profile;
 pub mod patch;
 pub mod podman;

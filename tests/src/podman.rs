@@ -43,6 +43,23 @@ impl Podman {
         Ok(())
     }
 
+    /// An image by a container file, from files and what they are called in it.
+    pub fn image_of(&self, name: &str, file: &Path, files: &[(&Path, &str)]) -> Result<()> {
+        let context = self.dir.path().join(name);
+        fs::create_dir_all(&context)?;
+        for (from, to) in files {
+            fs::copy(from, context.join(to)).with_context(|| from.display().to_string())?;
+        }
+        let mut build = self.command();
+        said(build.args(["build", "--quiet", "--tag", name, "--file"]).arg(file).arg(&context))?;
+        Ok(())
+    }
+
+    /// Ends a container, however it goes.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        said(self.command().args(["rm", "--force", "--ignore", "--time", "0", name])).map(drop)
+    }
+
     /// `podman run` of a container with a name, with standard input and output; more flags, the
     /// image and its arguments follow.
     pub fn run(&self, name: &str) -> Command {

@@ -16,6 +16,9 @@ pub struct Options {
     /// Build `heaptap` optimized (the kernel programs always are).
     #[arg(long)]
     release: bool,
+    /// Also build it with all that it needs inside, to `target/static/heaptap`: what images of tests hold.
+    #[arg(long = "static")]
+    with_static: bool,
     /// Build only the kernel programs.
     #[arg(long)]
     kernel_only: bool,
@@ -25,6 +28,9 @@ pub fn run(options: &Options) -> Result<()> {
     kernel_object()?;
     if options.kernel_only {
         return Ok(());
+    }
+    if options.with_static {
+        static_heaptap()?;
     }
     heaptap(options.release).map(|_| ())
 }
@@ -50,6 +56,24 @@ pub fn heaptap(release: bool) -> Result<PathBuf> {
     process::loud(&mut cargo)?;
     let profile = if release { "release" } else { "debug" };
     Ok(paths::target_dir().join(profile).join("heaptap"))
+}
+
+/// Builds a `heaptap` that needs no loader and no libraries, and returns it. The flag is given for the program alone,
+/// not for what it is made of, so that only linking is done twice.
+pub fn static_heaptap() -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["rustc", "--package", "heaptap", "--bin", "heaptap", "--"]);
+    cargo.args(["-Ctarget-feature=+crt-static", "-Cstrip=debuginfo"]);
+    process::loud(&mut cargo)?;
+    let place = paths::static_heaptap();
+    let dir = place.parent().unwrap_or(&place);
+    fs::create_dir_all(dir).with_context(|| format!("can't make {}", dir.display()))?;
+    // What cargo left in the ordinary place is made anew by the ordinary build.
+    let built = paths::target_dir().join("debug/heaptap");
+    let part = place.with_extension("part");
+    fs::copy(&built, &part).with_context(|| format!("can't copy {}", built.display()))?;
+    fs::rename(&part, &place).with_context(|| format!("can't write {}", place.display()))?;
+    Ok(place)
 }
 
 /// The cargo that runs xtask, in the repository, told where the kernel object lies.

@@ -7,6 +7,7 @@ mod dist;
 mod fetch;
 mod fuzz;
 mod layouts;
+mod manifest_tools;
 mod process;
 mod setup;
 mod test;

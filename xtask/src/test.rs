@@ -46,7 +46,10 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
     if options.unit {
         return Ok(());
     }
-    steps.run("heaptap", || build::heaptap(false).map(|_| ()))?;
+    steps.run("heaptap", || {
+        build::static_heaptap()?;
+        build::heaptap(false).map(drop)
+    })?;
     if options.filter.is_none() {
         steps.run("fixtures", fixtures)?;
     }

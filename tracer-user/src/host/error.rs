@@ -25,6 +25,11 @@ pub enum Error {
          kernel protects a few processes from those, too"
     )]
     Denied { pid: u32, what: &'static str },
+    #[error(
+        "process {pid}: not allowed to open its {what}, which only its owner may read; it takes root or \
+         CAP_DAC_READ_SEARCH"
+    )]
+    Owners { pid: u32, what: &'static str },
     #[error("process {pid}: its {what} can't be read: {errno}")]
     Read { pid: u32, what: &'static str, errno: Errno },
     #[error(
@@ -66,7 +71,7 @@ impl Error {
             | Error::TooManyFiles { .. }
             | Error::Read { .. }
             | Error::Malformed { .. } => Exit::Failure,
-            Error::Denied { .. } => Exit::Permission,
+            Error::Denied { .. } | Error::Owners { .. } => Exit::Permission,
             Error::TooManyMappings { .. } => Exit::Unsupported,
             Error::Gone { .. }
             | Error::Thread { .. }
@@ -86,6 +91,7 @@ impl Error {
             | Error::KernelThread { pid }
             | Error::Zombie { pid }
             | Error::Denied { pid, .. }
+            | Error::Owners { pid, .. }
             | Error::Read { pid, .. }
             | Error::Malformed { pid, .. }
             | Error::Replaced { pid }
@@ -96,6 +102,6 @@ impl Error {
 
     /// Whether more privileges would help.
     pub fn is_permission(&self) -> bool {
-        matches!(self, Error::Denied { .. })
+        matches!(self, Error::Denied { .. } | Error::Owners { .. })
     }
 }

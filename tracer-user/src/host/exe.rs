@@ -97,7 +97,11 @@ pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
     let process = Identity::read(dir, pid)?;
     let ExePath { path, deleted, link } = exe_path(dir, pid)?;
     let error = |e: std::io::Error| Error::read(pid, "executable", &e);
-    let file = File::open(dir.join("exe")).map_err(error)?;
+    let file = File::open(dir.join("exe")).map_err(|err| match error(err) {
+        // The process may be looked at: its link was read. The file's own mode is what forbids it.
+        Error::Denied { pid, what } => Error::Owners { pid, what },
+        other => other,
+    })?;
     let metadata = file.metadata().map_err(error)?;
     let key = FileKey::of(&metadata);
     let exe = ExeFile { file, key, path, deleted, process, link };

@@ -112,7 +112,7 @@ impl Capability {
         match self {
             Capability::Bpf => "loads kernel programs and makes their maps",
             Capability::Perfmon => "lets kernel programs read memory and lets them be attached",
-            Capability::SysAdmin => "attaches uprobes through perf events",
+            Capability::SysAdmin => "attaches uprobes on kernels before 6.6, through perf events",
             Capability::SysPtrace => "looks at other users' programs: file, memory map, container",
             Capability::DacReadSearch => "reads files that belong to other users",
             Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
@@ -124,7 +124,7 @@ impl Capability {
         match self {
             Capability::Bpf => "without it no kernel program is loaded",
             Capability::Perfmon => "without it kernel programs may not read memory",
-            Capability::SysAdmin => "without it no uprobe is attached through perf events",
+            Capability::SysAdmin => "kernels before 6.6 attach no uprobe without it",
             Capability::SysPtrace => "without it only programs of your own can be looked at",
             Capability::DacReadSearch => {
                 "without it binaries that only their owner may read can't be opened"

@@ -170,13 +170,17 @@ fn walk<T>(
 /// Tells that processes could not be looked at, and what would help.
 pub fn not_permitted(system: &System, count: usize) -> String {
     let processes = counted(count, "process");
-    if system.capabilities.has(Capability::SysPtrace) {
+    let opens = [Capability::SysPtrace, Capability::DacReadSearch];
+    let missing: Vec<_> =
+        opens.into_iter().filter(|c| !system.capabilities.has(*c)).map(Capability::name).collect();
+    if missing.is_empty() {
         // As with processes of a security module's, or of an outer container.
         format!(
             "{processes} could not be looked at: the kernel protects more than CAP_SYS_PTRACE opens"
         )
     } else {
-        format!("{processes} could not be looked at; run as root or with CAP_SYS_PTRACE to see all")
+        let missing = missing.join(" and ");
+        format!("{processes} could not be looked at; run as root or with {missing} to see all")
     }
 }
 

@@ -44,9 +44,14 @@ impl Feature {
         Feature::UprobeMulti,
     ];
 
-    /// Whether there is no recording without it.
-    pub fn is_required(self) -> bool {
-        self != Feature::UprobeMulti
+    /// Whether there is no recording without it. Links of many uprobes do what perf events do, and take
+    /// CAP_BPF and CAP_PERFMON alone.
+    pub fn is_required(self, has_links: bool) -> bool {
+        match self {
+            Feature::UprobeMulti => false,
+            Feature::Uprobes | Feature::AttachCookies => !has_links,
+            _ => true,
+        }
     }
 }
 

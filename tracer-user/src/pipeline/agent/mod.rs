@@ -9,6 +9,7 @@ mod counters;
 mod growth;
 mod heaps;
 mod judged;
+mod lacks;
 mod pressure;
 mod pushed;
 mod round;
@@ -28,6 +29,8 @@ use crate::agent::web::{self, Shown};
 use crate::cli::agent::Config as Flags;
 use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
+use crate::host;
+use crate::output::text::printable;
 use judged::Judged;
 use pushed::Pushed;
 use round::{Beside, Rounds};
@@ -60,6 +63,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
             push.extend(judged.figures());
             Beside { requests: shown.requests(), push, judged: judged.state() }
         };
+        tell_lacks(&settings);
         let mut node = rounds.look(beside(&pushed, &judged))?;
         shown.show(Arc::clone(&node));
         let server = web::start(listener, Arc::clone(&shown), access)
@@ -83,6 +87,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                             }
                             if changed.rules {
                                 judged.restart(&settings, &node);
+                                tell_lacks(&settings);
                             }
                             rounds.set(&settings.watch);
                         }
@@ -100,6 +105,13 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// What is not allowed here.
+fn tell_lacks(settings: &Settings) {
+    for line in lacks::lacks(&host::system(), &settings.rules) {
+        eprintln!("heaptap: {}", printable(&line));
+    }
 }
 
 /// Signals that end the agent, and the one that has it read its file again.

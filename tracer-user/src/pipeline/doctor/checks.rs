@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::findings::{Findings, GoProcesses, Problem, Tracepoint};
+use super::findings::{Findings, GoProcesses, Problem, Tracepoint, has_links, is_permission};
 use crate::exit::Exit;
 use crate::host::{Capability, System, Tracefs};
 use crate::output::text::grouped;
@@ -82,9 +82,15 @@ impl Verdict {
 pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     let system = &findings.system;
     let mut checks = vec![Check::ok("kernel", format!("{} {}", system.kernel, system.machine))];
-    checks.extend(capabilities(system));
+    let has_links = has_links(&findings.features);
+    checks.extend(capabilities(system, has_links));
     checks.extend(namespaces(system));
-    checks.extend(findings.features.iter().map(|(tried, result)| feature(system, *tried, result)));
+    let refused = |(tried, result): &(Feature, Result<(), Refused>)| {
+        tried.is_required(has_links) && result.is_err()
+    };
+    checks.extend(seccomp(system, findings.features.iter().any(refused)));
+    let feature = |tried, result| feature(system, tried, result, has_links);
+    checks.extend(findings.features.iter().map(|(tried, result)| feature(*tried, result)));
     checks.push(own_programs(system, &findings.own_programs));
     checks.extend(settings(system));
     checks.extend(os_probes(system, &findings.os));
@@ -106,7 +112,7 @@ fn samplers(pids: &[u32]) -> Option<Check> {
     (!pids.is_empty()).then(|| Check::limited("samplers", text))
 }
 
-fn capabilities(system: &System) -> Vec<Check> {
+fn capabilities(system: &System, has_links: bool) -> Vec<Check> {
     let held = Capability::ALL.into_iter().filter(|c| system.capabilities.has(*c));
     let held: Vec<_> = held.map(Capability::name).collect();
     let mut checks = Vec::new();
@@ -118,6 +124,9 @@ fn capabilities(system: &System) -> Vec<Check> {
         checks.push(match missing {
             // No kernel that old has attach cookies.
             Capability::SysResource => {
+                Check::ok(missing.name(), format!("not held, not needed; {}", missing.without()))
+            }
+            Capability::SysAdmin if has_links => {
                 Check::ok(missing.name(), format!("not held, not needed; {}", missing.without()))
             }
             _ => Check::limited(
@@ -148,15 +157,22 @@ fn namespaces(system: &System) -> Vec<Check> {
              the host's root (not in a rootless container)",
         ));
     }
-    if system.seccomp {
-        checks.push(Check::limited(
-            "seccomp",
-            "a filter is in force, which may refuse bpf and perf_event_open; with docker or podman \
-             use --security-opt seccomp=unconfined",
-        ));
-    }
     checks
 }
+
+/// Whether a filter of system calls is in the way.
+fn seccomp(system: &System, is_refused: bool) -> Option<Check> {
+    let check = match is_refused {
+        true => Check::limited("seccomp", format!("a filter is in force; {FILTER}")),
+        false => Check::ok("seccomp", "a filter is in force, and lets through what is needed"),
+    };
+    system.seccomp.then_some(check)
+}
+
+/// What filters do, and what helps.
+const FILTER: &str = "containerd's (since 1.7) and docker's (since 23) default filters let bpf through for a holder of \
+     CAP_BPF, podman's and CRI-O's mostly for CAP_SYS_ADMIN alone: use a profile that allows it, or \
+     --security-opt seccomp=unconfined";
 
 /// Name, what it is for, and which kernels have it.
 fn describe(feature: Feature) -> (&'static str, &'static str, &'static str) {
@@ -189,36 +205,46 @@ fn describe(feature: Feature) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-fn feature(system: &System, tried: Feature, result: &Result<(), Refused>) -> Check {
+fn feature(
+    system: &System,
+    tried: Feature,
+    result: &Result<(), Refused>,
+    has_links: bool,
+) -> Check {
     let (name, purpose, needs) = describe(tried);
     match result {
         Ok(()) => Check::ok(name, purpose),
-        Err(refused) if refused.is_permission() => {
-            let text = format!("refused ({refused}); {}", advice(system));
-            if tried.is_required() {
+        Err(refused) if tried != Feature::UprobeMulti && !tried.is_required(has_links) => {
+            Check::ok(name, format!("not here ({refused}), not needed beside uprobe_multi"))
+        }
+        Err(refused) if is_permission(system, refused) => {
+            let perf = matches!(tried, Feature::Uprobes | Feature::AttachCookies);
+            let text = format!("refused ({refused}); {}", advice(system, perf));
+            if tried.is_required(has_links) {
                 Check::missing(name, true, text)
             } else {
                 Check::limited(name, text)
             }
         }
-        Err(refused) if tried.is_required() => {
+        Err(refused) if tried.is_required(has_links) => {
             Check::missing(name, false, format!("not there ({refused}); {needs}"))
         }
         Err(refused) => Check::limited(name, format!("not there ({refused}); {needs}")),
     }
 }
 
-/// What gives the privilege that a call was refused for.
-fn advice(system: &System) -> String {
-    let needed = [Capability::Bpf, Capability::Perfmon, Capability::SysAdmin];
+/// What gives the privilege that a call was refused for, also through perf events.
+fn advice(system: &System, perf: bool) -> String {
+    let admin = perf.then_some(Capability::SysAdmin);
+    let needed = [Capability::Bpf, Capability::Perfmon].into_iter().chain(admin);
     let missing: Vec<_> =
-        needed.into_iter().filter(|c| !system.capabilities.has(*c)).map(Capability::name).collect();
+        needed.filter(|c| !system.capabilities.has(*c)).map(Capability::name).collect();
     if system.initial_user_namespace == Some(false) {
         "run heaptap as the host's root: capabilities of a user namespace do not count".to_owned()
     } else if !missing.is_empty() {
         format!("run as root or with {}", missing.join(", "))
     } else if system.seccomp {
-        "the seccomp filter may be why: use --security-opt seccomp=unconfined".to_owned()
+        "the seccomp filter may be why".to_owned()
     } else {
         "all capabilities are held, so a security module or the kernel's lockdown forbids it"
             .to_owned()
@@ -232,7 +258,7 @@ fn own_programs(system: &System, result: &Result<(), Problem>) -> Check {
         Err(problem) => {
             let refused = problem.text.starts_with("not tried");
             let text = if problem.is_permission && !refused {
-                format!("{}; {}", problem.text, advice(system))
+                format!("{}; {}", problem.text, advice(system, false))
             } else {
                 problem.text.clone()
             };
@@ -249,7 +275,7 @@ pub(super) const OS_ALLOC: &str = "probe os-alloc";
 fn os_probes(system: &System, tried: &Result<Vec<Tracepoint>, Problem>) -> [Check; 2] {
     let names = [OS, OS_ALLOC];
     let refused = |text: &str, by_privilege: bool| match by_privilege {
-        true if !text.starts_with("not tried") => format!("{text}; {}", advice(system)),
+        true if !text.starts_with("not tried") => format!("{text}; {}", advice(system, false)),
         _ => text.to_owned(),
     };
     let tracepoints = match tried {
@@ -392,7 +418,8 @@ fn go_processes(system: &System, found: &Result<GoProcesses, Problem>) -> Check 
         return Check::ok(name, text);
     }
     text += &format!("; {}", not_permitted(system, found.not_permitted));
-    if system.capabilities.has(Capability::SysPtrace) {
+    let opens = [Capability::SysPtrace, Capability::DacReadSearch];
+    if opens.into_iter().all(|capability| system.capabilities.has(capability)) {
         Check::ok(name, text)
     } else {
         Check::limited(name, text)
@@ -431,10 +458,9 @@ mod tests {
         assert_eq!(verdict(&findings).exit(), Exit::Permission);
         let line = text(&findings, "BPF programs");
         assert!(line.contains("EPERM"), "{line}");
-        assert!(
-            line.ends_with("run as root or with CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN"),
-            "{line}"
-        );
+        assert!(line.ends_with("run as root or with CAP_BPF, CAP_PERFMON"), "{line}");
+        let line = text(&findings, "uprobes");
+        assert!(line.ends_with("or with CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN"), "{line}");
     }
 
     #[test]
@@ -442,7 +468,8 @@ mod tests {
         let mut findings = refused(all_well(), Errno::EPERM);
         assert!(text(&findings, "uprobes").contains("security module"));
         findings.system.seccomp = true;
-        assert!(text(&findings, "uprobes").contains("--security-opt seccomp=unconfined"));
+        assert!(text(&findings, "uprobes").ends_with("the seccomp filter may be why"));
+        assert!(text(&findings, "seccomp").contains("--security-opt seccomp=unconfined"));
         findings.system.initial_user_namespace = Some(false);
         assert!(text(&findings, "uprobes").contains("host's root"));
         assert_eq!(verdict(&findings).exit(), Exit::Permission);
@@ -468,13 +495,46 @@ mod tests {
     fn what_is_not_used_is_not_missed() {
         let mut findings = all_well();
         for (feature, tried) in &mut findings.features {
-            if !feature.is_required() {
+            if !feature.is_required(false) {
                 *tried = Err(Refused { call: "x", errno: Errno::EINVAL });
             }
         }
         findings.system.btf = false;
         findings.system.capabilities = Capabilities(1 << 38 | 1 << 39);
         assert_eq!(verdict(&findings), Verdict::Works);
+    }
+
+    #[test]
+    fn links_of_many_uprobes_take_no_perf_events_and_no_cap_sys_admin() {
+        let mut findings = all_well();
+        let refused = |call, errno| Err(Refused { call, errno });
+        for (feature, tried) in &mut findings.features {
+            if matches!(feature, Feature::Uprobes | Feature::AttachCookies) {
+                *tried = refused("perf_event_open(uprobe)", Errno::EACCES);
+            }
+        }
+        findings.system.capabilities = Capabilities(1 << 2 | 1 << 19 | 1 << 38 | 1 << 39);
+        findings.system.seccomp = true;
+        assert_eq!(verdict(&findings), Verdict::Works);
+        assert!(checks(&findings).iter().all(|check| check.state == State::Ok));
+        for (feature, tried) in &mut findings.features {
+            if *feature == Feature::UprobeMulti {
+                *tried = refused("bpf(BPF_LINK_CREATE)", Errno::EINVAL);
+            }
+        }
+        assert_eq!(verdict(&findings).exit(), Exit::Permission);
+        assert!(text(&findings, "CAP_SYS_ADMIN").contains("kernels before 6.6"));
+    }
+
+    #[test]
+    fn a_filter_that_says_that_there_is_no_such_call_is_told_as_one() {
+        let mut findings = refused(all_well(), Errno::ENOSYS);
+        assert_eq!(verdict(&findings).exit(), Exit::Unsupported);
+        findings.system.seccomp = true;
+        findings.own_programs = Ok(());
+        findings.system.capabilities = Capabilities(!(1 << 39 | 1 << 21));
+        assert_eq!(verdict(&findings).exit(), Exit::Permission);
+        assert!(text(&findings, "BPF maps").ends_with("run as root or with CAP_BPF"));
     }
 
     #[test]
@@ -540,6 +600,10 @@ mod tests {
         assert_eq!(text(&findings, "Go processes"), all);
         findings.system.capabilities = Capabilities(0);
         let line = text(&findings, "Go processes");
-        assert!(line.ends_with("run as root or with CAP_SYS_PTRACE to see all"), "{line}");
+        let all = "run as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH to see all";
+        assert!(line.ends_with(all), "{line}");
+        findings.system.capabilities = Capabilities(!(1 << 2));
+        let line = text(&findings, "Go processes");
+        assert!(line.ends_with("run as root or with CAP_DAC_READ_SEARCH to see all"), "{line}");
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::address::FileOffset;
@@ -97,8 +98,11 @@ impl Findings {
         let emulated_at = own_offset(Trapped::Emulated);
         let stepped_at = own_offset(Trapped::SingleStepped);
         let features = tries(&emulated_at);
+        let system = host::system();
+        let has_links = has_links(&features);
         let refused = |(feature, tried): &(Feature, Result<(), Refused>)| {
-            tried.as_ref().err().filter(|_| feature.is_required()).map(Refused::is_permission)
+            let refused = tried.as_ref().err().filter(|_| feature.is_required(has_links));
+            refused.map(|refused| is_permission(&system, refused))
         };
         let refused: Vec<bool> = features.iter().filter_map(refused).collect();
         // They would fail for the reasons that are told already.
@@ -125,17 +129,18 @@ impl Findings {
             GoProcesses { seen, not_permitted, not_readable: unseen.len() - not_permitted }
         });
         let samplers = sampler::left_on();
-        Self {
-            system: host::system(),
-            features,
-            own_programs,
-            emulated,
-            single_stepped,
-            os,
-            go,
-            samplers,
-        }
+        Self { system, features, own_programs, emulated, single_stepped, os, go, samplers }
     }
+}
+
+/// Whether this kernel has links of many uprobes, which take no perf events.
+pub(super) fn has_links(features: &[(Feature, Result<(), Refused>)]) -> bool {
+    features.iter().any(|(feature, tried)| *feature == Feature::UprobeMulti && tried.is_ok())
+}
+
+/// Whether a privilege would help. Filters of system calls say of what they refuse that there is no such call.
+pub(super) fn is_permission(system: &System, refused: &Refused) -> bool {
+    refused.is_permission() || system.seccomp && refused.errno == Errno::ENOSYS
 }
 
 /// Tries the tracepoints of the probe `os`; no process is selected.
@@ -190,6 +195,12 @@ fn cost(kernel: &mut Kernel, function: Trapped, offset: FileOffset) -> Result<Du
     Ok(trap::cost(kernel, function, &own_file()?, offset)?)
 }
 
+/// Whether uprobes can be attached here without perf events, and so without CAP_SYS_ADMIN.
+pub fn attaches_without_perf() -> bool {
+    let offset = own_offset(Trapped::Emulated).unwrap_or(FileOffset(0));
+    features::try_out(Feature::UprobeMulti, Path::new(OWN_FILE), offset).is_ok()
+}
+
 /// What one trap costs on this host; nothing where it can't be measured.
 pub fn trap_cost(function: Trapped) -> Option<Duration> {
     let offset = own_offset(function).ok()?;
@@ -210,7 +221,6 @@ fn own_file() -> Result<File, Problem> {
 pub(super) mod sample {
     use super::*;
     use crate::host::{Capabilities, CgroupMode, Cgroups, Tracefs};
-    use nix::errno::Errno;
 
     fn system() -> System {
         System {

@@ -17,7 +17,21 @@ use json::{Document, SCHEMA};
 use super::{json, print, terminal};
 use crate::cli::DoctorConfig;
 use crate::exit::Failure;
+use crate::host::{Capability, System};
 use crate::output::text::{printable, wrap};
+
+/// What is missing to record, also through perf events.
+pub fn lacks_to_record(system: &System, perf_events: bool) -> Vec<Capability> {
+    let is_missing = |one: &Capability| !system.capabilities.has(*one);
+    let needed = [Capability::Bpf, Capability::Perfmon];
+    let mut missing: Vec<Capability> = needed.into_iter().filter(is_missing).collect();
+    // What a newer kernel does without is tried only where it matters.
+    let takes_perf = || perf_events || missing.is_empty() && !findings::attaches_without_perf();
+    if is_missing(&Capability::SysAdmin) && takes_perf() {
+        missing.push(Capability::SysAdmin);
+    }
+    missing
+}
 
 /// Examines this host.
 ///

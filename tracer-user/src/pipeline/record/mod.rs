@@ -29,8 +29,7 @@ use crate::{
         record::{By, Config},
     },
     exit::{Exit, Failure},
-    host::{self, Capability},
-    output,
+    host, output,
     probe::{
         self, Kernel,
         os::{Offsets, Unsuited},
@@ -51,7 +50,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut rounds =
         Rounds::new(&config.show, config.kept.as_ref(), config.every.is_some())?.shown(shown);
     let heat = config.maps.heat.clone().map(|heat| outputs::open(&[heat])).transpose()?;
-    check_host(&host::system())?;
+    check_host(&host::system(), config.perf_events)?;
     if let Some(level) = config.kernel_log {
         // The kernel programs log under their own crate's name.
         env_logger::Builder::new().filter_module("heaptap", level.to_level_filter()).init();
@@ -342,14 +341,12 @@ fn select(config: &Config) -> Result<Vec<host::Process>, Failure> {
 }
 
 /// Refuses with what is missing, before the kernel refuses with a number.
-fn check_host(system: &host::System) -> Result<(), Failure> {
-    let needed = [Capability::Bpf, Capability::Perfmon, Capability::SysAdmin];
-    let missing: Vec<String> = needed
-        .into_iter()
-        .filter(|capability| !system.capabilities.has(*capability))
-        .map(|capability| format!("{} ({})", capability.name(), capability.purpose()))
-        .collect();
+fn check_host(system: &host::System, perf_events: bool) -> Result<(), Failure> {
+    let missing = doctor::lacks_to_record(system, perf_events);
     if !missing.is_empty() {
+        let missing = missing.into_iter();
+        let missing: Vec<String> =
+            missing.map(|one| format!("{} ({})", one.name(), one.purpose())).collect();
         return Err(Failure::new(
             Exit::Permission,
             format!("not allowed to record: missing {}; run it with sudo", missing.join(", ")),
