@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod asked;
+pub mod captured;
 pub mod config;
 pub mod metrics;
 pub mod node;

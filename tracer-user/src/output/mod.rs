@@ -9,6 +9,7 @@ mod describe;
 pub mod diff;
 pub mod early;
 mod folded;
+pub mod functions;
 pub mod gc;
 #[cfg(test)]
 mod golden;
@@ -26,7 +27,7 @@ pub mod pprof;
 pub(crate) mod sample;
 mod sink;
 pub mod stacks;
-mod svg;
+pub(crate) mod svg;
 pub mod table;
 pub mod text;
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::agent::captured::{Captured, Listed};
 use crate::agent::node::{Finding, Frame, Node, Process, Stack, Unread};
 use crate::agent::timeline::{Point, millis};
 use crate::agent::web::Refused;
@@ -73,6 +74,58 @@ impl<'a> NodeDocument<'a> {
                 refused: Refused::ALL.map(refused).into(),
             },
         }
+    }
+}
+
+/// All that the page's first view shows, of one picture.
+#[derive(Serialize)]
+pub struct Overview<'a> {
+    node: NodeDocument<'a>,
+    processes: Vec<Summary<'a>>,
+    captures: Captures,
+}
+
+impl<'a> Overview<'a> {
+    pub fn new(node: &'a Node, listed: &Listed) -> Self {
+        let processes = super::processes(node);
+        Self { node: NodeDocument::new(node), processes, captures: Captures::new(listed) }
+    }
+}
+
+/// Whether there is something new in the list of captures, and whether more can be asked for.
+#[derive(Serialize)]
+struct Captures {
+    files: usize,
+    newest: Option<u64>,
+    on_request: bool,
+    longest_seconds: f64,
+}
+
+impl Captures {
+    fn new(listed: &Listed) -> Self {
+        Self {
+            files: listed.files.len(),
+            newest: listed.files.last().map(|file| millis(file.made)),
+            on_request: listed.on_request,
+            longest_seconds: listed.longest.as_secs_f64(),
+        }
+    }
+}
+
+/// A file that was captured.
+#[derive(Serialize)]
+pub struct CaptureDocument<'a> {
+    name: &'a str,
+    time: u64,
+    bytes: u64,
+    what: &'static str,
+    pid: Option<u32>,
+}
+
+impl<'a> CaptureDocument<'a> {
+    pub fn new(file: &'a Captured) -> Self {
+        let Captured { name, made, bytes, what, pid } = file;
+        Self { name, time: millis(*made), bytes: *bytes, what, pid: *pid }
     }
 }
 
@@ -157,6 +210,7 @@ pub struct ProcessDocument<'a> {
     findings: Vec<FindingTold<'a>>,
     /// When heap profiles were kept that can be compared.
     kept: Vec<u64>,
+    captures: Captures,
 }
 
 #[derive(Serialize)]
@@ -302,7 +356,7 @@ impl<'a> LimitTold<'a> {
 }
 
 impl<'a> ProcessDocument<'a> {
-    pub fn new(node: &Node, process: &'a Process) -> Self {
+    pub fn new(node: &Node, process: &'a Process, listed: &Listed) -> Self {
         let Process { stats, memory, .. } = process;
         let (heap, collector) = (&stats.heap, &stats.collector);
         let trends = process.trends.as_deref();
@@ -358,6 +412,7 @@ impl<'a> ProcessDocument<'a> {
                 .map(FindingTold::new)
                 .collect(),
             kept: process.kept.iter().map(|kept| millis(kept.at)).collect(),
+            captures: Captures::new(listed),
         }
     }
 }

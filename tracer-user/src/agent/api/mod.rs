@@ -6,7 +6,9 @@ mod documents;
 #[cfg(test)]
 mod tests;
 
-pub use documents::{FindingOf, NodeDocument, ProcessDocument, Summary, TimelineDocument};
+pub use documents::{
+    CaptureDocument, FindingOf, NodeDocument, Overview, ProcessDocument, Summary, TimelineDocument,
+};
 
 use super::node::Node;
 

@@ -2,9 +2,13 @@
 
 use serde_json::{Value, json};
 
+use std::time::{Duration, SystemTime};
+
 use super::*;
+use crate::agent::captured::{Captured, Listed};
 use crate::agent::node::made;
 use crate::agent::timeline::Timelines;
+use crate::output::{self, functions};
 
 fn schema(name: &str) -> Value {
     let all: Value = serde_json::from_str(OPENAPI).expect("JSON");
@@ -60,14 +64,20 @@ fn hold(value: &Value, schema: &Value, at: &str) {
 
 #[test]
 fn every_document_is_as_described() {
-    let node = made::node();
     let value = |document: &dyn erased::Document| document.value();
+    let node = made::node();
+    let name = "20260102-030405-asked-api-4242-1-map.pb.gz";
+    let file = Captured::of(name, SystemTime::UNIX_EPOCH, 5).unwrap();
+    let longest = Duration::from_secs(30);
+    let listed = Listed { files: vec![file.clone()], longest, ..Listed::default() };
+    hold(&value(&CaptureDocument::new(&file)), &schema("Capture"), "capture");
     hold(&value(&NodeDocument::new(&node)), &schema("Node"), "node");
+    hold(&value(&Overview::new(&node, &listed)), &schema("Overview"), "overview");
     for summary in processes(&node) {
         hold(&value(&summary), &schema("Summary"), "summary");
     }
     for process in &node.processes {
-        hold(&value(&ProcessDocument::new(&node, process)), &schema("Process"), "process");
+        hold(&value(&ProcessDocument::new(&node, process, &listed)), &schema("Process"), "process");
     }
     let found = findings(&node);
     assert!(!found.is_empty());
@@ -78,6 +88,14 @@ fn every_document_is_as_described() {
     lines.add(&node);
     let points = lines.of(node.processes[0].who.id);
     hold(&value(&TimelineDocument::new(1, points)), &schema("Timeline"), "timeline");
+    let mut told = Vec::new();
+    functions::write(&output::sample::heap(), 0, &mut told).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    hold(&told, &schema("Functions"), "functions");
+    let mut told = Vec::new();
+    functions::write_diff(&output::diff::sample::grown(), &mut told).unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    hold(&told, &schema("FunctionsDiff"), "functions of a comparison");
     hold(&json!({"error": "no such process"}), &schema("Error"), "error");
 }
 
@@ -85,7 +103,8 @@ fn every_document_is_as_described() {
 fn nothing_known_is_null_and_not_left_out() {
     let node = made::node();
     let bare = node.processes.last().unwrap();
-    let document = serde_json::to_value(ProcessDocument::new(&node, bare)).unwrap();
+    let document =
+        serde_json::to_value(ProcessDocument::new(&node, bare, &Listed::default())).unwrap();
     for name in ["profile", "goroutines", "gc_pressure", "forecast_seconds"] {
         assert_eq!(document[name], Value::Null, "{name}");
     }

@@ -26,14 +26,18 @@ pub struct Captures {
     /// Bytes that all of them take at most; the oldest go first.
     pub bytes: u64,
     pub age: Duration,
-    /// Captures in an hour, of all rules together.
+    /// Captures in an hour, of all rules and requests together.
     pub per_hour: u32,
+    /// Whether requests have captures made too, and how long such a one may take.
+    pub on_request: bool,
+    pub longest: Duration,
 }
 
 impl Default for Captures {
     fn default() -> Self {
         let age = Duration::from_secs(7 * 86_400);
-        Self { dir: CAPTURES.into(), bytes: 256 << 20, age, per_hour: 30 }
+        let dir = CAPTURES.into();
+        Self { dir, bytes: 256 << 20, age, per_hour: 30, on_request: false, longest: RECORDING }
     }
 }
 
@@ -45,6 +49,8 @@ pub(super) struct CapturesTable {
     max_bytes: Option<Spanned<Value>>,
     max_age: Option<Spanned<String>>,
     per_hour: Option<u32>,
+    on_request: Option<bool>,
+    longest: Option<Spanned<String>>,
 }
 
 impl CapturesTable {
@@ -57,6 +63,10 @@ impl CapturesTable {
         }
         if let Some(age) = &self.max_age {
             captures.age = at(age, |text| duration(text))?;
+        }
+        captures.on_request = self.on_request.unwrap_or(captures.on_request);
+        if let Some(longest) = &self.longest {
+            captures.longest = at(longest, |text| recording(text, text))?;
         }
         Ok(captures)
     }
@@ -245,20 +255,29 @@ fn severity(word: &str) -> Result<Severity, String> {
     found.ok_or_else(|| format!("{word:?} is no severity: there are info, warning and critical"))
 }
 
-/// `heap`, `goroutines`, `record` or `record 30s`.
+/// `heap`, `goroutines`, `record`, `map` or `os`, the last three with a length: `record 30s`.
 fn capture(text: &str) -> Result<Capture, String> {
     let (word, length) = text.split_once(' ').unwrap_or((text, ""));
-    match (word, length.trim()) {
-        ("heap", "") => Ok(Capture::Heap),
-        ("goroutines", "") => Ok(Capture::Goroutines),
-        ("record", "") => Ok(Capture::Record(RECORDING)),
-        ("record", length) => match duration(length)? {
-            long if long > LONGEST_RECORDING => {
-                Err(format!("{text:?} is too long: {} s at most", LONGEST_RECORDING.as_secs()))
-            }
-            length => Ok(Capture::Record(length)),
-        },
-        _ => Err(format!("{text:?} is no capture: there are heap, goroutines and \"record 30s\"")),
+    let refused = || {
+        format!(
+            "{text:?} is no capture: there are heap, goroutines, \"record 30s\", \"map 30s\" and \"os 30s\""
+        )
+    };
+    let found = Capture::of(word, RECORDING).ok_or_else(refused)?;
+    match (found.recorded(), length.trim()) {
+        (_, "") => Ok(found),
+        (None, _) => Err(refused()),
+        (Some(_), length) => Capture::of(word, recording(length, text)?).ok_or_else(refused),
+    }
+}
+
+/// How long something is recorded; `text` is what was said.
+fn recording(length: &str, text: &str) -> Result<Duration, String> {
+    match duration(length)? {
+        long if long > LONGEST_RECORDING => {
+            Err(format!("{text:?} is too long: {} s at most", LONGEST_RECORDING.as_secs()))
+        }
+        length => Ok(length),
     }
 }
 
@@ -286,7 +305,7 @@ mod tests {
             above = "10kB"
             for = "2m"
             severity = "critical"
-            capture = ["heap", "goroutines", "record 10s"]
+            capture = ["heap", "goroutines", "record 10s", "map", "os 1m"]
             notify = ["team"]
             cooldown = "1h"
 
@@ -306,7 +325,8 @@ mod tests {
         assert_eq!((many.hold.as_secs(), many.cooldown.as_secs()), (120, 3600));
         assert_eq!(many.severity, Severity::Critical);
         let record = Capture::Record(Duration::from_secs(10));
-        assert_eq!(many.capture, [Capture::Heap, Capture::Goroutines, record]);
+        let (map, os) = (Capture::Map(RECORDING), Capture::Os(Duration::from_secs(60)));
+        assert_eq!(many.capture, [Capture::Heap, Capture::Goroutines, record, map, os]);
         assert_eq!(many.whom.comm, Some(Pattern("api-*".to_owned())));
         assert_eq!(many.notify, Some(vec!["team".to_owned()]));
         assert_eq!(grows.of, Of::Rate(Duration::from_secs(600)));
@@ -328,6 +348,7 @@ mod tests {
             ("above = 1\nseverity = \"bad\"", "a.toml:5: \"bad\" is no severity"),
             ("above = 1\ncapture = [\"core\"]", "a.toml:5: \"core\" is no capture"),
             ("above = 1\ncapture = [\"record 1h\"]", "a.toml:5: \"record 1h\" is too long"),
+            ("above = 1\ncapture = [\"heap 5s\"]", "a.toml:5: \"heap 5s\" is no capture"),
             ("above = 1\nevery = 5", "a.toml:5: unknown field `every`"),
         ] {
             let told = rule(more);
@@ -350,5 +371,10 @@ mod tests {
             parse("[captures]\nmax_bytes = \"1GiB\"\nmax_age = \"1h\"").unwrap().captures;
         assert_eq!((captures.bytes, captures.age.as_secs()), (1 << 30, 3600));
         assert!(problem("[captures]\nmax_age = 3").starts_with("a.toml:2: "));
+        assert!((!captures.on_request, captures.longest) == (true, RECORDING), "by rules alone");
+        let asked = parse("[captures]\non_request = true\nlongest = \"1m\"").unwrap().captures;
+        assert_eq!((asked.on_request, asked.longest.as_secs()), (true, 60));
+        let long = problem("[captures]\nlongest = \"1h\"");
+        assert!(long.starts_with("a.toml:2: \"1h\" is too long"), "{long}");
     }
 }

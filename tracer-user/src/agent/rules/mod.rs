@@ -86,14 +86,45 @@ pub enum Capture {
     Goroutines,
     /// Allocations, for so long.
     Record(Duration),
+    /// Iterations over maps, for so long.
+    Map(Duration),
+    /// What becomes resident, for so long.
+    Os(Duration),
 }
 
 impl Capture {
+    /// What there is.
+    pub const WORDS: [&str; 5] = ["heap", "goroutines", "record", "map", "os"];
+
+    /// What a word means; `length` is that of what takes time.
+    pub fn of(word: &str, length: Duration) -> Option<Self> {
+        Some(match word {
+            "heap" => Capture::Heap,
+            "goroutines" => Capture::Goroutines,
+            "record" => Capture::Record(length),
+            "map" => Capture::Map(length),
+            "os" => Capture::Os(length),
+            _ => return None,
+        })
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Capture::Heap => "heap",
             Capture::Goroutines => "goroutines",
             Capture::Record(_) => "record",
+            Capture::Map(_) => "map",
+            Capture::Os(_) => "os",
+        }
+    }
+
+    /// Which probe is attached, and for how long; nothing for what is read.
+    pub fn recorded(self) -> Option<(&'static str, Duration)> {
+        match self {
+            Capture::Heap | Capture::Goroutines => None,
+            Capture::Record(length) => Some(("alloc", length)),
+            Capture::Map(length) => Some(("map", length)),
+            Capture::Os(length) => Some(("os", length)),
         }
     }
 }

@@ -11,18 +11,19 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::files;
 use super::guard::refusal;
 use super::refused::Refused;
 use super::render::{self, Form};
 use super::{Picture, Shown};
 use crate::agent::api::{
-    self, NodeDocument, OPENAPI, ProcessDocument, Summary, TimelineDocument, findings,
+    self, NodeDocument, OPENAPI, Overview, ProcessDocument, Summary, TimelineDocument, findings,
 };
 use crate::agent::asked::{Asked, NoProfile, Of};
 use crate::agent::node::Process;
@@ -37,19 +38,23 @@ pub fn router() -> Router<Arc<Shown>> {
     Router::new()
         .route("/openapi.json", get(async || ([JSON], OPENAPI)))
         .route("/node", get(node))
+        .route("/overview", get(overview))
         .route("/processes", get(processes))
         .route("/findings", get(all_findings))
         .route("/processes/{pid}", get(process))
         .route("/processes/{pid}/timeline", get(timeline))
         .route("/processes/{pid}/profile", get(profile))
         .route("/processes/{pid}/diff", get(diff))
+        .route("/processes/{pid}/captures", post(files::wish))
+        .route("/captures", get(files::list))
+        .route("/captures/{name}", get(files::file))
         .fallback(async || failed(StatusCode::NOT_FOUND, "no such thing: see /api/v1/openapi.json"))
 }
 
 const JSON: (header::HeaderName, HeaderValue) =
     (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 
-fn document(document: &impl Serialize) -> Response {
+pub(super) fn document(document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {
         Ok(text) => ([JSON], text).into_response(),
         Err(err) => failed(StatusCode::INTERNAL_SERVER_ERROR, &err.to_string()),
@@ -61,22 +66,28 @@ fn failed(status: StatusCode, why: &str) -> Response {
 }
 
 /// Why something is not answered.
-enum No {
+pub(super) enum No {
     Because(StatusCode, String),
     Busy,
 }
 
 impl No {
-    fn because(status: StatusCode, why: &str) -> Self {
+    pub(super) fn because(status: StatusCode, why: &str) -> Self {
         No::Because(status, why.to_owned())
     }
 
-    fn answer(self) -> Response {
+    pub(super) fn answer(self) -> Response {
         match self {
             No::Because(status, why) => failed(status, &why),
             No::Busy => refusal(Refused::Busy),
         }
     }
+}
+
+/// Counts one that could not be served in time.
+pub(super) fn busy(shown: &Shown) -> No {
+    shown.counting.refuse(Refused::Busy);
+    No::Busy
 }
 
 /// The newest picture.
@@ -87,7 +98,7 @@ fn picture(shown: &Shown) -> Result<Arc<Picture>, No> {
 }
 
 /// The newest picture and a process in it.
-fn found(shown: &Shown, pid: &str) -> Result<(Arc<Picture>, Arc<Process>), No> {
+pub(super) fn found(shown: &Shown, pid: &str) -> Result<(Arc<Picture>, Arc<Process>), No> {
     let picture = picture(shown)?;
     let pid = pid.parse::<u32>().ok();
     let process = picture.node.processes.iter().find(|one| Some(one.who.id.pid) == pid).cloned();
@@ -97,6 +108,11 @@ fn found(shown: &Shown, pid: &str) -> Result<(Arc<Picture>, Arc<Process>), No> {
 
 async fn node(State(shown): State<Arc<Shown>>) -> Response {
     picture(&shown).map_or_else(No::answer, |seen| document(&NodeDocument::new(&seen.node)))
+}
+
+async fn overview(State(shown): State<Arc<Shown>>) -> Response {
+    picture(&shown)
+        .map_or_else(No::answer, |seen| document(&Overview::new(&seen.node, &shown.captured())))
 }
 
 async fn processes(State(shown): State<Arc<Shown>>) -> Response {
@@ -113,7 +129,9 @@ async fn all_findings(State(shown): State<Arc<Shown>>) -> Response {
 
 async fn process(State(shown): State<Arc<Shown>>, Path(pid): Path<String>) -> Response {
     match found(&shown, &pid) {
-        Ok((seen, process)) => document(&ProcessDocument::new(&seen.node, &process)),
+        Ok((seen, process)) => {
+            document(&ProcessDocument::new(&seen.node, &process, &shown.captured()))
+        }
         Err(no) => no.answer(),
     }
 }
@@ -129,15 +147,18 @@ async fn timeline(State(shown): State<Arc<Shown>>, Path(pid): Path<String>) -> R
 }
 
 /// What is asked for beside the profile itself.
-struct Wanted {
-    form: Form,
-    value: Option<String>,
+pub(super) struct Wanted {
+    pub(super) form: Form,
+    pub(super) value: Option<String>,
 }
 
-fn wanted(asker: &Asker) -> Result<Wanted, No> {
+pub(super) fn wanted(asker: &Asker) -> Result<Wanted, No> {
     let word = asker.get("format").map_or("svg", String::as_str);
     let form = Form::of(word).ok_or_else(|| {
-        No::because(StatusCode::BAD_REQUEST, "format is svg, html, pprof, folded or json")
+        No::because(
+            StatusCode::BAD_REQUEST,
+            "format is svg, html, pprof, folded, json or functions",
+        )
     })?;
     Ok(Wanted { form, value: asker.get("value").cloned() })
 }
@@ -158,22 +179,26 @@ async fn asked_profile(shown: &Shown, pid: &str, asker: &Asker) -> Result<Respon
         "goroutines" => Of::Goroutines,
         _ => return Err(No::because(StatusCode::BAD_REQUEST, "of is heap or goroutines")),
     };
-    let busy = || {
-        shown.counting.refuse(Refused::Busy);
-        No::Busy
-    };
-    let (answer, answered) = oneshot::channel();
-    let pid = process.who.id.pid;
-    shown.questions.try_send(Asked { pid, of, answer }).map_err(|_| busy())?;
-    let profile = match timeout(WITHIN, answered).await {
-        Ok(Ok(Ok(profile))) => profile,
-        Ok(Ok(Err(NoProfile::NoProcess))) => {
-            return Err(No::because(StatusCode::NOT_FOUND, "no such process is watched"));
+    let id = process.who.id;
+    let pid = id.pid;
+    let profile = match shown.lately(id, of) {
+        Some(profile) => profile,
+        None => {
+            let (answer, answered) = oneshot::channel();
+            shown.questions.try_send(Asked { pid, of, answer }).map_err(|_| busy(shown))?;
+            let profile = match timeout(WITHIN, answered).await {
+                Ok(Ok(Ok(profile))) => Arc::new(profile),
+                Ok(Ok(Err(NoProfile::NoProcess))) => {
+                    return Err(No::because(StatusCode::NOT_FOUND, "no such process is watched"));
+                }
+                Ok(Ok(Err(NoProfile::Unreadable(why)))) => {
+                    return Err(No::because(StatusCode::CONFLICT, &why));
+                }
+                Ok(Err(_)) | Err(_) => return Err(busy(shown)),
+            };
+            shown.looked(id, of, &profile);
+            profile
         }
-        Ok(Ok(Err(NoProfile::Unreadable(why)))) => {
-            return Err(No::because(StatusCode::CONFLICT, &why));
-        }
-        Ok(Err(_)) | Err(_) => return Err(busy()),
     };
     let name = format!(
         "{}-{pid}-{}",
@@ -214,7 +239,7 @@ async fn asked_diff(shown: &Shown, pid: &str, asker: &Asker) -> Result<Response,
 }
 
 /// A file; one to look at, or one to keep.
-fn sent(made: Result<Vec<u8>, String>, form: Form, name: &str) -> Response {
+pub(super) fn sent(made: Result<Vec<u8>, String>, form: Form, name: &str) -> Response {
     let bytes = match made {
         Ok(bytes) => bytes,
         Err(why) => return failed(StatusCode::BAD_REQUEST, &why),

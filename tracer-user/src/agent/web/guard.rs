@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use subtle::ConstantTimeEq as _;
 
+use super::page;
 use super::rates::Rates;
 use super::refused::Refused;
 
@@ -49,8 +50,13 @@ impl Guard {
         if self.only_local && !is_local(head) {
             return Err(Refused::Host);
         }
-        if !OPEN.contains(&head.uri.path()) && !self.knows_token(head) {
+        let path = head.uri.path();
+        let is_open = OPEN.contains(&path) || page::is_open(path);
+        if !is_open && !self.knows_token(head) {
             return Err(Refused::Token);
+        }
+        if !head.method.is_safe() && !is_of_this_site(head) {
+            return Err(Refused::Origin);
         }
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -66,6 +72,27 @@ impl Guard {
         let said = said.and_then(|said| said.as_bytes().strip_prefix(b"Bearer "));
         said.is_some_and(|said| bool::from(said.ct_eq(token.as_bytes())))
     }
+}
+
+/// Whether no page of another site can have had a browser send this: it may send no such type without being asked
+/// whether it may, which nobody answers, and a browser says where a request comes from.
+fn is_of_this_site(head: &Parts) -> bool {
+    let said = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let is_json = said(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
+    });
+    let is_own = match said(header::ORIGIN) {
+        None => !head.headers.contains_key(header::ORIGIN),
+        Some(origin) => {
+            let of = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            of.is_some() && of == said(header::HOST)
+        }
+    };
+    let is_near = match said(HeaderName::from_static("sec-fetch-site")) {
+        None => true,
+        Some(from) => from == "same-origin" || from == "none",
+    };
+    is_json && is_own && is_near
 }
 
 /// Whether a request asks for a name that only this host itself has.
@@ -93,6 +120,10 @@ pub fn refusal(why: Refused) -> Response<Body> {
             (StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer …\n")
         }
         Refused::Host => (StatusCode::FORBIDDEN, "ask for localhost or 127.0.0.1\n"),
+        Refused::Origin => (
+            StatusCode::FORBIDDEN,
+            "send Content-Type: application/json, and no Origin but this one\n",
+        ),
         Refused::Headers => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers\n"),
         Refused::Body => (StatusCode::PAYLOAD_TOO_LARGE, "too large a body\n"),
         Refused::Malformed | Refused::Tls => (StatusCode::BAD_REQUEST, "not understood\n"),
@@ -118,7 +149,7 @@ pub fn refusal(why: Refused) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::Request;
+    use axum::http::{Method, Request};
     use std::net::Ipv4Addr;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -143,7 +174,15 @@ mod tests {
             assert_eq!(ask("/metrics", wrong), Err(Refused::Token), "{wrong}");
         }
         assert_eq!(guard.check(&head("/metrics", &[]), HERE), Err(Refused::Token));
-        assert_eq!(guard.check(&head("/healthz", &[]), HERE), Ok(()));
+        for open in ["/healthz", "/readyz", "/", "/assets/page.css"] {
+            assert_eq!(guard.check(&head(open, &[]), HERE), Ok(()), "{open}");
+        }
+        for closed in ["/assets/x", "/api/v1/node", "//", "/?token=correct-horse-battery"] {
+            let asked = guard.check(&head(closed, &[]), HERE);
+            assert_eq!(asked.is_ok(), closed.starts_with("/?"), "{closed}");
+        }
+        let in_address = head("/metrics?token=correct-horse-battery", &[]);
+        assert_eq!(guard.check(&in_address, HERE), Err(Refused::Token));
     }
 
     #[test]
@@ -155,6 +194,32 @@ mod tests {
         }
         for other in ["evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "", "localhost:x"] {
             assert_eq!(ask(other), Err(Refused::Host), "{other}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_for_pages_of_other_sites() {
+        let guard = Guard::new(None, false, 100.0);
+        let ask = |headers: &[(&str, &str)]| {
+            let mut head = head("/api/v1/processes/1/captures", headers);
+            head.method = Method::POST;
+            guard.check(&head, HERE)
+        };
+        let json = ("content-type", "application/json");
+        let host = ("host", "localhost:9467");
+        assert_eq!(ask(&[json, host]), Ok(()), "no browser");
+        let own =
+            [json, host, ("origin", "http://localhost:9467"), ("sec-fetch-site", "same-origin")];
+        assert_eq!(ask(&own), Ok(()));
+        for other in [
+            &[host][..],
+            &[host, ("content-type", "text/plain")],
+            &[json, host, ("origin", "http://evil.example")],
+            &[json, host, ("origin", "null")],
+            &[json, host, ("origin", "http://localhost:1")],
+            &[json, host, ("sec-fetch-site", "cross-site")],
+        ] {
+            assert_eq!(ask(other), Err(Refused::Origin), "{other:?}");
         }
     }
 

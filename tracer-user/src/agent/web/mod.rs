@@ -7,7 +7,9 @@
 mod answers;
 mod api;
 mod connections;
+mod files;
 mod guard;
+mod page;
 mod rates;
 mod refused;
 mod render;

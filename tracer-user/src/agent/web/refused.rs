@@ -13,6 +13,8 @@ pub enum Refused {
     Token,
     /// Another host is asked for than one of this machine's own names: 403.
     Host,
+    /// Something is to be done, and another site asks for it: 403.
+    Origin,
     /// The request's line and headers are too large: 431.
     Headers,
     /// Its body is too large: 413.
@@ -28,11 +30,12 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub const ALL: [Refused; 10] = [
+    pub const ALL: [Refused; 11] = [
         Refused::Connections,
         Refused::Rate,
         Refused::Token,
         Refused::Host,
+        Refused::Origin,
         Refused::Headers,
         Refused::Body,
         Refused::Malformed,
@@ -48,6 +51,7 @@ impl Refused {
             Refused::Rate => "rate",
             Refused::Token => "token",
             Refused::Host => "host",
+            Refused::Origin => "origin",
             Refused::Headers => "headers",
             Refused::Body => "body",
             Refused::Malformed => "malformed",

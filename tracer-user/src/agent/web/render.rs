@@ -2,12 +2,14 @@
 //!
 //! In: profiles, or kept ones as pprof. Out: bytes, or why not in one line. One at a time: that takes a CPU for a while.
 
+use std::io::Read;
+
 use tokio::sync::Semaphore;
 
 use crate::output::pprof::read::read;
-use crate::output::{self, Format, Options};
-use crate::profile::Profile;
-use crate::profile::diff::{Asked, Diff, Measured};
+use crate::output::{self, Format, Options, functions};
+use crate::profile::diff::{Asked, Diff, Kind, Measured};
+use crate::profile::{Period, Profile};
 use crate::symbolize::kind::Kinds;
 
 /// Memory that reading a kept profile may take.
@@ -21,6 +23,8 @@ pub enum Form {
     Pprof,
     Folded,
     Json,
+    /// What each function has, for the page's tables.
+    Functions,
 }
 
 impl Form {
@@ -31,18 +35,21 @@ impl Form {
             "pprof" => Form::Pprof,
             "folded" => Form::Folded,
             "json" => Form::Json,
+            "functions" => Form::Functions,
             _ => return None,
         })
     }
 
-    fn format(self) -> Format {
-        match self {
+    /// Nothing for what only the agent tells.
+    fn format(self) -> Option<Format> {
+        Some(match self {
             Form::Svg => Format::Svg,
             Form::Html => Format::Html,
             Form::Pprof => Format::Pprof,
             Form::Folded => Format::Folded,
             Form::Json => Format::Json,
-        }
+            Form::Functions => return None,
+        })
     }
 
     pub fn suffix(self) -> &'static str {
@@ -52,6 +59,7 @@ impl Form {
             Form::Pprof => ".pb.gz",
             Form::Folded => ".folded",
             Form::Json => ".json",
+            Form::Functions => ".functions.json",
         }
     }
 
@@ -61,7 +69,7 @@ impl Form {
             Form::Html => "text/html; charset=utf-8",
             Form::Pprof => "application/octet-stream",
             Form::Folded => "text/plain; charset=utf-8",
-            Form::Json => "application/json",
+            Form::Json | Form::Functions => "application/json",
         }
     }
 }
@@ -90,8 +98,31 @@ pub fn profile(profile: &Profile, form: Form, value: Option<&str>) -> Result<Vec
     });
     let options = Options { value: value.transpose()?, ..Options::default() };
     let mut bytes = Vec::new();
-    output::render(profile, form.format(), &options, &mut bytes).map_err(|err| err.to_string())?;
+    let written = match form.format() {
+        Some(format) => output::render(profile, format, &options, &mut bytes),
+        None => {
+            let value = options.value.unwrap_or(profile.meta.default_value);
+            functions::write(profile, value, &mut bytes)
+        }
+    };
+    written.map_err(|err| err.to_string())?;
     Ok(bytes)
+}
+
+/// A file that was captured.
+///
+/// # Errors
+/// It is no pprof file, has no such value, or takes too much memory.
+pub fn captured(file: impl Read, form: Form, value: Option<&str>) -> Result<Vec<u8>, String> {
+    let kinds = Kinds::new(None);
+    let found = read("the capture".to_owned(), file, MOST_MEMORY, |function| kinds.of(function));
+    let Measured { types, default, period, profile: mut found, .. } =
+        found.map_err(|err| format!("it {err}"))?;
+    let known: Option<Vec<_>> = types.iter().map(Kind::known).collect();
+    let known = known.ok_or("it has values that heaptap does not measure")?;
+    (found.meta.value_types, found.meta.default_value) = (known, default);
+    found.meta.period = period.and_then(|(of, length)| Some(Period { of: of.known()?, length }));
+    profile(&found, form, value)
 }
 
 /// What changed between two.
@@ -113,7 +144,10 @@ pub fn diff(
     let asked = Asked { value, ..Asked::default() };
     let diff = Diff::new(&before, &after, &asked).map_err(|unlike| unlike.to_string())?;
     let mut bytes = Vec::new();
-    output::diff::render(&diff, form.format(), &Options::default(), &mut bytes)
-        .map_err(|err| err.to_string())?;
+    let written = match form.format() {
+        Some(format) => output::diff::render(&diff, format, &Options::default(), &mut bytes),
+        None => functions::write_diff(&diff, &mut bytes),
+    };
+    written.map_err(|err| err.to_string())?;
     Ok(bytes)
 }

@@ -1,16 +1,19 @@
 //! The newest picture, for everybody who asks; written as text at most once.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::refused::{Counting, Requests};
-use crate::agent::asked::Asked;
+use crate::agent::asked::{Asked, Of};
+use crate::agent::captured::{Listed, Wish};
 use crate::agent::metrics::{Served, serve};
 use crate::agent::node::Node;
 use crate::agent::timeline::{Point, Timelines};
 use crate::host::Identity;
+use crate::profile::Profile;
 
 /// Where the loop puts pictures and the server takes them.
 #[derive(Debug)]
@@ -19,11 +22,27 @@ pub struct Shown {
     newest: RwLock<Option<Arc<Picture>>>,
     pub(super) counting: Arc<Counting>,
     timelines: Mutex<Timelines>,
+    /// What was asked for last, and when: its picture and its table are of one look.
+    last: Mutex<Option<Last>>,
     /// To the loop.
     pub(super) questions: mpsc::Sender<Asked>,
+    pub(super) wishes: mpsc::Sender<Wish>,
+    captured: RwLock<Arc<Listed>>,
     /// Profiles are written one at a time.
     pub(super) rendering: Semaphore,
 }
+
+/// A profile that was asked for.
+#[derive(Debug)]
+struct Last {
+    id: Identity,
+    of: Of,
+    at: Instant,
+    profile: Arc<Profile>,
+}
+
+/// For how long it is given again.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// One picture and its texts.
 #[derive(Debug)]
@@ -36,13 +55,20 @@ pub struct Picture {
 }
 
 impl Shown {
-    pub fn new(max_series: usize, questions: mpsc::Sender<Asked>) -> Self {
+    pub fn new(
+        max_series: usize,
+        questions: mpsc::Sender<Asked>,
+        wishes: mpsc::Sender<Wish>,
+    ) -> Self {
         Self {
             max_series,
             newest: RwLock::default(),
             counting: Arc::default(),
             timelines: Mutex::default(),
+            last: Mutex::default(),
             questions,
+            wishes,
+            captured: RwLock::default(),
             rendering: Semaphore::new(1),
         }
     }
@@ -50,6 +76,8 @@ impl Shown {
     /// Shows a newer picture.
     pub fn show(&self, node: Arc<Node>) {
         self.timelines.lock().unwrap_or_else(PoisonError::into_inner).add(&node);
+        // Nobody else lets it go.
+        self.last().take_if(|last| last.at.elapsed() >= LATELY);
         let picture = Picture {
             node,
             max_series: self.max_series,
@@ -61,9 +89,38 @@ impl Shown {
         *newest = Some(Arc::new(picture));
     }
 
+    /// Shows what was captured.
+    pub fn show_captured(&self, listed: &Arc<Listed>) {
+        let mut captured = self.captured.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&captured, listed) {
+            *captured = Arc::clone(listed);
+        }
+    }
+
+    pub(super) fn captured(&self) -> Arc<Listed> {
+        Arc::clone(&self.captured.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Makes something of the course of a process.
     pub fn timeline<T>(&self, id: Identity, make: impl FnOnce(&[Point]) -> T) -> T {
         make(self.timelines.lock().unwrap_or_else(PoisonError::into_inner).of(id))
+    }
+
+    /// The profile of a process that somebody has asked for just now.
+    pub(super) fn lately(&self, id: Identity, of: Of) -> Option<Arc<Profile>> {
+        let last = self.last();
+        let is_it = |last: &&Last| last.id == id && last.of == of && last.at.elapsed() < LATELY;
+        last.as_ref().filter(is_it).map(|last| Arc::clone(&last.profile))
+    }
+
+    /// Keeps it for a moment.
+    pub(super) fn looked(&self, id: Identity, of: Of, profile: &Arc<Profile>) {
+        let profile = Arc::clone(profile);
+        *self.last() = Some(Last { id, of, at: Instant::now(), profile });
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was asked for so far.

@@ -17,7 +17,8 @@ use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Options};
 
 use super::{describe, palette};
-use crate::profile::Profile;
+use crate::profile::build::Build;
+use crate::profile::{Profile, Source};
 use page::{Fact, Page, Shown};
 use tree::Tree;
 
@@ -47,6 +48,32 @@ pub fn write(profile: &Profile, value: usize, out: &mut dyn Write) -> io::Result
         }
     };
     Page { facts: &facts, legend: &legend, frame: &frame }.write(&drawn, out)
+}
+
+/// What each picture has that is the same in all.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// What zooms and searches.
+    pub script: String,
+    pub style: String,
+}
+
+/// inferno's script and style, as they are in every picture.
+pub fn parts() -> Parts {
+    let mut build = Build::new(Source::Exact);
+    let process = build.process(1, "x", "");
+    build.stack(process, &["main.main"], 1, 1);
+    let mut drawn = Vec::new();
+    // Writing to memory does not fail.
+    let _ = write(&build.done(), 0, &mut drawn);
+    let drawn = String::from_utf8_lossy(&drawn);
+    let part = |begin: &str, end: &str| {
+        let (_, rest) = drawn.split_once(begin)?;
+        rest.split_once(end).map(|(part, _)| part.replace("]]><![CDATA[", "\n"))
+    };
+    let script = part("<script type=\"text/ecmascript\"><![CDATA[", "]]></script>");
+    let style = part("<style type=\"text/css\">", "</style>");
+    Parts { script: script.unwrap_or_default(), style: style.unwrap_or_default() }
 }
 
 /// What inferno draws, with numbers for names.

@@ -247,10 +247,9 @@ fn below(mut y: usize, facts: &[Fact], colors: &[(Color, &'static str)]) -> Stri
     for Fact { text, is_loss } in facts {
         let color = if *is_loss { "rgb(200,0,0)" } else { "rgb(70,70,70)" };
         let text = escape(text);
-        let style = "text-anchor:middle";
         let _ = writeln!(
             head,
-            "<text x=\"50%\" y=\"{y}\" fill=\"{color}\" style=\"{style}\">{text}</text>"
+            "<text x=\"50%\" y=\"{y}\" fill=\"{color}\" text-anchor=\"middle\">{text}</text>"
         );
         y += LINE_HEIGHT;
     }

@@ -1,23 +1,26 @@
 //! Captures: what is kept of a process when a rule holds, as files in a directory with bounds.
 //!
-//! In: alerts that begin, and opened processes. Out: heap profiles and goroutines, which are read here, one a round, and
+//! In: alerts that begin, requests where they are allowed, and opened processes. Out: heap profiles and goroutines, which are read here, one a round, and
 //! recordings, which another heaptap makes, one at a time, with its own budget. Stacks and numbers are in them, and
 //! nothing of what is on the heap. More than so many in an hour are not made, and counted.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::round::Rounds;
+use crate::agent::captured::{Captured, END, Listed, Unmade};
 use crate::agent::config::Captures as Config;
+use crate::agent::node::Who;
 use crate::agent::push::spool;
-use crate::agent::rules::{Alert, Capture, Captured};
+use crate::agent::rules::{Alert, Capture, Captured as Counts};
 use crate::exit::{Exit, Failure};
 use crate::host::Identity;
 use crate::output::text::{printable, utc};
@@ -27,6 +30,8 @@ use crate::pipeline::goroutines;
 /// Captures that wait.
 const WAITING: usize = 32;
 const HOUR: Duration = Duration::from_secs(3600);
+/// What others put there or took away is seen after this time.
+const LIST_EVERY: Duration = Duration::from_secs(60);
 /// How long a recording may go on beyond what was asked for, to name and to write.
 const BEYOND: Duration = Duration::from_secs(60);
 
@@ -37,7 +42,11 @@ pub struct Captures {
     asked: VecDeque<Instant>,
     waiting: VecDeque<Wanted>,
     recording: Option<Recording>,
-    counts: Captured,
+    counts: Counts,
+    /// How many were asked for by requests: no two have one name.
+    wished: u64,
+    listed: Arc<Listed>,
+    listed_at: Instant,
 }
 
 /// One to be made.
@@ -64,51 +73,108 @@ impl Captures {
             spool::own(&config.dir)
                 .map_err(|why| Failure::new(Exit::Output, format!("captures: {why}")))?;
         }
-        Ok(Self {
+        let mut captures = Self {
             config: config.clone(),
             asked: VecDeque::new(),
             waiting: VecDeque::new(),
             recording: None,
-            counts: Captured::default(),
-        })
+            counts: Counts::default(),
+            wished: 0,
+            listed: Arc::default(),
+            listed_at: Instant::now(),
+        };
+        // What lies in a directory that nothing is captured into is nobody's business.
+        if is_used {
+            captures.list();
+        }
+        Ok(captures)
     }
 
-    pub fn counts(&self) -> Captured {
+    pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What is there, for those who ask.
+    pub fn listed(&self) -> &Arc<Listed> {
+        &self.listed
+    }
+
+    fn list(&mut self) {
+        let files = kept(&self.config.dir).unwrap_or_default();
+        let Config { dir, on_request, longest, .. } = &self.config;
+        let (dir, on_request, longest) = (dir.clone(), *on_request, *longest);
+        self.listed = Arc::new(Listed { dir, files, on_request, longest });
+        self.listed_at = Instant::now();
     }
 
     /// What a rule wants of its process is made from now on; the files that it will be.
     pub fn ask(&mut self, alert: &Alert, now: Instant) -> Vec<String> {
         let mut files = Vec::new();
-        while self.asked.front().is_some_and(|asked| now.saturating_duration_since(*asked) >= HOUR)
-        {
-            self.asked.pop_front();
-        }
         for what in &alert.rule.capture {
-            if self.asked.len() >= self.config.per_hour as usize || self.waiting.len() >= WAITING {
+            if !self.has_room(now) {
                 self.counts.left_out += 1;
                 continue;
             }
-            self.asked.push_back(now);
-            let file = name(alert, *what);
-            self.waiting.push_back(Wanted { id: alert.who.id, what: *what, file: file.clone() });
+            let file = name((&alert.rule.name, alert.id), alert.at, &alert.who, *what);
+            self.want(&alert.who, *what, &file, now);
             files.push(self.config.dir.join(file).to_string_lossy().into_owned());
         }
         files
     }
 
+    /// What a request wants; the name of the file that it will be.
+    ///
+    /// # Errors
+    /// Requests are not allowed to, or this is more than they may.
+    pub fn wish(&mut self, who: &Who, what: Capture, now: Instant) -> Result<String, Unmade> {
+        if !self.config.on_request {
+            return Err(Unmade::NotAllowed);
+        }
+        let longest = self.config.longest;
+        if what.recorded().is_some_and(|(_, length)| length > longest) {
+            return Err(Unmade::TooLong(longest));
+        }
+        if !self.has_room(now) {
+            self.counts.left_out += 1;
+            return Err(Unmade::TooMany);
+        }
+        self.wished += 1;
+        let file = name(("asked", self.wished), SystemTime::now(), who, what);
+        self.want(who, what, &file, now);
+        Ok(file)
+    }
+
+    /// Whether one more may be made within the hour.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_past = |at: &Instant| now.saturating_duration_since(*at) >= HOUR;
+        while self.asked.front().is_some_and(is_past) {
+            self.asked.pop_front();
+        }
+        self.asked.len() < self.config.per_hour as usize && self.waiting.len() < WAITING
+    }
+
+    fn want(&mut self, who: &Who, what: Capture, file: &str, now: Instant) {
+        self.asked.push_back(now);
+        self.waiting.push_back(Wanted { id: who.id, what, file: file.to_owned() });
+    }
+
     /// Does a part of what waits; one capture at most, so that a round does not wait for many.
     pub fn work(&mut self, rounds: &mut Rounds<'_>, now: Instant) {
         self.look_after(now);
+        if !self.listed.dir.as_os_str().is_empty() && now - self.listed_at >= LIST_EVERY {
+            self.list();
+        }
         // While one records, others that take no time go on.
         let is_free = self.recording.is_none();
-        let next = |wanted: &Wanted| is_free || !matches!(wanted.what, Capture::Record(_));
+        let next = |wanted: &Wanted| is_free || wanted.what.recorded().is_none();
         let Some(at) = self.waiting.iter().position(next) else { return };
         let Some(wanted) = self.waiting.remove(at) else { return };
+        if let Some((probe, length)) = wanted.what.recorded() {
+            return self.record(&wanted, probe, length, now);
+        }
         let done = match wanted.what {
-            Capture::Heap => self.heap(rounds, &wanted),
             Capture::Goroutines => self.goroutines(rounds, &wanted),
-            Capture::Record(length) => return self.record(&wanted, length, now),
+            _ => self.heap(rounds, &wanted),
         };
         self.told(&wanted.file, done);
     }
@@ -125,6 +191,7 @@ impl Captures {
             }
         }
         self.make_room();
+        self.list();
     }
 
     fn heap(&self, rounds: &mut Rounds<'_>, wanted: &Wanted) -> Result<(), Failure> {
@@ -162,10 +229,10 @@ impl Captures {
     }
 
     /// Starts a heaptap that records.
-    fn record(&mut self, wanted: &Wanted, length: Duration, now: Instant) {
+    fn record(&mut self, wanted: &Wanted, probe: &str, length: Duration, now: Instant) {
         let seconds = length.as_secs_f64();
         let mut heaptap = Command::new("/proc/self/exe");
-        heaptap.args(["record", "--quiet", "-p", &wanted.id.pid.to_string()]);
+        heaptap.args(["record", "--quiet", "--probe", probe, "-p", &wanted.id.pid.to_string()]);
         heaptap.args(["-d", &format!("{seconds}"), "-o"]).arg(self.config.dir.join(&wanted.file));
         heaptap.stdin(Stdio::null()).stdout(Stdio::null());
         // The process that was meant, and no later one of its number.
@@ -211,7 +278,7 @@ impl Captures {
             if bytes <= self.config.bytes && !is_old {
                 break;
             }
-            if fs::remove_file(&one.path).is_ok() {
+            if fs::remove_file(self.config.dir.join(&one.name)).is_ok() {
                 bytes -= one.bytes;
                 self.counts.removed += 1;
             }
@@ -231,44 +298,29 @@ impl Drop for Captures {
     }
 }
 
-/// A file that was captured.
-struct Kept {
-    path: PathBuf,
-    made: SystemTime,
-    bytes: u64,
-}
-
-/// How captures end; other files in the directory are nobody's business.
-const ENDS: [&str; 3] = ["-heap.pb.gz", "-goroutines.pb.gz", "-record.pb.gz"];
-
-/// What is there, oldest first.
-fn kept(dir: &Path) -> io::Result<Vec<Kept>> {
+/// What is there, oldest first; other files in the directory are nobody's business.
+fn kept(dir: &Path) -> io::Result<Vec<Captured>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)?.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.starts_with('.') || !ENDS.iter().any(|end| name.ends_with(end)) {
-            continue;
-        }
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_file() {
-            let made = metadata.modified()?;
-            found.push(Kept { path: entry.path(), made, bytes: metadata.len() });
+            found.extend(Captured::of(name, metadata.modified()?, metadata.len()));
         }
     }
-    found.sort_by_key(|one| one.made);
+    found.sort_by(|a, b| (a.made, &a.name).cmp(&(b.made, &b.name)));
     Ok(found)
 }
 
-/// `20260102-030405-leak-api-4242-heap.pb.gz`: no name of a rule or a process leads anywhere else.
-fn name(alert: &Alert, what: Capture) -> String {
+/// `20260102-030405-leak-api-4242-17-heap.pb.gz`: no name of a rule or a process leads anywhere else.
+fn name((why, id): (&str, u64), at: SystemTime, who: &Who, what: Capture) -> String {
     let safe = |text: &str| -> String {
         let fine = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
         text.chars().take(40).map(fine).collect()
     };
-    let digits: String =
-        utc(alert.at).chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
+    let digits: String = utc(at).chars().filter(|c| c.is_ascii_digit() || *c == ' ').collect();
     let time = digits.trim().replace(' ', "-");
-    let (rule, comm) = (safe(&alert.rule.name), safe(&alert.who.comm));
-    format!("{time}-{rule}-{comm}-{}-{}-{}.pb.gz", alert.who.id.pid, alert.id, what.word())
+    let (why, comm, pid) = (safe(why), safe(&who.comm), who.id.pid);
+    format!("{time}-{why}-{comm}-{pid}-{id}-{}{END}", what.word())
 }

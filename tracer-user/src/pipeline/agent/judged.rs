@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::captures::Captures;
 use super::round::Rounds;
 use super::settings::Settings;
+use crate::agent::captured::{Listed, Unmade, Wish};
 use crate::agent::node::{Frame, Node};
 use crate::agent::notify::{About, Receiver};
 use crate::agent::push::spool::{Bounds, Upload};
@@ -46,7 +47,8 @@ impl Judged {
     /// # Errors
     /// The directory of captures or a spool can't be used.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
-        let is_used = settings.rules.iter().any(|rule| !rule.capture.is_empty());
+        let is_used = settings.captures.on_request
+            || settings.rules.iter().any(|rule| !rule.capture.is_empty());
         let posts = settings.notify.iter().map(|receiver| Post {
             name: format!("notify-{}", receiver.name),
             target: receiver.target.clone(),
@@ -105,6 +107,22 @@ impl Judged {
 
     pub fn state(&self) -> State {
         State { rules: self.engine.counts(), captures: self.captures.counts(), hushed: self.hushed }
+    }
+
+    /// What was captured and is there.
+    pub fn captured(&self) -> &Arc<Listed> {
+        self.captures.listed()
+    }
+
+    /// Somebody wants a capture.
+    pub fn wish(&mut self, wish: Wish, node: &Node) {
+        let process = node.processes.iter().find(|process| process.who.id == wish.id);
+        let told = match process {
+            None => Err(Unmade::NoProcess),
+            Some(process) => self.captures.wish(&process.who, wish.what, Instant::now()),
+        };
+        // Who asked may have gone.
+        let _ = wish.answer.send(told);
     }
 
     /// Of each receiver.

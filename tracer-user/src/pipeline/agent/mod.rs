@@ -24,8 +24,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{heap, watch};
-use crate::agent::asked;
 use crate::agent::web::{self, Shown};
+use crate::agent::{asked, captured};
 use crate::cli::agent::Config as Flags;
 use crate::cli::heap::Config as HeapConfig;
 use crate::exit::{Exit, Failure};
@@ -51,7 +51,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
     let (questions, mut asked) = asked::questions();
-    let shown = Arc::new(Shown::new(settings.watch.max_series, questions));
+    let (wishes, mut wished) = captured::wishes();
+    let shown = Arc::new(Shown::new(settings.watch.max_series, questions, wishes));
     let heap = HeapConfig { max_memory: MOST_MEMORY, ..heap::plain() };
     watch::block_on(async {
         let mut signals = Signals::new()?;
@@ -66,6 +67,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         tell_lacks(&settings);
         let mut node = rounds.look(beside(&pushed, &judged))?;
         shown.show(Arc::clone(&node));
+        shown.show_captured(judged.captured());
         let server = web::start(listener, Arc::clone(&shown), access)
             .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
         eprintln!("heaptap: watching this node; {scheme}://{}/metrics", server.address);
@@ -99,7 +101,9 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     shown.show(Arc::clone(&node));
                     pushed.round(&mut rounds, &node);
                     judged.round(&mut rounds, &node);
+                    shown.show_captured(judged.captured());
                 }
+                Some(wish) = wished.recv() => judged.wish(wish, &node),
                 Some(one) = asked.recv(), if may_look => rounds.answer(one),
                 () = sleep(rounds.wait()), if !may_look => {}
             }
