@@ -8,6 +8,7 @@ pub mod api;
 pub mod asked;
 pub mod captured;
 pub mod config;
+pub mod iterations;
 pub mod metrics;
 pub mod node;
 pub mod notify;

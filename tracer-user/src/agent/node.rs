@@ -9,6 +9,7 @@ pub mod made;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::iterations::Iterations;
 use super::pauses::Pauses;
 use super::push::Figures;
 use super::rules::State;
@@ -60,6 +61,8 @@ pub struct Process {
     /// Why there is no heap profile, or no new one.
     pub no_heap: Option<Arc<str>>,
     pub trends: Option<Arc<Trends>>,
+    /// Nothing: no recording of iterations over maps has ended.
+    pub iterations: Option<Arc<Iterations>>,
     /// Heap profiles of before, the oldest first.
     pub kept: Arc<Vec<Arc<Kept>>>,
 }
@@ -189,6 +192,9 @@ pub struct Own {
     pub turns_took: Duration,
     /// Those that failed.
     pub turns_failed: u64,
+    /// Recordings of iterations over maps that gave something, and those that failed.
+    pub recorded: u64,
+    pub recorded_failed: u64,
     pub requests: Requests,
 }
 

@@ -134,7 +134,7 @@ fn bias_of(mapping: &Mapping, segment: Segment, page: u64) -> Option<LoadBias> {
     Some(LoadBias(start.wrapping_sub(segment.vaddr.0 & mask)))
 }
 
-fn page_size() -> u64 {
+pub(super) fn page_size() -> u64 {
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| u64::try_from(size).ok()).filter(|s| s.is_power_of_two()).unwrap_or(4096)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::Error;
+use super::maps::page_size;
 use super::{pressure, read};
 
 /// A limit from here on is none: cgroup v1 writes the largest number of pages for "unlimited".
@@ -76,6 +77,23 @@ impl MemoryReader {
         Ok(memory)
     }
 
+    /// What of it is resident, and that of these control groups: cheaper than all of it.
+    ///
+    /// # Errors
+    /// It is gone or may not be looked at.
+    pub fn resident(&mut self, pid: u32, groups: &[u8]) -> Result<MemoryUse, Error> {
+        let resident = resident(pid)?;
+        let cgroup = match self.groups.get(groups) {
+            Some(known) => *known,
+            None => {
+                let found = cgroup_memory(Path::new(GROUPS), &String::from_utf8_lossy(groups));
+                self.groups.insert(groups.to_vec(), found);
+                found
+            }
+        };
+        Ok(MemoryUse { resident, cgroup, ..MemoryUse::default() })
+    }
+
     /// The control group that is nearest to its limit; nothing: there is no limit, or none that can be read.
     pub fn nearest(&mut self, pid: u32) -> Option<Nearest> {
         let of_groups =
@@ -105,8 +123,18 @@ fn brakes(root: &Path, host: &Path, groups: &str) -> Brakes {
 }
 
 /// What /proc/PID/cgroup says.
-fn groups_of(pid: u32) -> Vec<u8> {
+pub fn groups_of(pid: u32) -> Vec<u8> {
     read::bounded(&super::process::dir(pid).join("cgroup")).unwrap_or_default()
+}
+
+/// Bytes that a process has resident; nothing of one that has no memory any more.
+fn resident(pid: u32) -> Result<Option<u64>, Error> {
+    let what = "statm";
+    let file = super::process::dir(pid).join(what);
+    let statm = read::bounded(&file).map_err(|err| Error::read(pid, what, &err))?;
+    let pages = |text: &str| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
+    let pages = pages(&String::from_utf8_lossy(&statm));
+    Ok(pages.and_then(|pages| pages.checked_mul(page_size())).filter(|bytes| *bytes > 0))
 }
 
 /// Memory of a process, without that of its control group.
@@ -232,6 +260,19 @@ fn number(file: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn what_is_resident_is_the_same_in_all_forms() {
+        let own = std::process::id();
+        let groups = groups_of(own);
+        let all = MemoryReader::default().of(own).unwrap();
+        let some = MemoryReader::default().resident(own, &groups).unwrap();
+        // It allocates meanwhile.
+        let (all_of_it, same) = (all.resident.unwrap(), some.resident.unwrap());
+        assert!(same.abs_diff(all_of_it) < 16 << 20, "{same} {all_of_it}");
+        assert_eq!(some.cgroup.is_some(), all.cgroup.is_some());
+        assert!(matches!(resident(u32::MAX), Err(Error::Gone { .. })));
+    }
 
     #[test]
     fn figures_of_a_status() {

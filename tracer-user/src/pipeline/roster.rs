@@ -18,7 +18,12 @@ pub struct Roster {
     opener: Opener,
     /// By pid.
     open: HashMap<u32, Rc<LiveProcess>>,
+    /// Those that run no file, and for how many looks that is believed.
+    without_file: HashMap<u32, u32>,
 }
+
+/// A kernel thread is asked for its file in one look of so many.
+const BELIEVED: u32 = 10;
 
 /// What a look at all processes gave.
 pub struct Looked<T> {
@@ -49,7 +54,12 @@ impl Serialize for Unseen {
 
 impl Roster {
     pub fn new(selection: &Selection) -> Self {
-        Self { selection: selection.clone(), opener: Opener::default(), open: HashMap::new() }
+        Self {
+            selection: selection.clone(),
+            opener: Opener::default(),
+            open: HashMap::new(),
+            without_file: HashMap::new(),
+        }
     }
 
     /// Whether each process was asked for by its number; of others found, those that are no Go
@@ -68,6 +78,7 @@ impl Roster {
     ) -> Result<Looked<T>, Failure> {
         let mut looked = Looked { meant: 0, seen: Vec::new(), unseen: Vec::new() };
         let mut known = std::mem::take(&mut self.open);
+        let without_file = std::mem::take(&mut self.without_file);
         let selector = Selector::new(&self.selection);
         let pids = match self.selection.without_exceptions() {
             Selection::Pids(pids) => pids.clone(),
@@ -75,9 +86,7 @@ impl Roster {
         };
         for pid in pids {
             // What is known already is not looked up again: most of a host is not new.
-            if let Some(process) =
-                known.remove(&pid).filter(|p| Identity::of(pid) == Ok(p.process.id))
-            {
+            if let Some(process) = known.remove(&pid).filter(|process| process.is_there()) {
                 match read(&process) {
                     Err(_) if !process.is_there() => {}
                     result => {
@@ -86,8 +95,14 @@ impl Roster {
                         continue;
                     }
                 }
-            } else if self.selection.is_all() && self.is_no_go(pid) {
-                continue;
+            } else if self.selection.is_all() {
+                if let Some(believed @ 1..) = without_file.get(&pid) {
+                    self.without_file.insert(pid, believed - 1);
+                    continue;
+                }
+                if self.is_no_go(pid) {
+                    continue;
+                }
             }
             self.look_up(pid, &selector, &mut read, &mut looked);
         }
@@ -152,7 +167,10 @@ impl Roster {
     fn is_no_go(&mut self, pid: u32) -> bool {
         match host::exe_key(pid) {
             Ok(key) => self.opener.knows_no_go(&key),
-            Err(host::Error::Gone { .. }) => true,
+            Err(host::Error::Gone { .. }) => {
+                self.without_file.insert(pid, BELIEVED);
+                true
+            }
             Err(_) => false,
         }
     }

@@ -31,9 +31,19 @@ impl<M: Memory> Live<M> {
     /// # Errors
     /// The process is gone or can't be read; there are more Ps than there can be.
     pub fn caches(&self) -> Result<Caches, Error> {
-        let layout = self.layout();
         let slice = self.bytes(self.address(Symbol::AllP)?, 16)?;
-        let (at, count) = (u64_at(&slice, 0).unwrap_or(0), u64_at(&slice, 8).unwrap_or(0));
+        let caches =
+            self.caches_of((u64_at(&slice, 0).unwrap_or(0), u64_at(&slice, 8).unwrap_or(0)))?;
+        self.memory.check()?;
+        Ok(caches)
+    }
+
+    /// The same of these Ps: where the list of them is, and how many there are. Who calls it asks for the process.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn caches_of(&self, (at, count): (u64, u64)) -> Result<Caches, Error> {
+        let layout = self.layout();
         if count > MOST_PS {
             return Err(Error::TooMany { what: "Ps", count, limit: MOST_PS });
         }
@@ -65,7 +75,6 @@ impl<M: Memory> Live<M> {
         let span = &layout.mspan;
         let ranges: Vec<Range> = spans.keys().map(|at| range(*at, 0, span.elemsize + 8)).collect();
         self.memory.read_many(&ranges, &mut batch)?;
-        self.memory.check()?;
         for (class, bytes) in spans.values().zip(batch.iter()) {
             let record = Record(bytes.unwrap_or_default());
             // Both counts are u16 in every release.

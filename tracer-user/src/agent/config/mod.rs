@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(
             problem("[watch]\nevery = \"1s\"\ntop_stack = 3\n"),
             "agent.toml:3: unknown field `top_stack`, expected one of `every`, `node`, \
-             `top_stacks`, `max_processes`, `max_series`, `cpu`"
+             `top_stacks`, `max_processes`, `max_series`, `maps`, `cpu`"
         );
         assert!(
             problem("[watch]\n\nevery = \"soon\"\n").starts_with("agent.toml:3: \"soon\" is no")

@@ -1,5 +1,6 @@
 //! `[watch]`: how processes are looked at, and how much is told of them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -20,6 +21,8 @@ pub struct Watch {
     pub max_processes: usize,
     /// Series in one answer of /metrics; others are counted.
     pub max_series: usize,
+    /// How long iterations over maps of a process are recorded at a time; nothing: never.
+    pub maps: Option<Duration>,
     /// Of one CPU: what looks at heaps, goroutines and trends may take, all together.
     pub cpu: f64,
 }
@@ -32,6 +35,7 @@ impl Default for Watch {
             top_stacks: 5,
             max_processes: 512,
             max_series: 100_000,
+            maps: None,
             cpu: 0.005,
         }
     }
@@ -42,6 +46,9 @@ pub const MOST_STACKS: usize = 100;
 /// Shorter times between looks are no use to anybody.
 pub const SHORTEST: Duration = Duration::from_millis(100);
 
+/// Recordings that are shorter see little of who iterates seldom, and while one goes on all others wait.
+const MAPS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
 /// As written.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -51,6 +58,7 @@ pub(super) struct Table {
     top_stacks: Option<Spanned<usize>>,
     max_processes: Option<Spanned<usize>>,
     max_series: Option<Spanned<usize>>,
+    maps: Option<Spanned<String>>,
     cpu: Option<Spanned<String>>,
 }
 
@@ -73,6 +81,10 @@ impl Table {
             }
             *to = *value.get_ref();
         }
+        if let Some(maps) = self.maps {
+            let length = duration(maps.get_ref()).and_then(self::maps);
+            watch.maps = Some(length.map_err(|why| Wrong::new(maps.span(), why))?);
+        }
         if let Some(cpu) = self.cpu {
             watch.cpu = self::cpu(cpu.get_ref()).map_err(|why| Wrong::new(cpu.span(), why))?;
         }
@@ -93,6 +105,14 @@ pub fn cpu(text: &str) -> Result<f64, String> {
             let text = text.escape_debug();
             format!("\"{text}\" is no share of a CPU: expected one such as \"0.5%\", 0.01% to 100%")
         })
+}
+
+/// How long a process is recorded at a time.
+fn maps(length: Duration) -> Result<Duration, String> {
+    match MAPS.contains(&length) {
+        true => Ok(length),
+        false => Err(format!("expected {:?} to {:?}", MAPS.start(), MAPS.end())),
+    }
 }
 
 /// A time between looks.

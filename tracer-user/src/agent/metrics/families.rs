@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::{Family, Histogram, Number, Numbers, Tell, Unit};
+use crate::agent::iterations::Iterations;
 use crate::agent::node::Process;
 use crate::forecast::When;
 
@@ -194,6 +195,40 @@ pub const OF_PROCESSES: &[Family<Process>] = &[
         }),
     },
     Family {
+        name: "heaptap_map_iterations",
+        unit: None,
+        help: "Iterations over maps while they were recorded ([watch] maps)",
+        numbers: Counter(|process, tell| iterations(process, tell, |seen| seen.count.into())),
+    },
+    Family {
+        name: "heaptap_map_steps",
+        unit: None,
+        help: "Elements that these iterations visited",
+        numbers: Counter(|process, tell| iterations(process, tell, |seen| seen.steps.into())),
+    },
+    Family {
+        name: "heaptap_map_iteration",
+        unit: Some(Unit::Seconds),
+        help: "How long these iterations took, with what is nested in them",
+        numbers: Numbers::Histogram(|process| {
+            process.iterations.as_ref().map(|seen| seen.histogram())
+        }),
+    },
+    Family {
+        name: "heaptap_map_recorded",
+        unit: Some(Unit::Seconds),
+        help: "For how long iterations over maps were recorded; a rate is theirs by this one's",
+        numbers: Counter(|process, tell| {
+            iterations(process, tell, |seen| seen.recorded.as_secs_f64().into());
+        }),
+    },
+    Family {
+        name: "heaptap_map_lost",
+        unit: None,
+        help: "Events of these recordings that were lost",
+        numbers: Counter(|process, tell| iterations(process, tell, |seen| seen.lost.into())),
+    },
+    Family {
         name: "heaptap_memory_resident",
         unit: Some(Unit::Bytes),
         help: "Resident memory of the process",
@@ -291,6 +326,13 @@ pub const OF_PROCESSES: &[Family<Process>] = &[
 fn known(value: Option<impl Into<u64>>, tell: &mut Tell<'_>) {
     if let Some(value) = value {
         tell(&[], Number::Int(value.into()));
+    }
+}
+
+/// Tells something of iterations over maps, once they were recorded.
+fn iterations(process: &Process, tell: &mut Tell<'_>, of: fn(&Iterations) -> Number) {
+    if let Some(seen) = &process.iterations {
+        tell(&[], of(seen));
     }
 }
 

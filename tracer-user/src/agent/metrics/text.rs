@@ -14,6 +14,9 @@ use super::labels::{All, OfProcess};
 use super::{Family, Histogram, Number, Numbers, OF_NODE, OF_PROCESSES, Unit};
 use crate::agent::node::Node;
 
+/// Bytes that a process's text usually has.
+const USUAL: usize = 8 << 10;
+
 /// One answer of /metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
@@ -43,7 +46,7 @@ pub fn serve(node: &Arc<Node>, max_series: usize) -> Served {
         Arc::new(Picture { node: Arc::clone(node), most: max_series, counted: Mutex::default() });
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Arc::clone(&picture)));
-    let mut openmetrics = String::new();
+    let mut openmetrics = String::with_capacity((node.processes.len() + 1) * USUAL);
     // Writing to a string does not fail.
     let _ = text::encode(&mut openmetrics, &registry);
     let Counted { series, dropped } =
@@ -80,7 +83,7 @@ impl Collector for Picture {
             let mut to = describe(&mut encoder, family)?;
             room.family(&mut to, family, &self.node, None, &self.node.name)?;
         }
-        let labels: Vec<OfProcess<'_>> =
+        let labels: Vec<OfProcess> =
             self.node.processes.iter().map(|process| OfProcess::new(process)).collect();
         for family in OF_PROCESSES {
             let mut to = describe(&mut encoder, family)?;
@@ -140,7 +143,7 @@ impl Room {
         to: &mut MetricEncoder<'_>,
         family: &Family<Of>,
         of: &Of,
-        process: Option<&OfProcess<'_>>,
+        process: Option<&OfProcess>,
         node: &str,
     ) -> fmt::Result {
         let mut done = Ok(());

@@ -45,6 +45,7 @@ pub fn bare(pid: u32) -> Process {
         heap: None,
         no_heap: None,
         trends: None,
+        iterations: None,
         kept: Arc::default(),
     }
 }

@@ -8,13 +8,10 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
+use super::recorder::Recorder;
 use super::round::Rounds;
 use crate::agent::captured::{Captured, END, Listed, Unmade};
 use crate::agent::config::Captures as Config;
@@ -32,8 +29,6 @@ const WAITING: usize = 32;
 const HOUR: Duration = Duration::from_secs(3600);
 /// What others put there or took away is seen after this time.
 const LIST_EVERY: Duration = Duration::from_secs(60);
-/// How long a recording may go on beyond what was asked for, to name and to write.
-const BEYOND: Duration = Duration::from_secs(60);
 
 /// Makes and keeps them.
 pub struct Captures {
@@ -41,7 +36,8 @@ pub struct Captures {
     /// When those of the last hour were asked for.
     asked: VecDeque<Instant>,
     waiting: VecDeque<Wanted>,
-    recording: Option<Recording>,
+    /// What another heaptap makes, and its file.
+    recording: Option<(Recorder, String)>,
     counts: Counts,
     /// How many were asked for by requests: no two have one name.
     wished: u64,
@@ -54,13 +50,6 @@ struct Wanted {
     id: Identity,
     what: Capture,
     file: String,
-}
-
-/// One that another heaptap makes.
-struct Recording {
-    child: Child,
-    file: String,
-    until: Instant,
 }
 
 impl Captures {
@@ -230,42 +219,20 @@ impl Captures {
 
     /// Starts a heaptap that records.
     fn record(&mut self, wanted: &Wanted, probe: &str, length: Duration, now: Instant) {
-        let seconds = length.as_secs_f64();
-        let mut heaptap = Command::new("/proc/self/exe");
-        heaptap.args(["record", "--quiet", "--probe", probe, "-p", &wanted.id.pid.to_string()]);
-        heaptap.args(["-d", &format!("{seconds}"), "-o"]).arg(self.config.dir.join(&wanted.file));
-        heaptap.stdin(Stdio::null()).stdout(Stdio::null());
-        // The process that was meant, and no later one of its number.
-        let started = match wanted.id.is_alive() {
-            true => heaptap.spawn().map_err(|err| Failure::new(Exit::Failure, err.to_string())),
-            false => Err(Failure::new(Exit::Target, format!("process {} is gone", wanted.id.pid))),
-        };
-        match started {
-            Ok(child) => {
-                let until = now + length + BEYOND;
-                self.recording = Some(Recording { child, file: wanted.file.clone(), until });
-            }
+        let to = self.config.dir.join(&wanted.file);
+        match Recorder::start(wanted.id, length, &["--probe", probe], &to, now) {
+            Ok(recorder) => self.recording = Some((recorder, wanted.file.clone())),
             Err(failure) => self.told(&wanted.file, Err(failure)),
         }
     }
 
     /// Whether a recording has ended.
     fn look_after(&mut self, now: Instant) {
-        let Some(recording) = &mut self.recording else { return };
-        let ended = match recording.child.try_wait() {
-            Ok(None) if now < recording.until => return,
-            Ok(None) => {
-                let _ = recording.child.kill();
-                let _ = recording.child.wait();
-                Err("it did not come to its end".to_owned())
-            }
-            Ok(Some(status)) if status.success() => Ok(()),
-            Ok(Some(status)) => Err(format!("heaptap record ended with {status}")),
-            Err(err) => Err(err.to_string()),
-        };
-        let file = std::mem::take(&mut recording.file);
-        self.recording = None;
-        self.told(&file, ended.map_err(|why| Failure::new(Exit::Failure, why)));
+        let ended = self.recording.as_mut().and_then(|(recorder, _)| recorder.ended(now));
+        let Some(ended) = ended else { return };
+        if let Some((_, file)) = self.recording.take() {
+            self.told(&file, ended);
+        }
     }
 
     /// Removes the oldest ones until what is left is within bounds.
@@ -282,18 +249,6 @@ impl Captures {
                 bytes -= one.bytes;
                 self.counts.removed += 1;
             }
-        }
-    }
-}
-
-impl Drop for Captures {
-    fn drop(&mut self) {
-        if let Some(recording) = &mut self.recording {
-            // As Ctrl-C does it: its probes go, and what it has is written.
-            if let Ok(pid) = i32::try_from(recording.child.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
-            }
-            let _ = recording.child.wait();
         }
     }
 }

@@ -10,8 +10,10 @@ mod growth;
 mod heaps;
 mod judged;
 mod lacks;
+mod maps;
 mod pressure;
 mod pushed;
+mod recorder;
 mod round;
 mod settings;
 mod turns;
@@ -19,6 +21,7 @@ mod watched;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -32,6 +35,7 @@ use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::output::text::printable;
 use judged::Judged;
+use maps::Maps;
 use pushed::Pushed;
 use round::{Beside, Rounds};
 use settings::Settings;
@@ -59,6 +63,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
         let mut rounds = Rounds::new(&flags.selection, &settings.watch, &heap);
         let mut pushed = Pushed::start(&settings.push)?;
         let mut judged = Judged::start(&settings)?;
+        let mut maps = Maps::new(&settings, Instant::now())?;
         let beside = |pushed: &Pushed, judged: &Judged| {
             let mut push = pushed.figures();
             push.extend(judged.figures());
@@ -92,6 +97,10 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                                 tell_lacks(&settings);
                             }
                             rounds.set(&settings.watch);
+                            match Maps::new(&settings, Instant::now()) {
+                                Ok(new) => maps = new,
+                                Err(failure) => eprintln!("heaptap: {failure}"),
+                            }
                         }
                         Err(failure) => eprintln!("heaptap: not reloaded: {failure}"),
                     },
@@ -102,6 +111,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     pushed.round(&mut rounds, &node);
                     judged.round(&mut rounds, &node);
                     shown.show_captured(judged.captured());
+                    maps.round(&mut rounds, Instant::now());
                 }
                 Some(wish) = wished.recv() => judged.wish(wish, &node),
                 Some(one) = asked.recv(), if may_look => rounds.answer(one),

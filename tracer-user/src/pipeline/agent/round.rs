@@ -21,7 +21,7 @@ use crate::exit::{Exit, Failure};
 use crate::host::{self, Identity, MemoryReader, MemoryUse, Selection};
 use crate::pipeline::opened::{LiveProcess, not_readable};
 use crate::pipeline::roster::{Looked, Roster};
-use crate::pipeline::top::footprint::cpu_time;
+use crate::pipeline::top::footprint::{cpu_time, cpu_time_of_children};
 use crate::profile::Profile;
 use crate::runtime::stats::Stats;
 
@@ -85,7 +85,7 @@ impl<'a> Rounds<'a> {
                 left_out += 1;
                 return Ok(None);
             }
-            let read = read(process, &mut memory)?;
+            let read = read(process, self.watched.get(&process.process.id), &mut memory)?;
             room -= 1;
             Ok(Some(read))
         })?;
@@ -124,6 +124,26 @@ impl<'a> Rounds<'a> {
         let gone = || Failure::new(Exit::Target, format!("process {} is gone", id.pid));
         let watched = self.watched.get(&id).ok_or_else(gone)?;
         self.heaps.look(&watched.process)
+    }
+
+    /// Whose iterations over maps were not recorded for longest, of those for whom it can be done.
+    pub fn next_to_record(&mut self, now: Instant) -> Option<Identity> {
+        let able = self.watched.values_mut().filter(|one| one.iterates);
+        let next = able.min_by_key(|one| (one.recorded_at, one.process.process.id))?;
+        next.recorded_at = Some(now);
+        Some(next.process.process.id)
+    }
+
+    /// What such a recording has given.
+    pub fn recorded(&mut self, id: Identity, json: Result<Vec<u8>, Failure>) {
+        let told = match self.watched.get_mut(&id) {
+            Some(watched) => watched.recorded(json),
+            None => return,
+        };
+        match told {
+            true => self.own.recorded += 1,
+            false => self.own.recorded_failed += 1,
+        }
     }
 
     /// What a round has read, as parts of a picture; who is not there any more is forgotten.
@@ -219,8 +239,9 @@ impl<'a> Rounds<'a> {
     fn measure(&mut self, began: Instant, left_out: u64, requests: Requests) {
         let took = began.elapsed();
         let own = host::memory_use(std::process::id());
+        let used = cpu_time().zip(cpu_time_of_children()).map(|(own, others)| own + others);
         self.own = Own {
-            cpu: cpu_time().unwrap_or(self.own.cpu),
+            cpu: used.unwrap_or(self.own.cpu),
             resident: own.ok().and_then(|memory| memory.resident),
             rounds: self.own.rounds + 1,
             late: self.own.late + u64::from(took > self.watch.every),
@@ -235,13 +256,18 @@ impl<'a> Rounds<'a> {
 /// The part of a look that is taken each round.
 fn read(
     opened: &LiveProcess,
+    watched: Option<&Watched>,
     memory: &mut MemoryReader,
 ) -> Result<(Instant, Stats, MemoryUse), Failure> {
     let pid = opened.process.id.pid;
     let at = Instant::now();
     let stats = opened.live.stats();
     let stats = stats.map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
-    Ok((at, stats, memory.of(pid).map_err(not_readable)?))
+    let used = match watched {
+        Some(watched) => memory.resident(pid, watched.groups()),
+        None => memory.resident(pid, &host::groups_of(pid)),
+    };
+    Ok((at, stats, used.map_err(not_readable)?))
 }
 
 /// What the node is called.

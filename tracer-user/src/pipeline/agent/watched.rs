@@ -13,11 +13,12 @@ use super::growth::Growth;
 use super::heaps::{self, Heaps};
 use super::pressure::Pressure;
 use crate::agent::asked::Of;
+use crate::agent::iterations::Iterations;
 use crate::agent::node::{Goroutines, Heap, Kept, Process, Trends, Who};
 use crate::agent::pauses::Pauses;
 use crate::exit::{Exit, Failure};
 use crate::forecast::{Figures, Forecast};
-use crate::host::{MemoryReader, MemoryUse};
+use crate::host::{self, MemoryReader, MemoryUse};
 use crate::output::pprof;
 use crate::pipeline::forecast::watched::figures;
 use crate::pipeline::leaks::creators::Seen;
@@ -48,6 +49,8 @@ pub struct Watched {
     counters: Counters,
     pauses: Arc<Pauses>,
     pressure: Pressure,
+    /// Its control groups, as of the last look at trends.
+    groups: Vec<u8>,
     /// As of the last round.
     last: Option<(Stats, MemoryUse)>,
     /// Names of what goroutines wait for; nothing: not read yet.
@@ -56,6 +59,11 @@ pub struct Watched {
     heap: Option<Arc<Heap>>,
     no_heap: Option<Arc<str>>,
     trends: Option<Arc<Trends>>,
+    iterations: Option<Arc<Iterations>>,
+    /// When iterations over maps were recorded last.
+    pub recorded_at: Option<Instant>,
+    /// Whether its binary has iterations over maps that can be recorded, as far as is known.
+    pub iterates: bool,
     kept: Arc<Vec<Arc<Kept>>>,
     keep_at: Instant,
     readings: Vec<Figures>,
@@ -84,12 +92,16 @@ impl Watched {
             counters: Counters::default(),
             pauses: Arc::default(),
             pressure: Pressure::default(),
+            groups: host::groups_of(process.process.id.pid),
             last: None,
             reasons: None,
             goroutines: None,
             heap: None,
             no_heap: None,
             trends: None,
+            iterations: None,
+            recorded_at: None,
+            iterates: true,
             kept: Arc::default(),
             keep_at: now,
             readings: Vec::new(),
@@ -124,6 +136,7 @@ impl Watched {
             heap: self.heap.clone(),
             no_heap: self.no_heap.clone(),
             trends: self.trends.clone(),
+            iterations: self.iterations.clone(),
             kept: Arc::clone(&self.kept),
         }
     }
@@ -134,7 +147,22 @@ impl Watched {
         process.heap.clone_from(&self.heap);
         process.no_heap.clone_from(&self.no_heap);
         process.trends.clone_from(&self.trends);
+        process.iterations.clone_from(&self.iterations);
         process.kept.clone_from(&self.kept);
+    }
+
+    /// What a recording of iterations over maps has given; whether that was something.
+    pub fn recorded(&mut self, json: Result<Vec<u8>, Failure>) -> bool {
+        self.iterates = json.as_ref().err().is_none_or(|why| why.exit != Exit::Unsupported);
+        let seen = Arc::make_mut(self.iterations.get_or_insert_default());
+        let added = json.map_err(|failure| failure.message).and_then(|json| seen.add(&json));
+        seen.failed = added.err().map(Arc::from);
+        seen.failed.is_none()
+    }
+
+    /// As /proc/PID/cgroup had it.
+    pub fn groups(&self) -> &[u8] {
+        &self.groups
     }
 
     /// What is due first, and since when.
@@ -273,6 +301,7 @@ impl Watched {
     fn look_ahead(&mut self, at: f64, memory: &mut MemoryReader) {
         let Some((stats, used)) = &self.last else { return };
         let id = self.who.id;
+        self.groups = host::groups_of(id.pid);
         let group = memory.nearest(id.pid);
         let counted = self.goroutines.as_ref().filter(|told| told.unreadable == 0);
         let counted = counted.map(|told| told.program);

@@ -29,7 +29,16 @@ impl Own {
 
 /// CPU time that heaptap has taken since its start.
 pub fn cpu_time() -> Option<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    used_by(UsageWho::RUSAGE_SELF)
+}
+
+/// CPU time of those that it has started and that have ended.
+pub fn cpu_time_of_children() -> Option<Duration> {
+    used_by(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn used_by(who: UsageWho) -> Option<Duration> {
+    let usage = getrusage(who).ok()?;
     let length = |time: TimeVal| {
         let seconds = u64::try_from(time.tv_sec()).ok()?;
         let micros = u64::try_from(time.tv_usec()).ok()?;

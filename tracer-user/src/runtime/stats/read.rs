@@ -54,7 +54,10 @@ impl<M: Memory> Live<M> {
         self.steady("the memory statistics", || {
             let before = self.look()?;
             // Only a look in which nothing moves tells what belongs to the caches' contents.
-            let caches = if quiet > 0 { Some(self.caches()?).filter(|c| c.whole) } else { None };
+            let caches = match quiet {
+                0 => None,
+                _ => Some(self.caches_of(before.procs)?).filter(|caches| caches.whole),
+            };
             let after = self.look()?;
             if !self.same_turn(&before, &after) {
                 return Ok(None);

@@ -44,6 +44,15 @@ pub const OF_NODE: &[Family<Node>] = &[
         numbers: Gauge(|node, tell| tell(&[], node.own.took.as_secs_f64().into())),
     },
     Family {
+        name: "heaptap_map_recordings",
+        unit: None,
+        help: "Recordings of iterations over maps ([watch] maps), by what became of them",
+        numbers: Counter(|node, tell| {
+            tell(&[("result", "read")], node.own.recorded.into());
+            tell(&[("result", "failed")], node.own.recorded_failed.into());
+        }),
+    },
+    Family {
         name: "heaptap_turns",
         unit: None,
         help: "Looks at goroutines, heaps and trends, which processes have in turns (--cpu)",
