@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -17,6 +18,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::bodies::Held;
 use super::files;
 use super::guard::refusal;
 use super::refused::Refused;
@@ -205,9 +207,7 @@ async fn asked_profile(shown: &Shown, pid: &str, asker: &Asker) -> Result<Respon
         process.who.comm,
         if of == Of::Heap { "heap" } else { "goroutines" }
     );
-    let made =
-        render::alone(&shown.rendering, move || render::profile(&profile, form, value.as_deref()));
-    Ok(sent(made.await, form, &name))
+    made(shown, form, &name, move || render::profile(&profile, form, value.as_deref())).await
 }
 
 async fn diff(
@@ -232,18 +232,25 @@ async fn asked_diff(shown: &Shown, pid: &str, asker: &Asker) -> Result<Response,
     };
     let (before, after) = (kept("from")?, kept("to")?);
     let name = format!("{}-{}-diff", process.who.comm, process.who.id.pid);
-    let made = render::alone(&shown.rendering, move || {
-        render::diff(&before.pprof, &after.pprof, form, value)
-    });
-    Ok(sent(made.await, form, &name))
+    made(shown, form, &name, move || render::diff(&before.pprof, &after.pprof, form, value)).await
+}
+
+/// What is made beside the thread that answers, when there is a place for it.
+pub(super) async fn made(
+    shown: &Shown,
+    form: Form,
+    name: &str,
+    make: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+) -> Result<Response, No> {
+    let place = timeout(WITHIN, Arc::clone(&shown.taking).acquire_owned()).await;
+    let Ok(Ok(place)) = place else { return Err(busy(shown)) };
+    let made = render::alone(&shown.rendering, make).await;
+    let made = made.map_err(|why| No::because(StatusCode::BAD_REQUEST, &why))?;
+    Ok(sent(Held::new(made.into(), place), form, name))
 }
 
 /// A file; one to look at, or one to keep.
-pub(super) fn sent(made: Result<Vec<u8>, String>, form: Form, name: &str) -> Response {
-    let bytes = match made {
-        Ok(bytes) => bytes,
-        Err(why) => return failed(StatusCode::BAD_REQUEST, &why),
-    };
+fn sent(made: Held, form: Form, name: &str) -> Response {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = name.chars().map(plain).collect();
     let disposition = match form {
@@ -262,5 +269,5 @@ pub(super) fn sent(made: Result<Vec<u8>, String>, form: Form, name: &str) -> Res
                 .to_owned(),
         ),
     ];
-    (headers, bytes).into_response()
+    (headers, Body::new(made)).into_response()
 }

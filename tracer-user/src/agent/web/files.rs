@@ -4,24 +4,20 @@
 //! file allows it, within what it allows.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use hyper::body::{Bytes, Frame, SizeHint};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shown;
-use super::api::{No, busy, document, found, sent, wanted};
+use super::api::{No, busy, document, found, made, wanted};
+use super::bodies::Chunks;
 use super::render::{self, Form};
 use crate::agent::api::CaptureDocument;
 use crate::agent::captured::{END, Unmade, Wish};
@@ -69,10 +65,9 @@ async fn asked_file(
         return Err(No::because(StatusCode::CONFLICT, why));
     }
     let form = wanted.form;
-    let made = render::alone(&shown.rendering, move || {
-        render::captured(&file, form, wanted.value.as_deref())
-    });
-    Ok(sent(made.await, form, name.strip_suffix(END).unwrap_or(name)))
+    let name = name.strip_suffix(END).unwrap_or(name).to_owned();
+    let value = wanted.value;
+    made(shown, form, &name, move || render::captured(&file, form, value.as_deref())).await
 }
 
 pub async fn wish(
@@ -116,44 +111,5 @@ async fn wished(shown: &Shown, pid: &str, asker: &HashMap<String, String>) -> Re
             Err(No::because(status, &unmade.to_string()))
         }
         Ok(Err(_)) | Err(_) => Err(busy(shown)),
-    }
-}
-
-/// A file, read as it is sent: many that are taken at once are not in memory.
-struct Chunks {
-    file: File,
-    left: u64,
-}
-
-/// Bytes that are read at once.
-const CHUNK: u64 = 64 << 10;
-
-impl HttpBody for Chunks {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let this = self.get_mut();
-        if this.left == 0 {
-            return Poll::Ready(None);
-        }
-        let mut chunk = vec![0; this.left.min(CHUNK) as usize];
-        let read = this.file.read(&mut chunk).and_then(|read| match read {
-            // It has become shorter.
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => Ok(read),
-        });
-        Poll::Ready(Some(read.map(|read| {
-            this.left -= read as u64;
-            chunk.truncate(read);
-            Frame::data(chunk.into())
-        })))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
     }
 }

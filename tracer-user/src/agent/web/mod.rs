@@ -6,6 +6,7 @@
 
 mod answers;
 mod api;
+mod bodies;
 mod connections;
 mod files;
 mod guard;

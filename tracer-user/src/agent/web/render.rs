@@ -2,7 +2,7 @@
 //!
 //! In: profiles, or kept ones as pprof. Out: bytes, or why not in one line. One at a time: that takes a CPU for a while.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 
 use tokio::sync::Semaphore;
 
@@ -12,6 +12,8 @@ use crate::profile::diff::{Asked, Diff, Kind, Measured};
 use crate::profile::{Period, Profile};
 use crate::symbolize::kind::Kinds;
 
+/// Bytes of one answer; larger ones are made by heaptap itself, of the pprof file.
+const LARGEST: usize = 48 << 20;
 /// Memory that reading a kept profile may take.
 const MOST_MEMORY: usize = 64 << 20;
 
@@ -74,6 +76,28 @@ impl Form {
     }
 }
 
+/// Bytes, as many as an answer may have.
+#[derive(Default)]
+struct Answer(Vec<u8>);
+
+impl Write for Answer {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.0.len() + more.len() > LARGEST {
+            let why = format!(
+                "this would be larger than {} MiB: fetch pprof, or functions",
+                LARGEST >> 20
+            );
+            return Err(io::Error::other(why));
+        }
+        self.0.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Runs something beside the thread that answers, when nothing else of that kind runs.
 pub async fn alone<T: Send + 'static>(
     place: &Semaphore,
@@ -97,7 +121,7 @@ pub fn profile(profile: &Profile, form: Form, value: Option<&str>) -> Result<Vec
         })
     });
     let options = Options { value: value.transpose()?, ..Options::default() };
-    let mut bytes = Vec::new();
+    let mut bytes = Answer::default();
     let written = match form.format() {
         Some(format) => output::render(profile, format, &options, &mut bytes),
         None => {
@@ -106,7 +130,7 @@ pub fn profile(profile: &Profile, form: Form, value: Option<&str>) -> Result<Vec
         }
     };
     written.map_err(|err| err.to_string())?;
-    Ok(bytes)
+    Ok(bytes.0)
 }
 
 /// A file that was captured.
@@ -143,11 +167,27 @@ pub fn diff(
     let (before, after) = (measured("before", before)?, measured("after", after)?);
     let asked = Asked { value, ..Asked::default() };
     let diff = Diff::new(&before, &after, &asked).map_err(|unlike| unlike.to_string())?;
-    let mut bytes = Vec::new();
+    let mut bytes = Answer::default();
     let written = match form.format() {
         Some(format) => output::diff::render(&diff, format, &Options::default(), &mut bytes),
         None => functions::write_diff(&diff, &mut bytes),
     };
     written.map_err(|err| err.to_string())?;
-    Ok(bytes)
+    Ok(bytes.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_bounded() {
+        let mut answer = Answer::default();
+        let part = vec![0; LARGEST / 4];
+        for _ in 0..4 {
+            answer.write_all(&part).unwrap();
+        }
+        let why = answer.write_all(b"x").unwrap_err().to_string();
+        assert!(why.starts_with("this would be larger than 48 MiB"), "{why}");
+    }
 }

@@ -30,6 +30,8 @@ pub struct Shown {
     captured: RwLock<Arc<Listed>>,
     /// Profiles are written one at a time.
     pub(super) rendering: Semaphore,
+    /// Answers that were written and are being taken: they are large, and who takes them may be slow.
+    pub(super) taking: Arc<Semaphore>,
 }
 
 /// A profile that was asked for.
@@ -41,6 +43,8 @@ struct Last {
     profile: Arc<Profile>,
 }
 
+/// Large answers that are taken at a time.
+const TAKING: usize = 4;
 /// For how long it is given again.
 const LATELY: Duration = Duration::from_secs(10);
 
@@ -70,6 +74,7 @@ impl Shown {
             wishes,
             captured: RwLock::default(),
             rendering: Semaphore::new(1),
+            taking: Arc::new(Semaphore::new(TAKING)),
         }
     }
 
