@@ -412,11 +412,12 @@ fn keys_alone_reach_everything_and_everything_has_a_name() -> Result<()> {
     ensure!(case.browser.text(focused)? == "filter", "{}", case.browser.text(focused)?);
     // Each header can be reached, and sorts.
     let mut seen = Vec::new();
-    for _ in 0..13 {
+    // Nobody runs in a container: that column is not there.
+    for _ in 0..12 {
         case.browser.press(&["Tab"])?;
         seen.push(case.browser.text(focused)?);
     }
-    ensure!(seen[0] == "Process" && seen[12] == "Findings", "{seen:?}");
+    ensure!(seen[0] == "Process" && seen[11] == "Findings", "{seen:?}");
     let outline = case.browser.text("getComputedStyle(document.activeElement).outlineStyle")?;
     ensure!(outline == "solid", "who has the focus is not seen: {outline}");
     case.browser.press(&["Enter"])?;

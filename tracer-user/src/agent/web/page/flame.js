@@ -5,6 +5,18 @@ const LINE = 18;
 /** What a picture has of its own to work alone. Names in it are escaped: none is taken for this. */
 const OWN = [/<script[^]*?<\/script>/, /<style[^]*?<\/style>/, / onload="[^"]*"/, / style="[^"]*"/g];
 
+/** inferno's script reads the width from the picture, and can't do with none. */
+function fit() {
+  const width = document.documentElement.clientWidth;
+  if (width > 0) document.querySelector("body > svg")?.setAttribute("width", width);
+  return width > 0;
+}
+
+// Before inferno's own listener.
+addEventListener("resize", event => {
+  if (!fit()) event.stopImmediatePropagation();
+});
+
 /** Draws; gives the height in pixels. */
 function show(text) {
   const bare = OWN.reduce((rest, part) => rest.replace(part, ""), text);
@@ -16,6 +28,7 @@ function show(text) {
   // Where nothing was recorded there is nothing to zoom into.
   if (!document.getElementById("frames")) return height;
   init();
+  fit();
   // The page outside says what stands above the legend.
   const above = Math.max(Number(document.getElementById("legend")?.getAttribute("y") ?? 0) - LINE, 0);
   svg.classList.add("flame");

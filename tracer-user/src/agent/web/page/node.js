@@ -97,6 +97,8 @@ export class NodeView {
   /** Takes an answer. */
   show({ node, processes, captures }) {
     this.rates.add(node.time, processes);
+    // A column of nothing but dashes tells nothing.
+    this.table.element.classList.toggle("nowhere", processes.every(process => place(process) == null));
     this.is = { held: !this.table.set(processes), all: processes.length };
     this.tell();
     this.missing(node);

@@ -132,7 +132,10 @@ export class ProfileView {
     const title = `Flame graph: ${this.title}; the table of functions has the same numbers`;
     const load = () => {
       const height = frame.contentWindow.show(drawn);
-      frame.style.height = `${Math.min(height, innerHeight * 0.75)}px`;
+      const tall = Math.min(height, innerHeight * 0.75);
+      frame.style.height = `${tall}px`;
+      // Beside it the table is as high.
+      this.table.element.style.maxHeight = `${Math.max(tall - 24, 280)}px`;
       this.frame = frame;
       this.mark();
     };
