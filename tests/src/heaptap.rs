@@ -119,6 +119,11 @@ impl Recording {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Has it read its file again.
+    pub fn reload(&self) -> Result<()> {
+        self.signal(Signal::SIGHUP)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().try_into().context("no process id")?);
         kill(pid, signal).with_context(|| format!("can't send {signal} to heaptap"))

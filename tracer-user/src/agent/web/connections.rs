@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,9 +41,16 @@ const NO_ROOM: &[u8] =
 pub struct Shared {
     pub router: Router,
     pub guard: Guard,
-    pub tls: Option<TlsAcceptor>,
+    /// Of connections that are made from now on.
+    pub tls: RwLock<Option<TlsAcceptor>>,
     pub counting: Arc<Counting>,
     pub max_connections: usize,
+}
+
+impl Shared {
+    fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Answers until it is dropped.
@@ -58,7 +65,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
             shared.counting.refuse(Refused::Connections);
-            turn_away(&stream, shared.tls.is_some());
+            turn_away(&stream, shared.tls().is_some());
             continue;
         };
         let shared = Arc::clone(&shared);
@@ -78,7 +85,7 @@ fn turn_away(stream: &TcpStream, is_tls: bool) {
 
 async fn connection(stream: TcpStream, who: IpAddr, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &shared.tls else { return answer(stream, who, shared).await };
+    let Some(tls) = shared.tls() else { return answer(stream, who, shared).await };
     match timeout(HEADERS_WITHIN, tls.accept(stream)).await {
         Ok(Ok(stream)) => answer(stream, who, shared).await,
         Ok(Err(_)) => shared.counting.refuse(Refused::Tls),

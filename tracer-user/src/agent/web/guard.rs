@@ -3,7 +3,7 @@
 //! In: a request's head and where it comes from. Out: nothing, or why it is refused.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -24,7 +24,7 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 #[derive(Debug)]
 pub struct Guard {
     /// What has to be known to be answered.
-    token: Option<String>,
+    token: RwLock<Option<String>>,
     /// Only who asks for this host by its own name is answered: a page from elsewhere, whose name its owner has made
     /// to mean 127.0.0.1, has a browser ask here too.
     only_local: bool,
@@ -34,7 +34,12 @@ pub struct Guard {
 impl Guard {
     pub fn new(token: Option<String>, only_local: bool, per_second: f64) -> Self {
         let rates = Mutex::new(Rates::new(per_second, Instant::now()));
-        Self { token, only_local, rates }
+        Self { token: RwLock::new(token), only_local, rates }
+    }
+
+    /// From now on this is what has to be known.
+    pub fn set_token(&self, token: Option<String>) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Whether a request may be answered.
@@ -67,7 +72,8 @@ impl Guard {
     }
 
     fn knows_token(&self, head: &Parts) -> bool {
-        let Some(token) = &self.token else { return true };
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = &*token else { return true };
         let said = head.headers.get(header::AUTHORIZATION);
         let said = said.and_then(|said| said.as_bytes().strip_prefix(b"Bearer "));
         said.is_some_and(|said| bool::from(said.ct_eq(token.as_bytes())))

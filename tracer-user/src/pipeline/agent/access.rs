@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use crate::agent::config::Listen;
-use crate::agent::web::{Access, TlsFiles, acceptor};
+use crate::agent::web::{Access, Secrets, TlsFiles, acceptor};
 use crate::exit::{Exit, Failure};
 use crate::output::text::printable;
 
@@ -17,12 +17,21 @@ const SHORTEST: usize = 16;
 /// Files are no larger.
 const LARGEST: u64 = 1 << 20;
 
+/// Who is answered, and how many.
+///
+/// # Errors
+/// As [`secrets`]; anybody would be answered.
+pub fn access(listen: &Listen) -> Result<Access, Failure> {
+    listen.is_safe().map_err(|why| Failure::new(Exit::Usage, why))?;
+    let (max_connections, max_rate) = (listen.max_connections, f64::from(listen.max_rate));
+    Ok(Access { secrets: secrets(listen)?, max_connections, max_rate })
+}
+
 /// Reads the files.
 ///
 /// # Errors
 /// One can't be read, is not what it should be, or holds a secret and is open to others.
-pub fn access(listen: &Listen) -> Result<Access, Failure> {
-    listen.is_safe().map_err(|why| Failure::new(Exit::Usage, why))?;
+pub fn secrets(listen: &Listen) -> Result<Secrets, Failure> {
     let token = listen.token_file.as_deref().map(token).transpose()?;
     let tls = match (&listen.tls_cert, &listen.tls_key) {
         (Some(cert), Some(key)) => {
@@ -37,8 +46,7 @@ pub fn access(listen: &Listen) -> Result<Access, Failure> {
         }
         _ => None,
     };
-    let (max_connections, max_rate) = (listen.max_connections, f64::from(listen.max_rate));
-    Ok(Access { token, tls, max_connections, max_rate })
+    Ok(Secrets { token, tls })
 }
 
 fn token(path: &Path) -> Result<String, Failure> {

@@ -51,7 +51,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut settings = Settings::read(flags)?;
     let address = settings.listen.address;
     let access = access::access(&settings.listen)?;
-    let scheme = if access.tls.is_some() { "https" } else { "http" };
+    let scheme = if access.secrets.tls.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(address)
         .map_err(|err| Failure::new(Exit::Failure, format!("{address}: {err}")))?;
     let (questions, mut asked) = asked::questions();
@@ -89,6 +89,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                     Asked::Reload => match Settings::read(flags) {
                         Ok(new) => {
                             let changed = settings.reload(new);
+                            renew(&server, &settings);
                             if changed.push {
                                 pushed.restart(&settings.push);
                             }
@@ -119,6 +120,16 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// Reads token and certificates anew; where one is wrong all of them stay.
+fn renew(server: &web::Server, settings: &Settings) {
+    match access::secrets(&settings.listen) {
+        Ok(secrets) => server.renew(secrets),
+        Err(failure) => {
+            eprintln!("heaptap: token and certificates are as they were: {failure}");
+        }
+    }
 }
 
 /// What is not allowed here.
