@@ -38,6 +38,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         ("ends", "1.27", Variant::Stripped),
         ("leaks", "1.19", Variant::Stripped),
         ("leaks", "1.27", Variant::Stripped),
+        ("secret", "1.27", Variant::Default),
         ("slicesc", "1.24", Variant::Default),
         ("slicesc", "1.27", Variant::Default),
     ];

@@ -22,6 +22,7 @@ pub mod patch;
 pub mod podman;
 pub mod pprof;
 pub mod profile;
+pub mod prometheus;
 pub mod real;
 pub mod receivers;
 pub mod report;

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use heaptap_tests::agent::{Agent, Answer, Metrics};
+use heaptap_tests::agent::{Agent, Metrics};
 use heaptap_tests::leaks::cases;
 use heaptap_tests::pprof::Pprof;
+use heaptap_tests::prometheus::{Prometheus, number};
 use heaptap_tests::{Fixture, Running, Variant, heaptap, real, require_root};
 use serde_json::Value;
 
@@ -115,50 +116,22 @@ fn prometheus_scrapes_it_and_promtool_finds_nothing_wrong() -> Result<()> {
         said.lines().filter(|line| !line.starts_with("go_goroutine_count ")).collect();
     ensure!(wrong.is_empty(), "{said}");
 
-    let dir = tempfile::tempdir()?;
-    let config = dir.path().join("prometheus.yml");
-    let target = agent.address;
-    fs::write(
-        &config,
-        format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: heaptap, \
-             static_configs: [{{targets: ['{target}']}}]}}]\n"
-        ),
-    )?;
-    let port = free_port()?;
-    let prometheus = Child(
-        Command::new(real::prometheus()?)
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("no prometheus: run `cargo xtask setup`")?,
-    );
-    let ask = |query: &str| -> Result<Vec<Value>> {
-        let request =
-            format!("GET /api/v1/query?query={query} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.write_all(request.as_bytes())?;
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all)?;
-        let answer: Value = serde_json::from_slice(&Answer::of(&all)?.body)?;
-        Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
-    };
+    let prometheus = Prometheus::start(&format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: heaptap, \
+         static_configs: [{{targets: ['{}']}}]}}]\n",
+        agent.address
+    ))?;
     let until = Instant::now() + Duration::from_secs(60);
-    let value =
-        |found: &[Value]| found.first().and_then(|one| one["value"][1].as_str()?.parse().ok());
     let scrapes = loop {
-        let found = ask("count_over_time(up%5B1m%5D)").unwrap_or_default();
-        let count: f64 = value(&found).unwrap_or(0.0);
+        let found = prometheus.query("count_over_time(up[1m])").unwrap_or_default();
+        let count = number(&found).unwrap_or(0.0);
         if count >= 5.0 || Instant::now() > until {
             break count;
         }
         thread::sleep(Duration::from_millis(200));
     };
     ensure!(scrapes >= 5.0, "{scrapes} scrapes");
-    let up: f64 = value(&ask("min_over_time(up%5B1m%5D)")?).context("no up")?;
+    let up = number(&prometheus.query("min_over_time(up[1m])")?).context("no up")?;
     ensure!(up == 1.0, "a scrape has failed");
     // Asked for by its full names: counters, histograms and gauges are what they should be.
     for query in [
@@ -166,12 +139,11 @@ fn prometheus_scrapes_it_and_promtool_finds_nothing_wrong() -> Result<()> {
         "go_memory_allocated_bytes_total",
         "histogram_quantile(0.99,heaptap_allocation_size_bytes_bucket)",
         "heaptap_gc_pause_seconds_count",
-        "rate(heaptap_cpu_seconds_total%5B1m%5D)",
+        "rate(heaptap_cpu_seconds_total[1m])",
         "heaptap_goroutines",
     ] {
-        ensure!(!ask(query)?.is_empty(), "{query}: nothing");
+        ensure!(!prometheus.query(query)?.is_empty(), "{query}: nothing");
     }
-    drop(prometheus);
     Ok(())
 }
 
@@ -360,6 +332,87 @@ fn others_are_answered_only_with_a_token_or_a_certificate() -> Result<()> {
     Ok(())
 }
 
+/// A token and a certificate that were replaced are used after SIGHUP, on the same port; wrong ones are not.
+#[test]
+fn a_token_and_a_certificate_are_replaced_while_it_runs() -> Result<()> {
+    let program = program()?;
+    let pid = program.pid().to_string();
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    // The certificate tells which of them it is.
+    let certificate = |name: &str| -> Result<()> {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        openssl.args(["-nodes", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-keyout", "key", "-out", "cert", "-subj", &format!("/CN={name}")]);
+        let made = openssl.current_dir(dir.path()).output();
+        let made = made.context("no openssl: run `cargo xtask setup`")?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Ok(fs::copy(path("cert"), path(name)).map(drop)?)
+    };
+    let token = |text: &str| -> Result<()> {
+        fs::write(path("token"), text)?;
+        Ok(fs::set_permissions(path("token"), fs::Permissions::from_mode(0o600))?)
+    };
+    let config = |node: &str| -> Result<()> {
+        let [token, cert, key] = ["token", "cert", "key"].map(path);
+        let listen =
+            format!("[listen]\ntoken_file = {token:?}\ntls_cert = {cert:?}\ntls_key = {key:?}\n");
+        Ok(fs::write(path("agent.toml"), format!("{listen}[watch]\nnode = {node:?}\n"))?)
+    };
+    certificate("first")?;
+    token("the-first-token-1")?;
+    config("n1")?;
+    let flags = ["--every", "100ms", "-p", &pid, "--config", &path("agent.toml")];
+    let agent = Agent::start(&flags)?;
+    let address = agent.address;
+    // What who trusts this certificate and knows this token is answered; nothing where it is not the agent's.
+    let ask = |name: &str, token: &str| -> Result<String> {
+        let mut curl = Command::new("curl");
+        let bearer = format!("Authorization: Bearer {token}");
+        curl.args(["-s", "--cacert", &path(name), "--header", &bearer]);
+        let output = curl.arg(format!("https://{address}/metrics")).output();
+        let output = output.context("no curl: run `cargo xtask setup`")?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let until = |what: &str, name: &str, token: &str, has: &str| -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !ask(name, token)?.contains(has) {
+            ensure!(Instant::now() < until, "{what}: {}", ask(name, token)?);
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    };
+    until("at first", "first", "the-first-token-1", "node=\"n1\"")?;
+    ensure!(ask("first", "the-other-token-2")?.contains("a token is needed"));
+
+    certificate("second")?;
+    token("the-other-token-2")?;
+    config("n2")?;
+    agent.running.reload()?;
+    until("after SIGHUP", "second", "the-other-token-2", "node=\"n2\"")?;
+    ensure!(ask("second", "the-first-token-1")?.contains("a token is needed"));
+    ensure!(ask("first", "the-other-token-2")?.is_empty(), "the old certificate is still used");
+
+    // A key of another certificate, and a token that is too short: one wrong file is enough.
+    fs::write(path("key"), "no key")?;
+    token("the-third-token-3")?;
+    config("n3")?;
+    agent.running.reload()?;
+    until("with a wrong key", "second", "the-other-token-2", "node=\"n3\"")?;
+    certificate("third")?;
+    token("short")?;
+    config("n4")?;
+    agent.running.reload()?;
+    until("with a wrong token", "second", "the-other-token-2", "node=\"n4\"")?;
+    let ended = agent.running.stop()?;
+    let told: Vec<&str> =
+        ended.expect(0)?.stderr.lines().filter(|line| line.contains("as they were")).collect();
+    ensure!(told.len() == 2, "{}", ended.stderr);
+    ensure!(told[0].contains("TLS: the key") && told[1].contains("16 or more"), "{told:?}");
+    Ok(())
+}
+
 #[test]
 fn killed_at_any_time_it_starts_again_and_programs_are_unharmed() -> Result<()> {
     let mut program = program()?;
@@ -380,21 +433,6 @@ fn killed_at_any_time_it_starts_again_and_programs_are_unharmed() -> Result<()> 
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     ensure!(!maps.contains("[uprobes]"), "probes were attached");
     Ok(())
-}
-
-/// A child that does not outlive the test.
-struct Child(std::process::Child);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 #[test]
