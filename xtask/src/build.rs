@@ -109,17 +109,47 @@ pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path =
         env::join_paths(first.chain(env::split_paths(&path))).context("PATH is not valid")?;
+    let mut flags = encoded(remapped());
+    flags.push("\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf");
     command
         .arg(subcommand)
         .current_dir(paths::repo().join("tracer-ebpf"))
         .env("PATH", path)
         .env("RUSTC", &tools.rustc)
-        .env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", kernel_target_dir());
     if tools.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
     Ok(command)
+}
+
+/// Flags that have debug information tell of paths what they are anywhere: places of the repository, of cargo's home
+/// and of toolchains.
+pub fn remapped() -> Vec<OsString> {
+    let home = |name: &str, dir: &str| {
+        let set = env::var_os(name).map(PathBuf::from);
+        set.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(dir)))
+    };
+    // The last one that fits is taken: a repository may lie in one of the others.
+    let places = [
+        (home("RUSTUP_HOME", ".rustup"), "/rustup"),
+        (home("CARGO_HOME", ".cargo"), "/cargo"),
+        (Some(paths::repo().to_owned()), "/heaptap"),
+    ];
+    let flag = |(path, name): (Option<PathBuf>, &str)| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(path?);
+        flag.push("=");
+        flag.push(name);
+        Some(flag)
+    };
+    places.into_iter().filter_map(flag).collect()
+}
+
+/// Flags as cargo takes them in `CARGO_ENCODED_RUSTFLAGS`, spaces in them included.
+pub fn encoded(flags: Vec<OsString>) -> OsString {
+    flags.join(std::ffi::OsStr::new("\u{1f}"))
 }
 
 /// What every build of the kernel programs is told.

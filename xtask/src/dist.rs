@@ -4,10 +4,9 @@
 //! In: the repository. Out: files in `target/dist`, with their checksums. Nothing in them tells when or where they were
 //! made: the date is that of the last commit, and paths are those of the repository.
 
-use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -79,22 +78,13 @@ fn epoch() -> Result<String> {
 /// Builds `heaptap` with all that it needs inside of it.
 fn heaptap(epoch: &str) -> Result<PathBuf> {
     build::kernel_object()?;
-    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    for (path, name) in [(Some(paths::repo().to_owned()), "/heaptap"), (home, "/cargo")] {
-        if let Some(path) = path {
-            flags.push(" --remap-path-prefix=");
-            flags.push(path);
-            flags.push("=");
-            flags.push(name);
-        }
-    }
+    let mut flags = build::remapped();
+    flags.push("-Ctarget-feature=+crt-static".into());
     let mut cargo = build::cargo();
     cargo.args(["build", "--release", "--locked", "--bin", "heaptap", "--target", TRIPLE]);
     // What symbolizes heaptap's own panics stays; the rest is not needed.
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-    cargo.env("RUSTFLAGS", flags).env("SOURCE_DATE_EPOCH", epoch);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", build::encoded(flags)).env("SOURCE_DATE_EPOCH", epoch);
     cargo.env("HEAPTAP_BPF_OBJECT", paths::bpf_object());
     process::loud(&mut cargo)?;
     Ok(paths::target_dir().join(TRIPLE).join("release/heaptap"))
