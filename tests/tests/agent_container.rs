@@ -340,6 +340,44 @@ fn with_what_the_manifest_gives_it_sees_and_captures() -> Result<()> {
     Ok(())
 }
 
+/// The image, as `cargo xtask dist` saves it, holds the program and its licences, and says how it is run.
+#[test]
+fn the_image_holds_the_program_and_its_licences_alone() -> Result<()> {
+    let deployed = Deployed::new()?;
+    let dir = deployed.dir.path().join("image");
+    fs::create_dir(&dir)?;
+    let archive = deployed.dir.path().join("image.tar");
+    let run = |command: &mut Command| -> Result<String> {
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let mut save = deployed.podman.command();
+    save.args(["save", "--quiet", "--format", "oci-archive", "--output"]).arg(&archive).arg(IMAGE);
+    run(&mut save)?;
+    run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&dir))?;
+    let read = |path: PathBuf| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let blob = |of: &Value| -> Result<PathBuf> {
+        let digest = of["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+        Ok(dir.join("blobs/sha256").join(digest.context("no digest")?))
+    };
+    let manifest = read(blob(&read(dir.join("index.json"))?["manifests"][0])?)?;
+    let mut files = Vec::new();
+    for layer in manifest["layers"].as_array().context("no layers")? {
+        let listed = run(Command::new("tar").arg("-tzf").arg(blob(layer)?))?;
+        files.extend(listed.lines().filter(|line| !line.ends_with('/')).map(str::to_owned));
+    }
+    files.sort();
+    let licences = ["APACHE", "GPL2", "MIT"].map(|name| format!("licenses/LICENSE-{name}"));
+    let expected: Vec<String> = ["heaptap".to_owned()].into_iter().chain(licences).collect();
+    ensure!(files == expected, "{files:?}");
+    let config = read(blob(&manifest["config"])?)?;
+    ensure!(config["config"]["Entrypoint"] == json!(["/heaptap"]), "{config:#}");
+    let command = json!(["agent", "--config", "/etc/heaptap/heaptap-agent.toml"]);
+    ensure!(config["config"]["Cmd"] == command, "{config:#}");
+    Ok(())
+}
+
 /// Of each capability that the manifest lists: what doctor says that it costs is what is told, and what happens.
 #[test]
 fn each_capability_that_is_taken_away_is_told_as_doctor_says() -> Result<()> {

@@ -131,7 +131,7 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
     };
     let text = [
         format!(
-            "[spool]\ndir = {:?}\n[captures]\ndir = {:?}\n",
+            "[spool]\ndir = {:?}\n[captures]\non_request = true\ndir = {:?}\n",
             case.path("spool"),
             case.path("captures")
         ),
@@ -152,7 +152,17 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
     let agent = Agent::start(&[&flags[..], &["--cpu", "20%"]].concat())?;
 
     let captures = case.dir.path().join("captures");
-    let ends = ["-heap.pb.gz", "-goroutines.pb.gz", "-record.pb.gz"];
+    // Those of the rule, and others that are asked for.
+    for what in ["map", "os"] {
+        let request = format!(
+            "POST /api/v1/processes/{pid}/captures?what={what}&seconds=1 HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Type: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let answer = agent.ask(&request)?;
+        ensure!(answer.status == 202, "{what}: {}", answer.text());
+        case.check(what, &answer.body)?;
+    }
+    let ends = ["heap", "goroutines", "record", "map", "os"].map(|what| format!("-{what}.pb.gz"));
     let paths = [
         "/hook",
         "/slack",
@@ -167,9 +177,9 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
         // Whatever is recorded has the secret in what it allocates.
         ensure!(case.program.ask("work 1000")? == "done");
         let (kept, came) = (files(&captures), receiver.taken());
-        let is_kept = |end: &&str| kept.iter().any(|path| is_named(path, end));
+        let is_kept = |end: &String| kept.iter().any(|path| is_named(path, end));
         let has_come = |path: &&str| came.iter().any(|one| one.path.contains(*path));
-        if ends.iter().all(|end| is_kept(end)) && paths.iter().all(|path| has_come(path)) {
+        if ends.iter().all(is_kept) && paths.iter().all(has_come) {
             break;
         }
         let paths: Vec<_> = paths.iter().filter(|path| !has_come(path)).collect();
@@ -188,10 +198,19 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
 
     // Each path that the description has, and each form of what has several.
     let description = agent.json("/api/v1/openapi.json")?;
-    let mut paths: Vec<String> =
-        description["paths"].as_object().context("no paths")?.keys().cloned().collect();
+    let paths = description["paths"].as_object().context("no paths")?;
+    let is_asked =
+        |(path, of): (&String, &serde_json::Value)| (!of["get"].is_null()).then(|| path.clone());
+    let mut paths: Vec<String> = paths.iter().filter_map(is_asked).collect();
     ensure!(paths.iter().any(|path| path.ends_with("/profile")), "{paths:?}");
     paths.retain(|path| !path.ends_with("/profile") && !path.ends_with("/diff"));
+    paths.retain(|path| !path.ends_with("/{name}"));
+    for path in files(&captures) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for format in ["svg", "html", "pprof", "folded", "json", "functions"] {
+            paths.push(format!("/captures/{name}?format={format}"));
+        }
+    }
     for of in ["heap", "goroutines"] {
         for format in ["svg", "html", "pprof", "folded", "json"] {
             paths.push(format!("/processes/{{pid}}/profile?of={of}&format={format}"));
@@ -219,9 +238,7 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
     for path in paths.iter().map(|path| path.replace("{pid}", &pid)) {
         // A path that is told in full, or from where the others begin.
         let path = if path.starts_with("/api/") { path } else { format!("/api/v1{path}") };
-        if path.contains('{') {
-            continue;
-        }
+        ensure!(!path.contains('{'), "what is to be asked for: {path}");
         let answer = agent.get(&path)?;
         ensure!(answer.status == 200, "{path}: {}", answer.text());
         case.check(&path, &answer.body)?;

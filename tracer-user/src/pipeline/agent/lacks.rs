@@ -1,14 +1,25 @@
 //! What the agent is not allowed to do here, told when it begins.
 //!
-//! In: what this process may do, and the rules. Out: a line for each thing that is missing, with what it costs, in
+//! In: what this process may do, and what the file asks for. Out: a line for each thing that is missing, with what it costs, in
 //! the words of `heaptap doctor`. The agent goes on without.
 
+use crate::agent::config::{Captures, Watch};
 use crate::agent::rules::{Capture, Rule};
 use crate::host::{Capability, System};
 use crate::pipeline::doctor;
 
+/// What records, as its reader would call it; nothing: nothing does.
+pub fn who_records(rules: &[Rule], watch: &Watch, captures: &Captures) -> Option<String> {
+    let reads = |what: &Capture| matches!(what, Capture::Heap | Capture::Goroutines);
+    let records = |rule: &&Rule| !rule.capture.iter().all(reads);
+    let of_rule = rules.iter().find(records).map(|rule| format!("rule \"{}\"", rule.name));
+    let of_watch = || watch.maps.map(|_| "watch.maps".to_owned());
+    let of_requests = || captures.on_request.then(|| "captures.on_request".to_owned());
+    of_rule.or_else(of_watch).or_else(of_requests)
+}
+
 /// The lines.
-pub fn lacks(system: &System, rules: &[Rule]) -> Vec<String> {
+pub fn lacks(system: &System, who_records: Option<&str>) -> Vec<String> {
     let mut lines = Vec::new();
     if system.initial_pid_namespace == Some(false) {
         lines.push(
@@ -21,11 +32,9 @@ pub fn lacks(system: &System, rules: &[Rule]) -> Vec<String> {
     let told = |one: Capability| format!("{} is not held; {}", one.name(), one.without());
     let to_read = [Capability::SysPtrace, Capability::DacReadSearch];
     lines.extend(to_read.into_iter().filter(is_missing).map(told));
-    let records = |rule: &Rule| rule.capture.iter().any(|what| matches!(what, Capture::Record(_)));
-    if let Some(rule) = rules.iter().find(|rule| records(rule)) {
+    if let Some(who) = who_records {
         let to_record = doctor::lacks_to_record(system, false).into_iter();
-        let told = |one| format!("rule \"{}\" can't record: {}", rule.name, told(one));
-        lines.extend(to_record.map(told));
+        lines.extend(to_record.map(|one| format!("{who} can't record: {}", told(one))));
     }
     lines
 }
@@ -38,21 +47,28 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_what_it_costs() {
-        let rules = "[[rule]]\nname = \"r\"\nmetric = \"go_goroutine_count\"\nabove = 1\n";
-        let rules = |more: &str| config::parse(&format!("{rules}{more}")).unwrap().rules;
-        let (plain, records) = (rules(""), rules("capture = [\"record\"]\n"));
+        let rule = "[[rule]]\nname = \"r\"\nmetric = \"go_goroutine_count\"\nabove = 1\n";
+        let who = |text: &str| {
+            let config = config::parse(text).unwrap();
+            who_records(&config.rules, &config.watch, &config.captures)
+        };
+        assert_eq!(who(&format!("{rule}capture = [\"heap\", \"goroutines\"]\n")), None);
+        assert_eq!(who("[watch]\nmaps = \"2s\"\n").as_deref(), Some("watch.maps"));
+        assert_eq!(who("[captures]\non_request = true\n").as_deref(), Some("captures.on_request"));
+        let of_rule = who(&format!("{rule}capture = [\"heap\", \"record\"]\n"));
+        let (plain, records) = (None, of_rule.as_deref());
         let mut system = host::system();
         system.initial_pid_namespace = Some(true);
         system.capabilities = Capabilities(u64::MAX);
-        assert_eq!(lacks(&system, &records), [""; 0]);
+        assert_eq!(lacks(&system, records), [""; 0]);
         system.capabilities = Capabilities(1 << 2 | 1 << 19 | 1 << 38);
-        assert_eq!(lacks(&system, &plain), [""; 0]);
+        assert_eq!(lacks(&system, plain), [""; 0]);
         let told =
             "rule \"r\" can't record: CAP_BPF is not held; without it no kernel program is loaded";
-        assert_eq!(lacks(&system, &records), [told]);
+        assert_eq!(lacks(&system, records), [told]);
         system.capabilities = Capabilities(1 << 2);
         system.initial_pid_namespace = Some(false);
-        let told = lacks(&system, &plain);
+        let told = lacks(&system, plain);
         assert!(told[0].contains("--pid=host"), "{told:?}");
         let ptrace =
             "CAP_SYS_PTRACE is not held; without it only programs of your own can be looked at";

@@ -90,12 +90,12 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                         Ok(new) => {
                             let changed = settings.reload(new);
                             renew(&server, &settings);
+                            tell_lacks(&settings);
                             if changed.push {
                                 pushed.restart(&settings.push);
                             }
                             if changed.rules {
                                 judged.restart(&settings, &node);
-                                tell_lacks(&settings);
                             }
                             rounds.set(&settings.watch);
                             match Maps::new(&settings, Instant::now()) {
@@ -134,7 +134,8 @@ fn renew(server: &web::Server, settings: &Settings) {
 
 /// What is not allowed here.
 fn tell_lacks(settings: &Settings) {
-    for line in lacks::lacks(&host::system(), &settings.rules) {
+    let who = lacks::who_records(&settings.rules, &settings.watch, &settings.captures);
+    for line in lacks::lacks(&host::system(), who.as_deref()) {
         eprintln!("heaptap: {}", printable(&line));
     }
 }
