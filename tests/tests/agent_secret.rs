@@ -241,7 +241,10 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
         ensure!(!path.contains('{'), "what is to be asked for: {path}");
         let answer = agent.get(&path)?;
         ensure!(answer.status == 200, "{path}: {}", answer.text());
-        case.check(&path, &answer.body)?;
+        // Of a capture that has seen nothing no line is left.
+        if !answer.body.is_empty() || !path.ends_with("folded") {
+            case.check(&path, &answer.body)?;
+        }
     }
     case.check("/metrics", agent.metrics()?.0.as_bytes())?;
     case.check("what it says", agent.running.stop()?.stderr.as_bytes())
