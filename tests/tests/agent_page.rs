@@ -310,11 +310,19 @@ fn captures_are_asked_for_listed_drawn_and_fetched_and_nothing_else_is() -> Resu
         let until = Instant::now() + PATIENCE;
         let is_there =
             |all: &Value| all.as_array().into_iter().flatten().any(|one| one["what"] == what);
-        while !is_there(&case.agent.json("/api/v1/captures")?) {
+        let mut all = case.agent.json("/api/v1/captures")?;
+        while !is_there(&all) {
             case.programs[0].ask("work 20")?;
             ensure!(Instant::now() < until, "no capture of {what}: {}", case.agent.metrics()?.0);
             thread::sleep(Duration::from_millis(50));
+            all = case.agent.json("/api/v1/captures")?;
         }
+        // What it says of itself is what the recording has said, not that it is the program's own.
+        let found = all.as_array().into_iter().flatten().find(|one| one["what"] == what);
+        let name = found.and_then(|one| one["name"].as_str()).context("no name")?;
+        let told = case.agent.json(&format!("/api/v1/captures/{name}?format=functions"))?;
+        let about = told["about"].as_str().unwrap_or_default();
+        ensure!(!about.contains("pprof file") && !about.contains("own profile"), "{about}");
         case.browser.value(&format!("document.getElementById('tab-{tab}').click()"))?;
         case.browser.until(&format!(
             "document.querySelector('#panel-{tab} iframe')?.contentDocument?.querySelector('svg')"

@@ -32,6 +32,8 @@ pub struct Measured {
     pub default: usize,
     /// What is sampled, and how far two samples are apart.
     pub period: Option<(Kind, u64)>,
+    /// What a file says of itself, line by line.
+    pub comments: Vec<String>,
     pub profile: Profile,
 }
 
@@ -132,6 +134,7 @@ impl Measured {
             types: meta.value_types.iter().map(kind).collect(),
             default: meta.default_value,
             period: meta.period.map(|Period { of, length }| (kind(&of), length)),
+            comments: Vec::new(),
             profile,
         }
     }

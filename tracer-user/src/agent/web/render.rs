@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use tokio::sync::Semaphore;
 
-use crate::output::pprof::read::read;
+use crate::output::pprof::{own::restore, read::read};
 use crate::output::{self, Format, Options, functions};
 use crate::profile::diff::{Asked, Diff, Kind, Measured};
 use crate::profile::{Period, Profile};
@@ -140,11 +140,12 @@ pub fn profile(profile: &Profile, form: Form, value: Option<&str>) -> Result<Vec
 pub fn captured(file: impl Read, form: Form, value: Option<&str>) -> Result<Vec<u8>, String> {
     let kinds = Kinds::new(None);
     let found = read("the capture".to_owned(), file, MOST_MEMORY, |function| kinds.of(function));
-    let Measured { types, default, period, profile: mut found, .. } =
+    let Measured { types, default, period, comments, profile: mut found, .. } =
         found.map_err(|err| format!("it {err}"))?;
     let known: Option<Vec<_>> = types.iter().map(Kind::known).collect();
     let known = known.ok_or("it has values that heaptap does not measure")?;
     (found.meta.value_types, found.meta.default_value) = (known, default);
+    restore(&comments, &mut found.meta);
     found.meta.period = period.and_then(|(of, length)| Some(Period { of: of.known()?, length }));
     profile(&found, form, value)
 }

@@ -6,6 +6,7 @@
 
 pub(super) mod diff;
 mod fields;
+pub mod own;
 pub mod proto;
 pub mod read;
 

@@ -92,6 +92,9 @@ impl Room {
     }
 }
 
+/// Comments that are read; a profile has a few.
+const COMMENTS: usize = 1024;
+
 /// A profile's parts, as they are in its bytes.
 #[derive(Default)]
 struct Message<'a> {
@@ -106,6 +109,7 @@ struct Message<'a> {
     period_type: Option<[u64; 2]>,
     period: u64,
     default_type: u64,
+    comments: Vec<u64>,
 }
 
 impl<'a> Message<'a> {
@@ -127,6 +131,12 @@ impl<'a> Message<'a> {
                 10 => made.duration = field.one()?,
                 11 => made.period_type = Some(value_type(field.message()?)?),
                 12 => made.period = field.one()?,
+                13 => field.numbers(|at| {
+                    if made.comments.len() < COMMENTS {
+                        made.comments.push(at);
+                    }
+                    Ok(())
+                })?,
                 14 => made.default_type = field.one()?,
                 _ => {}
             }
@@ -312,7 +322,15 @@ impl<'a> Reader<'a> {
         let shown = self.message.text(self.message.default_type)?;
         let default = types.iter().position(|of| of.kind == shown && !shown.is_empty());
         let default = default.unwrap_or(types.len() - 1);
-        Ok(Measured { name, types, default, period, profile: self.profile })
+        let comments = self.comments()?;
+        Ok(Measured { name, types, default, period, comments, profile: self.profile })
+    }
+
+    fn comments(&mut self) -> Result<Vec<String>, Error> {
+        let texts = self.message.comments.iter().map(|at| self.message.text(*at));
+        let texts = texts.collect::<Result<Vec<&str>, Wrong>>()?;
+        self.room.take(texts.iter().map(|text| text.len() + size_of::<String>()).sum())?;
+        Ok(texts.into_iter().map(str::to_owned).collect())
     }
 
     fn sample(&mut self, message: &[u8], width: usize) -> Result<(), Error> {

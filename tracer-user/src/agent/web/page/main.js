@@ -24,6 +24,9 @@ function route() {
   view = pid ? new ProcessView(Number(pid)) : new NodeView();
   get("main").replaceChildren(view.element);
   document.title = view.title;
+  // What the agent takes is told where the node is shown.
+  if (pid) say(get("cost"), "");
+  if (pid && !get("who").textContent) ask("/api/v1/node").then(({ node }) => say(get("who"), node), () => {});
   // A new view begins at its top, for those who read it too.
   if (last.at != null) get("main").focus();
   scrollTo(0, 0);

@@ -133,7 +133,8 @@ export class ProfileView {
     const load = () => {
       const height = frame.contentWindow.show(drawn);
       const tall = Math.min(height, innerHeight * 0.75);
-      frame.style.height = `${tall}px`;
+      // With its border.
+      frame.style.height = `${Math.ceil(tall) + 2}px`;
       // Beside it the table is as high.
       this.table.element.style.maxHeight = `${Math.max(tall - 24, 280)}px`;
       this.frame = frame;
