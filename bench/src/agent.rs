@@ -2,7 +2,7 @@
 //!
 //! 100 processes: of 20 binaries (four fixtures built by five Go releases) four each, which have worked once, and 20 of
 //! a program that allocates all the time. Metrics are scraped each second over one connection, as Prometheus does, and
-//! the list of processes is asked for each second, as an open page does.
+//! what an open page shows is asked for each second, as it does.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         thread::sleep((began + at).saturating_duration_since(Instant::now()));
         let (took, size) = scraper.get("/metrics")?;
-        let (listed, _) = page.get("/api/v1/processes")?;
+        let (listed, _) = page.get("/api/v1/overview")?;
         if at <= watched {
             from = Some((Instant::now(), cpu_seconds(pid)?));
             continue;
@@ -79,14 +79,14 @@ pub fn run(options: &Options) -> Result<()> {
     let rounds = number("heaptap_rounds_total");
     let ages: Vec<f64> = told.series("heaptap_look_age_seconds", &["look=\"heap\""]).collect();
     let body = format!(
-        "{} processes, of which {} allocate all the time; scraped and listed each second for {} s, after {} s.\n\n\
+        "{} processes, of which {} allocate all the time; scraped, and looked at in an open page, each second for {} s, after {} s.\n\n\
          | what | | bar |\n| --- | ---: | ---: |\n\
          | CPU, % of one | {cpu:.2} | 2 |\n\
          | resident, MB, most | {most:.1} | 100 |\n\
          | `/metrics`, ms, median | {:.2} | |\n\
          | `/metrics`, ms, p99 | {:.2} | 50 |\n\
          | `/metrics`, KB | {:.0} | |\n\
-         | `/api/v1/processes`, ms, p99 | {:.2} | |\n\
+         | `/api/v1/overview`, ms, p99 | {:.2} | |\n\
          | series | {} | |\n\
          | a round, ms, the last | {:.2} | |\n\
          | looks in turns, ms of CPU a round | {:.2} | |\n\

@@ -15,7 +15,7 @@ use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use opentelemetry_proto::tonic::collector::profiles::v1development::{
     ExportProfilesServiceRequest, ExportProfilesServiceResponse,
@@ -45,6 +45,8 @@ pub struct Came {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     Takes,
+    /// But for seven points, where the protocol can say that (OTLP's metrics).
+    TakesPartly,
     /// With this status, and `Retry-After` in seconds.
     Refuses(u16, Option<u64>),
     /// Not at all.
@@ -194,8 +196,13 @@ async fn answer(State(kept): State<Arc<Kept>>, request: Request) -> Response {
     };
     let is_grpc = parts.headers.get("content-type").is_some_and(|of| of == "application/grpc");
     let keep = |came: Came| kept.came().push(came);
+    let partial = (mood == Mood::TakesPartly).then(|| ExportMetricsPartialSuccess {
+        rejected_data_points: 7,
+        error_message: "too old".to_owned(),
+    });
+    let metrics = ExportMetricsServiceResponse { partial_success: partial };
     match mood {
-        Mood::Takes => {}
+        Mood::Takes | Mood::TakesPartly => {}
         Mood::Silent => {
             return std::future::pending().await;
         }
@@ -210,7 +217,7 @@ async fn answer(State(kept): State<Arc<Kept>>, request: Request) -> Response {
     }
     let request = Request::from_parts(parts, Body::from(body.clone()));
     let read = if is_grpc {
-        return call(request, came, keep).await;
+        return call(request, came, keep, metrics).await;
     } else if request.uri().path().ends_with("/ingest") {
         form(request).await.and_then(|parts| pyroscope(&came, &parts).map(|()| parts))
     } else {
@@ -219,8 +226,13 @@ async fn answer(State(kept): State<Arc<Kept>>, request: Request) -> Response {
     match read {
         Ok(read) => {
             came.parts = read;
+            let is_metrics = came.path == "/v1/metrics";
             keep(came);
-            StatusCode::OK.into_response()
+            match is_metrics {
+                true => ([("content-type", "application/x-protobuf")], metrics.encode_to_vec())
+                    .into_response(),
+                false => StatusCode::OK.into_response(),
+            }
         }
         Err(err) => (StatusCode::BAD_REQUEST, format!("{err:#}")).into_response(),
     }
@@ -270,20 +282,24 @@ fn pyroscope(came: &Came, parts: &HashMap<String, Vec<u8>>) -> Result<()> {
 }
 
 /// What a method of gRPC was asked, by its path.
-async fn call(request: Request, came: Came, keep: impl Fn(Came)) -> Response {
+async fn call(
+    request: Request,
+    came: Came,
+    keep: impl Fn(Came),
+    metrics: ExportMetricsServiceResponse,
+) -> Response {
     let path = request.uri().path().to_owned();
     let taken = Arc::new(Mutex::new(None));
     let response = match path.as_str() {
         "/parca.profilestore.v1alpha1.ProfileStoreService/WriteRaw" => {
-            unary::<parca::WriteRawRequest, parca::WriteRawResponse>(request, &taken).await
+            unary::<parca::WriteRawRequest, _>(request, &taken, parca::WriteRawResponse {}).await
         }
         "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
-            unary::<ExportMetricsServiceRequest, ExportMetricsServiceResponse>(request, &taken)
-                .await
+            unary::<ExportMetricsServiceRequest, _>(request, &taken, metrics).await
         }
         "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export" => {
-            unary::<ExportProfilesServiceRequest, ExportProfilesServiceResponse>(request, &taken)
-                .await
+            let told = ExportProfilesServiceResponse::default();
+            unary::<ExportProfilesServiceRequest, _>(request, &taken, told).await
         }
         other => return tonic::Status::unimplemented(other.to_owned()).into_http(),
     };
@@ -293,17 +309,22 @@ async fn call(request: Request, came: Came, keep: impl Fn(Came)) -> Response {
     response
 }
 
-/// Has tonic's server read a request, and answers with an empty message.
-async fn unary<Asked, Answered>(request: Request, taken: &Arc<Mutex<Option<Vec<u8>>>>) -> Response
+/// Has tonic's server read a request, and answers with a message.
+async fn unary<Asked, Answered>(
+    request: Request,
+    taken: &Arc<Mutex<Option<Vec<u8>>>>,
+    told: Answered,
+) -> Response
 where
     Asked: Message + Default + 'static,
-    Answered: Message + Default + 'static,
+    Answered: Message + Default + Clone + 'static,
 {
     let taken = Arc::clone(taken);
     let service = tower::service_fn(move |request: tonic::Request<Asked>| {
         let message = request.into_inner().encode_to_vec();
         *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
-        async { Ok::<_, tonic::Status>(tonic::Response::new(Answered::default())) }
+        let told = told.clone();
+        async { Ok::<_, tonic::Status>(tonic::Response::new(told)) }
     });
     let mut grpc =
         Grpc::new(ProstCodec::<Answered, Asked>::default()).max_decoding_message_size(MOST);

@@ -346,6 +346,25 @@ fn otlp_over_grpc() -> Result<()> {
     otlp("grpc")
 }
 
+/// What a receiver says it has not taken of an upload is counted, and told once.
+#[test]
+fn points_that_are_not_taken_are_counted() -> Result<()> {
+    for protocol in ["http", "grpc"] {
+        let bench = Bench::start()?;
+        let receiver = Receiver::start()?;
+        receiver.set(Mood::TakesPartly);
+        let agent =
+            bench.agent(&table("otlp", &receiver.url(), &format!("protocol = \"{protocol}\"")))?;
+        let metrics = agent.wait("points that were not taken", |metrics| {
+            metrics.number("heaptap_push_rejected_total", &[]) >= Some(14.0)
+        })?;
+        let sent = metrics.number("heaptap_push_sent_total", &[]).context("nothing sent")?;
+        ensure!(metrics.number("heaptap_push_rejected_total", &[]) == Some(7.0 * sent));
+        ensure!(metrics.series("heaptap_push_dropped_total", &[]).sum::<f64>() == 0.0);
+    }
+    Ok(())
+}
+
 /// How long a receiver is away: a few seconds, or as long as `HEAPTAP_AWAY` says, in seconds (600: the bar).
 fn away() -> Result<Duration> {
     match std::env::var("HEAPTAP_AWAY") {

@@ -5,6 +5,7 @@
 //! upload, so that a new token is used as soon as it is there. Knows no upload's insides.
 
 mod grpc;
+mod partial;
 pub mod tls;
 
 use std::fs;
@@ -230,9 +231,14 @@ where
     let status = response.status().as_u16();
     let after = response.headers().get(RETRY_AFTER).cloned();
     let after = after.as_ref().and_then(|after| after.to_str().ok());
+    let is_message =
+        response.headers().get(CONTENT_TYPE).is_some_and(|of| of == "application/x-protobuf");
     // A connection whose answer was read whole is used again.
     let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    if is_message && (200..300).contains(&status) {
+        return partial::of_message(&body);
+    }
     of_http(status, &told(&String::from_utf8_lossy(&body)), after, SystemTime::now())
 }
 

@@ -87,6 +87,8 @@ pub struct Figures {
     pub receiver: Arc<str>,
     pub sent: u64,
     pub sent_bytes: u64,
+    /// Points of these that a receiver did not take.
+    pub rejected: u64,
     /// Failures after which an upload waits for another try.
     pub retried: u64,
     /// The receiver does not want them.

@@ -99,13 +99,14 @@ pub async fn send(queue: Arc<Queue>, client: Client, mut backoff: Backoff) {
         let answer = client.send(&upload).await;
         match answer {
             Answer::Taken => {
-                locked(&queue.spool).done(number);
-                queue.told(|figures| {
-                    figures.sent += 1;
-                    figures.sent_bytes += upload.body.len() as u64;
-                });
+                taken(&queue, number, &upload, 0);
                 backoff.reset();
                 trouble.is_over(&queue);
+            }
+            Answer::Partly(rejected, why) => {
+                taken(&queue, number, &upload, rejected);
+                backoff.reset();
+                trouble.is(&queue, format!("taken but for {rejected} points: {why}"));
             }
             Answer::Refused(why) => {
                 locked(&queue.spool).done(number);
@@ -121,6 +122,16 @@ pub async fn send(queue: Arc<Queue>, client: Client, mut backoff: Backoff) {
             }
         }
     }
+}
+
+/// An upload was taken, but for so many of its points.
+fn taken(queue: &Queue, number: Number, upload: &Upload, rejected: u64) {
+    locked(&queue.spool).done(number);
+    queue.told(|figures| {
+        figures.sent += 1;
+        figures.sent_bytes += upload.body.len() as u64;
+        figures.rejected += rejected;
+    });
 }
 
 /// What is told of a receiver: each trouble once, and its end.

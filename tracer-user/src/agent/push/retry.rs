@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Taken,
+    /// But for so many of its points; and why.
+    Partly(u64, String),
     /// It never will be: it is dropped.
     Refused(String),
     /// It may be taken another time, not before the receiver's own word, if there was one.

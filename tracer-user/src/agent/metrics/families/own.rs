@@ -154,6 +154,12 @@ pub const OF_NODE: &[Family<Node>] = &[
         numbers: Counter(|node, tell| each(node, tell, |of| of.sent_bytes)),
     },
     Family {
+        name: "heaptap_push_rejected",
+        unit: None,
+        help: "Points of these uploads that the receiver did not take (OTLP's partial success)",
+        numbers: Counter(|node, tell| each(node, tell, |of| of.rejected)),
+    },
+    Family {
         name: "heaptap_push_retried",
         unit: None,
         help: "Failures after which an upload waits for another try",

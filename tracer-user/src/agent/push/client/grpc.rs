@@ -1,9 +1,8 @@
 //! One call of a gRPC method whose message is encoded already.
 //!
-//! In: an upload: the method's path and its message. Out: what became of it. Answers are not read but for their
-//! status: an answer's message says nothing that changes what is done next.
+//! In: an upload: the method's path and its message. Out: what became of it.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri};
 use hyper_rustls::HttpsConnector;
@@ -14,6 +13,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use super::partial::of_message;
 use super::{CONNECT, told};
 use crate::agent::push::retry::{Answer, of_grpc};
 use crate::agent::push::spool::Upload;
@@ -41,7 +41,7 @@ impl Caller {
             return Answer::Later(one_line(&err), None);
         }
         match grpc.unary(request, path, Raw).await {
-            Ok(_) => Answer::Taken,
+            Ok(response) => of_message(response.get_ref()),
             Err(status) => of_status(&status),
         }
     }
@@ -62,7 +62,7 @@ struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
-    type Decode = ();
+    type Decode = Bytes;
     type Encoder = Raw;
     type Decoder = Raw;
 
@@ -86,11 +86,10 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = Bytes;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
