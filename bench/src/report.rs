@@ -31,10 +31,17 @@ pub fn keep(name: &str, title: &str, versions: &[String], body: &str) -> Result<
     fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
-/// The command as typed, without the paths of this machine.
+/// The command as typed, without the paths of this machine: which heaptap was measured, the commit says.
 fn command() -> String {
-    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
-    format!("cargo xtask bench {}", arguments.join(" "))
+    let mut words = vec!["cargo xtask bench".to_owned()];
+    let mut arguments = std::env::args().skip(1);
+    while let Some(word) = arguments.next() {
+        match word.as_str() {
+            "--heaptap" => drop(arguments.next()),
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 /// First line of what a command prints; says so when it can't be had.

@@ -23,6 +23,7 @@ pub mod podman;
 pub mod pprof;
 pub mod profile;
 pub mod prometheus;
+pub mod pushing;
 pub mod real;
 pub mod receivers;
 pub mod report;

@@ -9,118 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use heaptap::agent::push::spool::Upload;
-use heaptap::host::Identity;
 use heaptap_tests::agent::{Agent, Metrics};
 use heaptap_tests::own_profile;
 use heaptap_tests::pprof::Pprof;
+use heaptap_tests::pushing::{Bench, now, table};
 use heaptap_tests::receivers::{Came, Mood, Receiver, parca};
-use heaptap_tests::{Fixture, Running, Variant, require_root};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
-/// The fixture heap, every allocation in its profile, and a place for files.
-struct Bench {
-    program: Running,
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn start() -> Result<Self> {
-        require_root()?;
-        let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
-        let mut command = Command::new(&fixture.program);
-        command.env("HEAP_RATE", "1");
-        let mut bench = Self { program: Running::start(command)?, dir: tempfile::tempdir()? };
-        bench.work(5)?;
-        // All that a new program has allocated would be sent: that it is old is what the tests begin with.
-        let id = Identity::of(bench.program.pid()).context("the fixture is gone")?;
-        while id.age() < Duration::from_secs(3) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(bench)
-    }
-
-    /// As the kernel calls the program.
-    fn comm(&self) -> Result<String> {
-        let comm = fs::read_to_string(format!("/proc/{}/comm", self.program.pid()))?;
-        Ok(comm.trim().to_owned())
-    }
-
-    fn tell(&mut self, line: &str) -> Result<()> {
-        let answer = self.program.ask(line)?;
-        ensure!(answer == "done", "the fixture answered {answer:?}");
-        Ok(())
-    }
-
-    /// Allocates, and has the runtime publish it.
-    fn work(&mut self, rounds: u32) -> Result<()> {
-        self.tell(&format!("work {rounds}"))?;
-        self.tell("gc")?;
-        self.tell("gc")
-    }
-
-    /// The program's own profile.
-    fn own(&mut self) -> Result<(PathBuf, Pprof)> {
-        let path = self.path("own.pb.gz");
-        self.tell(&format!("heap {}", path.display()))?;
-        let own = Pprof::read(&path)?;
-        Ok((path, own))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn spool(&self, name: &str) -> PathBuf {
-        self.path("spool").join(name)
-    }
-
-    /// An agent that watches the program, with these receivers.
-    fn agent(&self, receivers: &str) -> Result<Agent> {
-        let file = self.path("agent.toml");
-        let spool = self.path("spool");
-        fs::write(&file, format!("[spool]\ndir = {:?}\n{receivers}", spool.display().to_string()))?;
-        let pid = self.program.pid().to_string();
-        let file = file.display().to_string();
-        Agent::start(&["--config", &file, "-p", &pid, "--every", "100ms", "--node", "n1"])
-    }
-
-    fn pprof(&self, bytes: &[u8]) -> Result<Pprof> {
-        Pprof::read(&self.file(bytes)?)
-    }
-
-    fn file(&self, bytes: &[u8]) -> Result<PathBuf> {
-        let path = self.path("came.pb.gz");
-        fs::write(&path, bytes)?;
-        Ok(path)
-    }
-}
-
-/// A table of a receiver whose waits are short.
-fn table(kind: &str, url: &str, more: &str) -> String {
-    // Ten minutes of profiles ten times a second are more than a test can compare.
-    let every = if std::env::var_os("HEAPTAP_AWAY").is_some() { "1s" } else { "100ms" };
-    format!(
-        "[[push]]\nkind = \"{kind}\"\nurl = \"{url}\"\nevery = \"{every}\"\nretry_least = \"20ms\"\n\
-         retry_most = \"100ms\"\n{more}\n"
-    )
-}
 
 /// From when to when an upload to Pyroscope is, in nanoseconds since 1970.
 fn times(came: &Came) -> Result<(i128, i128)> {
     let of = |name: &str| came.query.get(name).context("no time")?.parse().context("no number");
     Ok((of("from")?, of("until")?))
-}
-
-fn now() -> Result<i128> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok(i128::try_from(since.as_nanos())?)
 }
 
 /// Whether all of an upload's time is after this one.
@@ -250,117 +151,6 @@ fn parca_gets_the_programs_own_profile() -> Result<()> {
     for value in ["inuse_space", "alloc_objects"] {
         let (ours, theirs) = (own_profile::top(&file, value)?, own_profile::top(&path, value)?);
         ensure!(ours == theirs, "{value}:\n{ours}\n{theirs}");
-    }
-    Ok(())
-}
-
-/// Attributes that are texts or numbers.
-fn attributes(resource: Option<&Resource>) -> BTreeMap<String, String> {
-    let all = resource.into_iter().flat_map(|resource| &resource.attributes);
-    let of = |value: &Value| match value {
-        Value::StringValue(text) => text.clone(),
-        Value::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
-    };
-    all.filter_map(|one| Some((one.key.clone(), of(one.value.as_ref()?.value.as_ref()?)))).collect()
-}
-
-fn otlp(protocol: &str) -> Result<()> {
-    let mut bench = Bench::start()?;
-    let receiver = Receiver::start()?;
-    let more = format!("protocol = \"{protocol}\"\nprofiles = true");
-    let (_, before) = bench.own()?;
-    let agent = bench.agent(&table("otlp", &receiver.url(), &more))?;
-    let is_metrics = |came: &&Came| came.path.contains("etrics");
-    receiver.wait("both signals", |came| {
-        came.iter().any(|came| is_metrics(&came)) && !came.iter().all(|came| is_metrics(&came))
-    })?;
-    bench.work(20)?;
-    let (_, own) = bench.own()?;
-    let told = now()?;
-    let start = |came: &Came| -> Result<i128> {
-        let request = ExportProfilesServiceRequest::decode(&*came.parts[""])?;
-        let profiles = &request.resource_profiles[0].scope_profiles[0].profiles;
-        Ok(profiles[0].time_unix_nano.into())
-    };
-    let came = receiver.wait("a profile after that", |came| {
-        let last = came.iter().rfind(|came| !is_metrics(came));
-        last.is_some_and(|last| start(last).is_ok_and(|start| start > told))
-    })?;
-    let pid = bench.program.pid().to_string();
-    // Metrics: those that /metrics has, by their names in the conventions.
-    let last = came.iter().rfind(is_metrics).context("no metrics")?;
-    let request = ExportMetricsServiceRequest::decode(&*last.parts[""])?;
-    let of_program = request
-        .resource_metrics
-        .iter()
-        .find(|of| attributes(of.resource.as_ref()).get("process.pid") == Some(&pid));
-    let of_program = of_program.context("nothing of the program")?;
-    let attributes = attributes(of_program.resource.as_ref());
-    ensure!(attributes["service.name"] == bench.comm()? && attributes["host.name"] == "n1");
-    ensure!(attributes["process.runtime.version"].starts_with("go1.27"), "{attributes:?}");
-    let metrics: BTreeMap<&str, &metric::Data> = of_program.scope_metrics[0]
-        .metrics
-        .iter()
-        .filter_map(|metric| Some((metric.name.as_str(), metric.data.as_ref()?)))
-        .collect();
-    let Some(metric::Data::Sum(sum)) = metrics.get("go.memory.allocated") else {
-        bail!("{:?}", metrics.keys());
-    };
-    ensure!(sum.is_monotonic);
-    let served = agent.metrics()?;
-    let served = served.of(bench.program.pid(), "go_memory_allocated_bytes_total", &[]);
-    let Some(number_data_point::Value::AsInt(sent)) = sum.data_points[0].value else {
-        bail!("{sum:?}");
-    };
-    ensure!(sent > 0 && sent as f64 <= served.context("not served")?, "{sent} and {served:?}");
-    let Some(metric::Data::Sum(used)) = metrics.get("go.memory.used") else { bail!("no used") };
-    ensure!(!used.is_monotonic && used.data_points.len() == 2, "{used:?}");
-    ensure!(used.data_points[0].attributes[0].key == "go.memory.type", "{used:?}");
-    ensure!(metrics.contains_key("heaptap.memory.resident"), "{:?}", metrics.keys());
-    // Profiles: all that was allocated, over all of them.
-    let mut all = 0;
-    for came in came.iter().filter(|came| !is_metrics(came)) {
-        let request = ExportProfilesServiceRequest::decode(&*came.parts[""])?;
-        let tables = request.dictionary.context("no dictionary")?;
-        let profiles = &request.resource_profiles[0].scope_profiles[0].profiles;
-        for profile in profiles {
-            let kind = profile.sample_type.context("no type")?.type_strindex as usize;
-            if tables.string_table[kind] == "alloc_space" {
-                all += profile.samples.iter().flat_map(|sample| &sample.values).sum::<i64>();
-            }
-        }
-    }
-    let truth = own.total(1) - before.total(1);
-    ensure!(all == truth && all > 0, "{all} bytes came, {truth} were allocated");
-    Ok(())
-}
-
-#[test]
-fn otlp_over_http() -> Result<()> {
-    otlp("http")
-}
-
-#[test]
-fn otlp_over_grpc() -> Result<()> {
-    otlp("grpc")
-}
-
-/// What a receiver says it has not taken of an upload is counted, and told once.
-#[test]
-fn points_that_are_not_taken_are_counted() -> Result<()> {
-    for protocol in ["http", "grpc"] {
-        let bench = Bench::start()?;
-        let receiver = Receiver::start()?;
-        receiver.set(Mood::TakesPartly);
-        let agent =
-            bench.agent(&table("otlp", &receiver.url(), &format!("protocol = \"{protocol}\"")))?;
-        let metrics = agent.wait("points that were not taken", |metrics| {
-            metrics.number("heaptap_push_rejected_total", &[]) >= Some(14.0)
-        })?;
-        let sent = metrics.number("heaptap_push_sent_total", &[]).context("nothing sent")?;
-        ensure!(metrics.number("heaptap_push_rejected_total", &[]) == Some(7.0 * sent));
-        ensure!(metrics.series("heaptap_push_dropped_total", &[]).sum::<f64>() == 0.0);
     }
     Ok(())
 }

