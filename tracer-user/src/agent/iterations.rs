@@ -3,7 +3,6 @@
 //! In: what `heaptap record --probe map` wrote, recording after recording. Out: sums that only grow. Between
 //! recordings nobody looks: what there was a second is these by [`Iterations::recorded`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,8 +25,6 @@ pub struct Iterations {
     sum_ns: u64,
     /// The last one is of what is longer than all ends.
     by_time: [u64; ENDS.len() + 1],
-    /// Why the last recording gave nothing.
-    pub failed: Option<Arc<str>>,
 }
 
 /// The parts of `heaptap.profile` that are needed.

@@ -71,9 +71,7 @@ impl MemoryReader {
     /// It is gone or may not be looked at.
     pub fn of(&mut self, pid: u32) -> Result<MemoryUse, Error> {
         let mut memory = memory_use(pid)?;
-        let of_groups =
-            |groups: &Vec<u8>| cgroup_memory(Path::new(GROUPS), &String::from_utf8_lossy(groups));
-        memory.cgroup = *self.groups.entry(groups_of(pid)).or_insert_with_key(of_groups);
+        memory.cgroup = self.cgroup(&groups_of(pid));
         Ok(memory)
     }
 
@@ -82,16 +80,18 @@ impl MemoryReader {
     /// # Errors
     /// It is gone or may not be looked at.
     pub fn resident(&mut self, pid: u32, groups: &[u8]) -> Result<MemoryUse, Error> {
-        let resident = resident(pid)?;
-        let cgroup = match self.groups.get(groups) {
-            Some(known) => *known,
-            None => {
-                let found = cgroup_memory(Path::new(GROUPS), &String::from_utf8_lossy(groups));
-                self.groups.insert(groups.to_vec(), found);
-                found
-            }
-        };
+        let (resident, cgroup) = (resident(pid)?, self.cgroup(groups));
         Ok(MemoryUse { resident, cgroup, ..MemoryUse::default() })
+    }
+
+    /// Memory of a control group, asked once.
+    fn cgroup(&mut self, groups: &[u8]) -> Option<CgroupMemory> {
+        if let Some(known) = self.groups.get(groups) {
+            return *known;
+        }
+        let found = cgroup_memory(Path::new(GROUPS), &String::from_utf8_lossy(groups));
+        self.groups.insert(groups.to_vec(), found);
+        found
     }
 
     /// The control group that is nearest to its limit; nothing: there is no limit, or none that can be read.

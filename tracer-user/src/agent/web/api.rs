@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::bodies::Held;
@@ -31,7 +31,7 @@ use crate::agent::asked::{Asked, NoProfile, Of};
 use crate::agent::node::Process;
 use crate::agent::timeline::millis;
 
-/// How long one waits for a profile.
+/// How long one waits for what is looked at or made.
 const WITHIN: Duration = Duration::from_secs(20);
 
 type Asker = HashMap<String, String>;
@@ -87,9 +87,23 @@ impl No {
 }
 
 /// Counts one that could not be served in time.
-pub(super) fn busy(shown: &Shown) -> No {
+fn busy(shown: &Shown) -> No {
     shown.counting.refuse(Refused::Busy);
     No::Busy
+}
+
+/// What the loop says to something that it is asked.
+pub(super) async fn told<Q, T>(
+    shown: &Shown,
+    to: &mpsc::Sender<Q>,
+    ask: impl FnOnce(oneshot::Sender<T>) -> Q,
+) -> Result<T, No> {
+    let (answer, answered) = oneshot::channel();
+    to.try_send(ask(answer)).map_err(|_| busy(shown))?;
+    match timeout(WITHIN, answered).await {
+        Ok(Ok(told)) => Ok(told),
+        Ok(Err(_)) | Err(_) => Err(busy(shown)),
+    }
 }
 
 /// The newest picture.
@@ -186,18 +200,13 @@ async fn asked_profile(shown: &Shown, pid: &str, asker: &Asker) -> Result<Respon
     let profile = match shown.lately(id, of) {
         Some(profile) => profile,
         None => {
-            let (answer, answered) = oneshot::channel();
-            shown.questions.try_send(Asked { pid, of, answer }).map_err(|_| busy(shown))?;
-            let profile = match timeout(WITHIN, answered).await {
-                Ok(Ok(Ok(profile))) => Arc::new(profile),
-                Ok(Ok(Err(NoProfile::NoProcess))) => {
-                    return Err(No::because(StatusCode::NOT_FOUND, "no such process is watched"));
+            let told = told(shown, &shown.questions, |answer| Asked { pid, of, answer }).await?;
+            let profile = Arc::new(told.map_err(|no| match no {
+                NoProfile::NoProcess => {
+                    No::because(StatusCode::NOT_FOUND, "no such process is watched")
                 }
-                Ok(Ok(Err(NoProfile::Unreadable(why)))) => {
-                    return Err(No::because(StatusCode::CONFLICT, &why));
-                }
-                Ok(Err(_)) | Err(_) => return Err(busy(shown)),
-            };
+                NoProfile::Unreadable(why) => No::because(StatusCode::CONFLICT, &why),
+            })?);
             shown.looked(id, of, &profile);
             profile
         }

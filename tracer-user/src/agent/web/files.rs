@@ -12,11 +12,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::Shown;
-use super::api::{No, busy, document, found, made, wanted};
+use super::api::{No, document, found, made, told, wanted};
 use super::bodies::Chunks;
 use super::render::{self, Form};
 use crate::agent::api::CaptureDocument;
@@ -25,8 +23,6 @@ use crate::agent::rules::Capture;
 
 /// Larger files are given as they are, and in no other form.
 const LARGEST: u64 = 32 << 20;
-/// How long one waits to be told that a capture will be made.
-const WITHIN: Duration = Duration::from_secs(20);
 /// How long one is recorded when nothing is said.
 const SECONDS: f64 = 10.0;
 
@@ -92,24 +88,18 @@ async fn wished(shown: &Shown, pid: &str, asker: &HashMap<String, String>) -> Re
     };
     let what = asker.get("what").and_then(|word| Capture::of(word, seconds));
     let what = what.ok_or_else(|| wrong("what is heap, goroutines, record, map or os"))?;
-    let (answer, answered) = oneshot::channel();
-    let wish = Wish { id: process.who.id, what, answer };
-    shown.wishes.try_send(wish).map_err(|_| busy(shown))?;
-    match timeout(WITHIN, answered).await {
-        Ok(Ok(Ok(name))) => {
-            let seconds = what.recorded().map(|(_, length)| length.as_secs_f64());
-            let told = json!({ "name": name, "what": what.word(), "seconds": seconds });
-            Ok((StatusCode::ACCEPTED, document(&told)).into_response())
-        }
-        Ok(Ok(Err(unmade))) => {
-            let status = match unmade {
-                Unmade::NotAllowed => StatusCode::FORBIDDEN,
-                Unmade::TooLong(_) => StatusCode::BAD_REQUEST,
-                Unmade::NoProcess => StatusCode::NOT_FOUND,
-                Unmade::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            };
-            Err(No::because(status, &unmade.to_string()))
-        }
-        Ok(Err(_)) | Err(_) => Err(busy(shown)),
-    }
+    let id = process.who.id;
+    let name = told(shown, &shown.wishes, |answer| Wish { id, what, answer }).await?;
+    let name = name.map_err(|unmade| {
+        let status = match unmade {
+            Unmade::NotAllowed => StatusCode::FORBIDDEN,
+            Unmade::TooLong(_) => StatusCode::BAD_REQUEST,
+            Unmade::NoProcess => StatusCode::NOT_FOUND,
+            Unmade::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        };
+        No::because(status, &unmade.to_string())
+    })?;
+    let seconds = what.recorded().map(|(_, length)| length.as_secs_f64());
+    let told = json!({ "name": name, "what": what.word(), "seconds": seconds });
+    Ok((StatusCode::ACCEPTED, document(&told)).into_response())
 }

@@ -4,14 +4,13 @@
 //! the words of `heaptap doctor`. The agent goes on without.
 
 use crate::agent::config::{Captures, Watch};
-use crate::agent::rules::{Capture, Rule};
+use crate::agent::rules::Rule;
 use crate::host::{Capability, System};
 use crate::pipeline::doctor;
 
 /// What records, as its reader would call it; nothing: nothing does.
 pub fn who_records(rules: &[Rule], watch: &Watch, captures: &Captures) -> Option<String> {
-    let reads = |what: &Capture| matches!(what, Capture::Heap | Capture::Goroutines);
-    let records = |rule: &&Rule| !rule.capture.iter().all(reads);
+    let records = |rule: &&Rule| rule.capture.iter().any(|what| what.recorded().is_some());
     let of_rule = rules.iter().find(records).map(|rule| format!("rule \"{}\"", rule.name));
     let of_watch = || watch.maps.map(|_| "watch.maps".to_owned());
     let of_requests = || captures.on_request.then(|| "captures.on_request".to_owned());

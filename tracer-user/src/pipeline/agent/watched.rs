@@ -155,9 +155,7 @@ impl Watched {
     pub fn recorded(&mut self, json: Result<Vec<u8>, Failure>) -> bool {
         self.iterates = json.as_ref().err().is_none_or(|why| why.exit != Exit::Unsupported);
         let seen = Arc::make_mut(self.iterations.get_or_insert_default());
-        let added = json.map_err(|failure| failure.message).and_then(|json| seen.add(&json));
-        seen.failed = added.err().map(Arc::from);
-        seen.failed.is_none()
+        json.is_ok_and(|json| seen.add(&json).is_ok())
     }
 
     /// As /proc/PID/cgroup had it.
