@@ -3,15 +3,21 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 use super::error::Error;
 use super::process::Identity;
 
 /// What the kernel appends to the name of a file that is no longer there (`d_path`).
 const DELETED: &[u8] = b" (deleted)";
+
+/// What stands for a path that is longer than the kernel tells (`PATH_MAX`). The file is opened without it.
+const TOO_LONG: &str = "[path too long]";
 
 /// Where the file of a process lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +112,7 @@ pub fn open_exe(pid: u32) -> Result<ExeFile, Error> {
     let key = FileKey::of(&metadata);
     let exe = ExeFile { file, key, path, deleted, process, link };
     // An exec between the steps would pair one file with another one's path.
-    let same_link = fs::read_link(dir.join("exe")).is_ok_and(|link| link == exe.link);
+    let same_link = read_exe(dir).is_ok_and(|link| link == exe.link);
     if !same_link || !exe.still_runs() {
         return Err(Error::Replaced { pid });
     }
@@ -141,12 +147,20 @@ fn open_memory_as(exe: &ExeFile, options: &OpenOptions) -> Result<File, Error> {
 /// Reads where the file lies.
 pub(super) fn exe_path(dir: &Path, pid: u32) -> Result<ExePath, Error> {
     let error = |e: std::io::Error| Error::read(pid, "executable", &e);
-    let link = fs::read_link(dir.join("exe")).map_err(error)?;
+    let link = read_exe(dir).map_err(error)?;
     let root = fs::read_link(dir.join("root")).unwrap_or_else(|_| PathBuf::from("/"));
     let bytes = link.as_os_str().as_bytes();
     let named = bytes.strip_suffix(DELETED).filter(|_| !exists_so_named(dir, &link));
     let path = Path::new(OsStr::from_bytes(named.unwrap_or(bytes)));
     Ok(ExePath { path: below(&root, path), deleted: named.is_some(), link })
+}
+
+/// What the kernel says that runs.
+fn read_exe(dir: &Path) -> io::Result<PathBuf> {
+    match fs::read_link(dir.join("exe")) {
+        Err(err) if err.raw_os_error() == Some(libc::ENAMETOOLONG) => Ok(TOO_LONG.into()),
+        read => read,
+    }
 }
 
 /// Whether a file whose name ends in ` (deleted)` is really called so.
