@@ -117,9 +117,10 @@ pub fn render(
     }
 }
 
-/// What was recorded, in one line.
+/// What was recorded, in one line, and what is missing from it.
 pub fn summary(profile: &Profile) -> String {
-    format!("{}; {}", describe::totals(profile), describe::verdict(profile))
+    let head = format!("{}; {}", describe::totals(profile), describe::verdict(profile));
+    [head].into_iter().chain(describe::losses(profile)).collect::<Vec<_>>().join("; ")
 }
 
 /// Why an output can't be, or was not, written. Reads as one line that says what can be done.
