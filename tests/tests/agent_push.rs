@@ -242,7 +242,9 @@ fn what_there_is_no_room_for_is_counted_and_the_newest_is_kept() -> Result<()> {
         .windows(2)
         .map(|pair| Ok(times(&pair[1])?.0 - times(&pair[0])?.1))
         .collect::<Result<_>>()?;
-    ensure!(gaps.iter().filter(|gap| **gap > 0).count() == 1, "{gaps:?}");
+    // Of what was given up; another one where an upload was on its way when the next ones were.
+    let given_up = gaps.iter().filter(|gap| **gap > 0).count();
+    ensure!(given_up == 1 || given_up == 2, "{gaps:?}");
     ensure!(gaps.iter().all(|gap| *gap >= 0), "out of order: {gaps:?}");
     // All profiles there were are those that came and those that were counted: as many as fit into their times.
     let (from, until) = (times(&came[0])?.0, times(came.last().context("none")?)?.1);
