@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use heaptap_tests::agent::{Agent, Metrics};
 use heaptap_tests::heaptap::{Ended, run_command};
+use heaptap_tests::owned::Owned;
 use heaptap_tests::podman::Podman;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::{Fixture, Running, Variant, manifests, require_root};
@@ -22,8 +23,6 @@ use xtask::paths;
 const IMAGE: &str = "heaptap";
 const TOKEN: &str = "a-token-of-the-test";
 const NODE: &str = "node-of-the-test";
-/// Who owns a program that nobody else may read.
-const OWNER: u32 = 4242;
 /// What should happen soon has this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
@@ -238,31 +237,6 @@ impl InPod {
     }
 }
 
-/// A Go program of the host that nobody but its owner may read.
-struct OnHost {
-    program: Running,
-    _dir: tempfile::TempDir,
-}
-
-impl OnHost {
-    fn start() -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let own = dir.path().join("owned");
-        heaptap_tests::copy(Fixture::build("life", "1.26", Variant::Stripped)?.program, &own)?;
-        std::os::unix::fs::chown(&own, Some(OWNER), Some(OWNER))?;
-        fs::set_permissions(&own, fs::Permissions::from_mode(0o700))?;
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &OWNER.to_string(), "--regid", &OWNER.to_string()]);
-        command.args(["--clear-groups"]).arg(&own);
-        Ok(Self { program: Running::start(command)?, _dir: dir })
-    }
-
-    fn pid(&self) -> u32 {
-        self.program.pid()
-    }
-}
-
 /// A rule that records what is called so at once.
 fn records(comm: &str) -> String {
     format!(
@@ -284,7 +258,7 @@ fn captured(dir: &Path) -> Option<PathBuf> {
 #[test]
 fn with_what_the_manifest_gives_it_sees_and_captures() -> Result<()> {
     let deployed = Deployed::new()?;
-    let host = OnHost::start()?;
+    let host = Owned::start()?;
     deployed.podman.image("web", &Fixture::build("life", "1.24", Variant::Stripped)?.program)?;
     let mut web = deployed.podman.run("web-1");
     let mut web = Running::start({
@@ -382,7 +356,7 @@ fn the_image_holds_the_program_and_its_licences_alone() -> Result<()> {
 #[test]
 fn each_capability_that_is_taken_away_is_told_as_doctor_says() -> Result<()> {
     let deployed = Deployed::new()?;
-    let host = OnHost::start()?;
+    let host = Owned::start()?;
     let pid = host.pid().to_string();
     let listed = deployed.capabilities()?;
     let known = ["SYS_PTRACE", "DAC_READ_SEARCH", "BPF", "PERFMON"];

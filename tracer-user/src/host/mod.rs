@@ -9,6 +9,7 @@
 //! panics on a mapped file called `/SYSV`, and it bounds nothing.
 
 mod cgroup;
+mod confine;
 mod error;
 mod exe;
 mod lease;
@@ -23,6 +24,7 @@ mod select;
 mod system;
 
 pub use cgroup::{Container, Runtime};
+pub use confine::{Kept, confine, permitted};
 pub use error::Error;
 pub use exe::{ExeFile, ExePath, FileKey, exe_key, open_exe, open_memory, open_writable_memory};
 pub use lease::Lease;

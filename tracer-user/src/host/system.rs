@@ -81,18 +81,22 @@ pub enum Capability {
     DacReadSearch = 2,
     SysPtrace = 19,
     SysAdmin = 21,
+    SysNice = 23,
     SysResource = 24,
     Perfmon = 38,
     Bpf = 39,
+    CheckpointRestore = 40,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 6] = [
+    pub const ALL: [Capability; 8] = [
         Capability::Bpf,
         Capability::Perfmon,
         Capability::SysAdmin,
         Capability::SysPtrace,
         Capability::DacReadSearch,
+        Capability::CheckpointRestore,
+        Capability::SysNice,
         Capability::SysResource,
     ];
 
@@ -101,9 +105,11 @@ impl Capability {
             Capability::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Capability::SysPtrace => "CAP_SYS_PTRACE",
             Capability::SysAdmin => "CAP_SYS_ADMIN",
+            Capability::SysNice => "CAP_SYS_NICE",
             Capability::SysResource => "CAP_SYS_RESOURCE",
             Capability::Perfmon => "CAP_PERFMON",
             Capability::Bpf => "CAP_BPF",
+            Capability::CheckpointRestore => "CAP_CHECKPOINT_RESTORE",
         }
     }
 
@@ -115,6 +121,8 @@ impl Capability {
             Capability::SysAdmin => "attaches uprobes on kernels before 6.6, through perf events",
             Capability::SysPtrace => "looks at other users' programs: file, memory map, container",
             Capability::DacReadSearch => "reads files that belong to other users",
+            Capability::CheckpointRestore => "opens the libraries that programs have mapped",
+            Capability::SysNice => "comes before others when a program starts",
             Capability::SysResource => "raises the limit of locked memory (kernels before 5.11)",
         }
     }
@@ -129,6 +137,10 @@ impl Capability {
             Capability::DacReadSearch => {
                 "without it binaries that only their owner may read can't be opened"
             }
+            Capability::CheckpointRestore => {
+                "without it functions of C libraries have no names in recordings"
+            }
+            Capability::SysNice => "without it programs that start on a busy host are traced later",
             Capability::SysResource => "kernels before 5.11 wanted it to lock more memory",
         }
     }
@@ -139,12 +151,14 @@ impl Capability {
 pub struct Capabilities(pub u64);
 
 impl Capabilities {
-    /// Whether it is held. CAP_SYS_ADMIN stands for the two that were split from it in 5.8; on
-    /// kernels before that it is the only one of the three.
+    /// Whether it is held. CAP_SYS_ADMIN stands for those that were split from it in 5.8 and 5.9; on
+    /// kernels before that it is the only one of them.
     pub fn has(self, capability: Capability) -> bool {
         let bit = |c: Capability| self.0 & (1 << (c as u8)) != 0;
         match capability {
-            Capability::Bpf | Capability::Perfmon => bit(capability) || bit(Capability::SysAdmin),
+            Capability::Bpf | Capability::Perfmon | Capability::CheckpointRestore => {
+                bit(capability) || bit(Capability::SysAdmin)
+            }
             _ => bit(capability),
         }
     }
@@ -268,7 +282,12 @@ mod tests {
         let held = |mask| Capabilities(mask).missing();
         assert_eq!(held(u64::MAX), []);
         assert_eq!(held(0), Capability::ALL);
-        let rest = [Capability::SysPtrace, Capability::DacReadSearch, Capability::SysResource];
+        let rest = [
+            Capability::SysPtrace,
+            Capability::DacReadSearch,
+            Capability::SysNice,
+            Capability::SysResource,
+        ];
         assert_eq!(held(1 << 21), rest);
         assert!(held(1 << 38 | 1 << 39).contains(&Capability::SysAdmin));
     }

@@ -17,8 +17,8 @@ pub fn who_records(rules: &[Rule], watch: &Watch, captures: &Captures) -> Option
     of_rule.or_else(of_watch).or_else(of_requests)
 }
 
-/// The lines.
-pub fn lacks(system: &System, who_records: Option<&str>) -> Vec<String> {
+/// The lines; `gave_up`: what recordings take was given up when the agent began, because nothing was to be recorded.
+pub fn lacks(system: &System, who_records: Option<&str>, gave_up: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if system.initial_pid_namespace == Some(false) {
         lines.push(
@@ -31,7 +31,14 @@ pub fn lacks(system: &System, who_records: Option<&str>) -> Vec<String> {
     let told = |one: Capability| format!("{} is not held; {}", one.name(), one.without());
     let to_read = [Capability::SysPtrace, Capability::DacReadSearch];
     lines.extend(to_read.into_iter().filter(is_missing).map(told));
-    if let Some(who) = who_records {
+    if let Some(who) = who_records
+        && gave_up
+    {
+        lines.push(format!(
+            "{who} can't record: what that takes was given up when the agent began, since nothing recorded then; \
+             start it anew"
+        ));
+    } else if let Some(who) = who_records {
         let to_record = doctor::lacks_to_record(system, false).into_iter();
         lines.extend(to_record.map(|one| format!("{who} can't record: {}", told(one))));
     }
@@ -59,15 +66,17 @@ mod tests {
         let mut system = host::system();
         system.initial_pid_namespace = Some(true);
         system.capabilities = Capabilities(u64::MAX);
-        assert_eq!(lacks(&system, records), [""; 0]);
+        assert_eq!(lacks(&system, records, false), [""; 0]);
         system.capabilities = Capabilities(1 << 2 | 1 << 19 | 1 << 38);
-        assert_eq!(lacks(&system, plain), [""; 0]);
+        assert_eq!(lacks(&system, plain, true), [""; 0]);
         let told =
             "rule \"r\" can't record: CAP_BPF is not held; without it no kernel program is loaded";
-        assert_eq!(lacks(&system, records), [told]);
+        assert_eq!(lacks(&system, records, false), [told]);
+        let told = lacks(&system, records, true);
+        assert!(told[0].ends_with("start it anew") && told.len() == 1, "{told:?}");
         system.capabilities = Capabilities(1 << 2);
         system.initial_pid_namespace = Some(false);
-        let told = lacks(&system, plain);
+        let told = lacks(&system, plain, true);
         assert!(told[0].contains("--pid=host"), "{told:?}");
         let ptrace =
             "CAP_SYS_PTRACE is not held; without it only programs of your own can be looked at";

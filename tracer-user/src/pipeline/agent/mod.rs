@@ -10,6 +10,7 @@ mod growth;
 mod heaps;
 mod judged;
 mod lacks;
+mod least;
 mod maps;
 mod pressure;
 mod pushed;
@@ -35,6 +36,7 @@ use crate::exit::{Exit, Failure};
 use crate::host;
 use crate::output::text::printable;
 use judged::Judged;
+use least::Least;
 use maps::Maps;
 use pushed::Pushed;
 use round::{Beside, Rounds};
@@ -58,6 +60,8 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     let (wishes, mut wished) = captured::wishes();
     let shown = Arc::new(Shown::new(settings.watch.max_series, questions, wishes));
     let heap = HeapConfig { max_memory: MOST_MEMORY, ..heap::plain() };
+    tell_lacks(&settings, None);
+    let least = least::give_up(who_records(&settings).is_some());
     watch::block_on(async {
         let mut signals = Signals::new()?;
         let mut rounds = Rounds::new(&flags.selection, &settings.watch, &heap);
@@ -69,7 +73,6 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
             push.extend(judged.figures());
             Beside { requests: shown.requests(), push, judged: judged.state() }
         };
-        tell_lacks(&settings);
         let mut node = rounds.look(beside(&pushed, &judged))?;
         shown.show(Arc::clone(&node));
         shown.show_captured(judged.captured());
@@ -90,7 +93,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                         Ok(new) => {
                             let changed = settings.reload(new);
                             renew(&server, &settings);
-                            tell_lacks(&settings);
+                            tell_lacks(&settings, Some(least));
                             if changed.push {
                                 pushed.restart(&settings.push);
                             }
@@ -132,10 +135,19 @@ fn renew(server: &web::Server, settings: &Settings) {
     }
 }
 
-/// What is not allowed here.
-fn tell_lacks(settings: &Settings) {
-    let who = lacks::who_records(&settings.rules, &settings.watch, &settings.captures);
-    for line in lacks::lacks(&host::system(), who.as_deref()) {
+/// Who wants recordings.
+fn who_records(settings: &Settings) -> Option<String> {
+    lacks::who_records(&settings.rules, &settings.watch, &settings.captures)
+}
+
+/// What is not allowed here, or not any more.
+fn tell_lacks(settings: &Settings, least: Option<Least>) {
+    let mut system = host::system();
+    if least.is_some() {
+        system.capabilities = least::passed_on().unwrap_or(system.capabilities);
+    }
+    let gave_up = least.is_some_and(|least| !least.may_record);
+    for line in lacks::lacks(&system, who_records(settings).as_deref(), gave_up) {
         eprintln!("heaptap: {}", printable(&line));
     }
 }

@@ -122,8 +122,8 @@ fn capabilities(system: &System, has_links: bool) -> Vec<Check> {
     for missing in system.capabilities.missing() {
         // Whether recording can do without is found by trying.
         checks.push(match missing {
-            // No kernel that old has attach cookies.
-            Capability::SysResource => {
+            // Recording does with less, or later; no kernel that wants the last one has attach cookies.
+            Capability::CheckpointRestore | Capability::SysNice | Capability::SysResource => {
                 Check::ok(missing.name(), format!("not held, not needed; {}", missing.without()))
             }
             Capability::SysAdmin if has_links => {

@@ -26,11 +26,16 @@ pub fn lacks_to_record(system: &System, perf_events: bool) -> Vec<Capability> {
     let needed = [Capability::Bpf, Capability::Perfmon];
     let mut missing: Vec<Capability> = needed.into_iter().filter(is_missing).collect();
     // What a newer kernel does without is tried only where it matters.
-    let takes_perf = || perf_events || missing.is_empty() && !findings::attaches_without_perf();
+    let takes_perf = || perf_events || missing.is_empty() && takes_perf_events();
     if is_missing(&Capability::SysAdmin) && takes_perf() {
         missing.push(Capability::SysAdmin);
     }
     missing
+}
+
+/// Whether this kernel attaches through perf events alone, which take CAP_SYS_ADMIN.
+pub fn takes_perf_events() -> bool {
+    !findings::attaches_without_perf()
 }
 
 /// Examines this host.
