@@ -9,6 +9,8 @@
 pub mod address;
 pub mod agent;
 pub mod cli;
+#[cfg(any(test, fuzzing))]
+pub mod doors;
 pub mod exit;
 pub mod forecast;
 pub mod gobin;

@@ -1,20 +1,22 @@
-//! `cargo xtask fuzz [TARGET]`: fuzzers of what reads files of any origin.
+//! `cargo xtask fuzz [TARGET]`: fuzzers of what reads bytes of any origin.
 //!
-//! In: which one, and for how long. Out: nothing, or what made one fail, in a file that is named. They are libFuzzer's, built with
+//! In: which one, for how long, in how many processes. Out: nothing, or what made one fail, in a file that is named. They are libFuzzer's, built with
 //! the compiler that builds all else: its counters are LLVM's, for which a nightly compiler is not needed. `cargo fuzz` knows
 //! the same directory.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{build, process};
+use crate::{build, coverage, process};
 use xtask::paths;
 
-/// What there is: files in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 2] = ["recording", "pprof"];
+/// What there is: files in `fuzz/fuzz_targets`, doors in `tracer-user/src/doors`.
+const TARGETS: [&str; 8] =
+    ["binary", "code", "config", "host", "memory", "pprof", "recording", "records"];
 
 /// What counts how far an input came.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -22,13 +24,28 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
                      -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares";
 
+/// What the limits of one input are: seconds, MiB of memory, bytes of the input.
+const LIMITS: [&str; 3] = ["-timeout=20", "-rss_limit_mb=1024", "-max_len=65536"];
+
 #[derive(Args)]
 pub struct Options {
-    /// Which one (recording, pprof); all when none is named.
+    /// Which one (binary, code, config, host, memory, pprof, recording, records); all when none is named.
     target: Option<String>,
     /// How long each runs.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
+    /// Processes that share the work of one target.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: u32,
+    /// Instead of fuzzing, take over into fuzz/corpus what was found that leads further than what is there, and is small.
+    #[arg(long, conflicts_with_all = ["seconds", "jobs"])]
+    merge: bool,
+    /// Instead of fuzzing, tell which lines of the parsers are reached by what is in fuzz/corpus.
+    #[arg(long, conflicts_with_all = ["seconds", "jobs", "merge"])]
+    coverage: bool,
+    /// Instead of fuzzing, make a seed of a Go program: its functions that are looked for, and nothing else.
+    #[arg(long, value_names = ["PROGRAM", "FILE"], num_args = 2, conflicts_with_all = ["seconds", "jobs", "merge", "coverage", "target"])]
+    slim: Option<Vec<PathBuf>>,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -39,37 +56,81 @@ pub fn run(options: &Options) -> Result<()> {
             None => bail!("no fuzzer is called {name}; there are {}", TARGETS.join(", ")),
         },
     };
-    let dir = paths::repo().join("fuzz");
+    if options.coverage {
+        return coverage::run(&targets);
+    }
+    if let Some(files) = &options.slim {
+        return process::loud(Command::new(coverage::replay()?).arg("--slim").args(files));
+    }
+    let programs = built(&targets)?;
+    for target in targets {
+        let place = Place::of(target)?;
+        let program = programs.join(target);
+        match options.merge {
+            true => merge(&program, &place)?,
+            false => fuzz(&program, target, &place, options)?,
+        }
+    }
+    Ok(())
+}
+
+/// Where inputs of a target are.
+struct Place {
+    /// Those that are kept in the repository.
+    kept: PathBuf,
+    /// Those that were found here.
+    found: PathBuf,
+}
+
+impl Place {
+    fn of(target: &str) -> Result<Self> {
+        let found = paths::target_dir().join("fuzz/corpus").join(target);
+        fs::create_dir_all(&found).with_context(|| format!("no {}", found.display()))?;
+        Ok(Self { kept: paths::repo().join("fuzz/corpus").join(target), found })
+    }
+}
+
+fn fuzz(program: &Path, target: &str, place: &Place, options: &Options) -> Result<()> {
+    println!("fuzz: {target} for {} s", options.seconds);
+    let mut fuzzer = Command::new(program);
+    fuzzer.args(LIMITS).arg("-print_final_stats=1");
+    fuzzer.arg(format!("-max_total_time={}", options.seconds));
+    if options.jobs > 1 {
+        fuzzer.arg(format!("-fork={}", options.jobs));
+    }
+    let findings = paths::target_dir().join("fuzz").join(format!("{target}-"));
+    fuzzer.arg(format!("-artifact_prefix={}", findings.display()));
+    fuzzer.arg(&place.found).arg(&place.kept);
+    process::loud(&mut fuzzer)
+}
+
+/// Adds to what is kept what leads further and has at most 4 KiB; a pass of libFuzzer over both chooses.
+fn merge(program: &Path, place: &Place) -> Result<()> {
+    let mut merge = Command::new(program);
+    merge.args(["-merge=1", "-max_len=4096", "-timeout=20", "-rss_limit_mb=1024"]);
+    process::loud(merge.arg(&place.kept).arg(&place.found))
+}
+
+/// Builds fuzzers; gives the directory that they are in.
+fn built(targets: &[&str]) -> Result<PathBuf> {
     let made = paths::target_dir().join("fuzz");
     build::kernel_object()?;
     let host = host()?;
     let mut cargo = build::cargo();
     // With a target named, build scripts have no counters.
-    cargo.args(["build", "--locked", "--bins", "--target", &host]);
-    cargo.arg("--manifest-path").arg(dir.join("Cargo.toml")).arg("--target-dir").arg(&made);
+    cargo.args(["build", "--locked", "--target", &host]);
+    for target in targets {
+        cargo.arg("--bin").arg(target);
+    }
+    let manifest = paths::repo().join("fuzz/Cargo.toml");
+    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&made);
     cargo.env("RUSTFLAGS", FLAGS).env("HEAPTAP_BPF_OBJECT", paths::bpf_object());
     process::loud(&mut cargo)?;
-    for target in targets {
-        let found = made.join("corpus").join(target);
-        fs::create_dir_all(&found).with_context(|| format!("no {}", found.display()))?;
-        println!("fuzz: {target} for {} s", options.seconds);
-        let mut fuzzer = Command::new(made.join(&host).join("debug").join(target));
-        fuzzer.arg(format!("-max_total_time={}", options.seconds));
-        fuzzer.args([
-            "-rss_limit_mb=1024",
-            "-timeout=20",
-            "-max_len=65536",
-            "-print_final_stats=1",
-        ]);
-        fuzzer.arg(format!("-artifact_prefix={}/{target}-", made.display()));
-        fuzzer.arg(&found).arg(dir.join("corpus").join(target));
-        process::loud(&mut fuzzer)?;
-    }
-    Ok(())
+    Ok(made.join(host).join("debug"))
 }
 
 /// What the compiler builds for when nothing is said.
-fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let told = Command::new("rustc").arg("-vV").output().context("can't start rustc")?;
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     let host = told.lines().find_map(|line| line.strip_prefix("host: "));

@@ -58,8 +58,12 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
 
 fn format() -> Result<()> {
     process::loud(build::cargo().args(["fmt", "--all", "--check"]))?;
-    let kernel = ["fmt", "--check", "--manifest-path", "tracer-ebpf/Cargo.toml"];
-    process::loud(build::cargo().args(kernel))
+    for apart in ["tracer-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        process::loud(build::cargo().args(["fmt", "--check", "--manifest-path", apart]))?;
+    }
+    // The fuzzers are not built here; what they are built of must be known all the same.
+    let locked = ["metadata", "--locked", "--format-version", "1", "--manifest-path"];
+    process::capture(build::cargo().args(locked).arg("fuzz/Cargo.toml")).map(drop)
 }
 
 /// Builds the kernel programs; any warning about them fails.

@@ -4,7 +4,7 @@
 //! change of the value (zigzag) and how many units of code it holds for.
 
 /// Most entries of one table; the largest seen in 100,000 functions has fewer than 20,000.
-const MAX_ENTRIES: usize = 1 << 20;
+pub const MAX_ENTRIES: usize = 1 << 20;
 
 /// The ranges of one function, decoded. Kept and filled again to save allocations.
 #[derive(Debug, Default)]

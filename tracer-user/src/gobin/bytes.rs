@@ -31,6 +31,17 @@ pub fn c_str_at(data: &[u8], at: usize) -> Option<&[u8]> {
     Some(&rest[..memchr::memchr(0, rest)?])
 }
 
+/// [`c_str_at`] of one that is not longer than `most`; the beginning of a longer one.
+pub fn short_c_str(data: &[u8], at: usize, most: usize) -> Option<&[u8]> {
+    let rest = data.get(at..)?;
+    let head = &rest[..rest.len().min(most)];
+    match memchr::memchr(0, head) {
+        Some(end) => Some(&head[..end]),
+        None if head.len() < rest.len() => Some(head),
+        None => None,
+    }
+}
+
 /// An unsigned LEB128 number at `at` and the position after it, as Go's `binary.Uvarint` reads it.
 pub fn uvarint_at(data: &[u8], at: usize) -> Option<(u64, usize)> {
     let mut value = 0u64;
@@ -60,6 +71,11 @@ mod tests {
         assert_eq!(u32_at(&data, 3), None);
         assert_eq!(u64_at(&data, usize::MAX), None);
         assert_eq!(c_str_at(&data, 4), None);
+        assert_eq!(short_c_str(b"ab\0cde", 0, 2), Some(&b"ab"[..]));
+        assert_eq!(short_c_str(b"ab\0cde", 0, 1), Some(&b"a"[..]));
+        assert_eq!(short_c_str(b"ab\0cde", 3, 2), Some(&b"cd"[..]));
+        assert_eq!(short_c_str(b"ab\0cde", 3, 3), None);
+        assert_eq!(short_c_str(b"ab\0cde", 7, 3), None);
         assert_eq!(uvarint_at(&data, 4), None);
         assert_eq!(uvarint_at(&[0xac, 0x02], 0), Some((300, 2)));
         assert_eq!(uvarint_at(&[0xff; 16], 0), None);

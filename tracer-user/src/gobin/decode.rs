@@ -9,7 +9,7 @@ use super::{Error, Function, GoBinary};
 use crate::address::VAddr;
 
 /// Longest function that is decoded; those that are looked at have less than 4 KiB.
-const MAX_CODE: u64 = 64 << 10;
+pub const MAX_CODE: u64 = 64 << 10;
 
 /// One instruction that says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,29 @@ pub enum Step {
     Compare(u64),
 }
 
+/// The code of a function, padding included.
+///
+/// # Errors
+/// It is longer than [`MAX_CODE`], or the file does not have it.
+pub fn code(binary: &GoBinary, function: &Function) -> Result<Vec<u8>, Error> {
+    let size = function.end.0.saturating_sub(function.entry.0);
+    if size > MAX_CODE {
+        let what = "the code of one of its runtime's functions";
+        return Err(Error::TooBig { what, size, limit: MAX_CODE });
+    }
+    binary.read(function.entry, size as usize)
+}
+
 /// The steps of a function, by linear decoding from its entry to its end.
 pub fn steps(binary: &GoBinary, function: &Function) -> Result<Vec<Step>, Error> {
     let len = function.end.0.saturating_sub(function.entry.0).min(MAX_CODE);
-    let code = binary.read(function.entry, len as usize)?;
-    let decoder = Decoder::with_ip(64, &code, function.entry.0, DecoderOptions::NONE);
-    Ok(decoder.into_iter().filter_map(|instruction| step(&instruction)).collect())
+    Ok(steps_of(&binary.read(function.entry, len as usize)?, function.entry))
+}
+
+/// The steps of code that lies at `entry`.
+pub fn steps_of(code: &[u8], entry: VAddr) -> Vec<Step> {
+    let decoder = Decoder::with_ip(64, code, entry.0, DecoderOptions::NONE);
+    decoder.into_iter().filter_map(|instruction| step(&instruction)).collect()
 }
 
 fn step(instruction: &Instruction) -> Option<Step> {
@@ -87,8 +104,7 @@ mod tests {
     use super::*;
 
     fn decoded(code: &[u8]) -> Vec<Step> {
-        let decoder = Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE);
-        decoder.into_iter().filter_map(|i| step(&i)).collect()
+        steps_of(code, VAddr(0x1000))
     }
 
     #[test]

@@ -23,6 +23,8 @@ const MAX_MODULES: u64 = 4 << 20;
 /// `NT_GNU_BUILD_ID` and the type of Go's own note.
 const NOTE_GNU_BUILD_ID: u32 = 3;
 const NOTE_GO_BUILD_ID: u32 = 4;
+/// Most places that begin as build information and are looked at.
+const MAX_MARKS: usize = 64;
 /// The release before which tables have another format.
 const OLDEST: GoVersion = GoVersion { major: 1, minor: 18, patch: None };
 
@@ -219,20 +221,26 @@ fn find_build_info(image: &Image) -> Option<BuildInfo> {
     if !image.sections.is_empty() {
         return None;
     }
+    let mut left = MAX_MARKS;
     image.segments.iter().filter(|s| s.writable).find_map(|segment| {
         let overlap = BUILD_INFO_MAGIC.len() as u64;
         let found = image.walk(segment, overlap, |vaddr, data| {
             for at in memchr::memmem::find_iter(data, BUILD_INFO_MAGIC) {
                 let at = VAddr(vaddr + at as u64);
-                if at.0.is_multiple_of(BUILD_INFO_ALIGN as u64)
-                    && let Some(info) = read_build_info(image, at)
-                {
-                    return ControlFlow::Break(info);
+                if !at.0.is_multiple_of(BUILD_INFO_ALIGN as u64) {
+                    continue;
+                }
+                if left == 0 {
+                    return ControlFlow::Break(None);
+                }
+                left -= 1;
+                if let Some(info) = read_build_info(image, at) {
+                    return ControlFlow::Break(Some(info));
                 }
             }
             ControlFlow::Continue(())
         });
-        found.ok().flatten()
+        found.ok().flatten().flatten()
     })
 }
 
@@ -265,11 +273,19 @@ fn varint_text(data: &[u8], at: usize, limit: u64) -> Option<(&[u8], usize)> {
 
 /// The text that a Go string header (pointer, length) at a link-time address stands for.
 pub(super) fn header_text(image: &Image, at: VAddr, limit: u64) -> Option<String> {
-    // The length first: relocations are a long table, walked only for what can be a text.
-    let len = u64_at(&image.read(at, 16).ok()?, 8).filter(|len| (1..=limit).contains(len))?;
+    let len = text_len(image, at, limit)?;
     let header = image.read_relocated(at, 16).ok()?;
     let bytes = image.read(VAddr(u64_at(&header, 0)?), len as usize).ok()?;
     String::from_utf8(bytes).ok()
+}
+
+/// Whether a string header may lie there. Relocations are a long table, walked only for what can be a text.
+pub(super) fn has_text(image: &Image, at: VAddr, limit: u64) -> bool {
+    text_len(image, at, limit).is_some()
+}
+
+fn text_len(image: &Image, at: VAddr, limit: u64) -> Option<u64> {
+    u64_at(&image.read(at, 16).ok()?, 8).filter(|len| (1..=limit).contains(len))
 }
 
 /// Longest version text that [`header_text`] should take.

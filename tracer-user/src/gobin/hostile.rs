@@ -176,6 +176,94 @@ fn a_call_that_is_its_own_parent_ends() {
     assert_eq!(names, [("main.inlined", 50), ("main.main", 0)]);
 }
 
+/// Where program header `number` has its field at an offset.
+fn program_header(number: usize, field: usize) -> usize {
+    64 + 56 * number + field
+}
+
+#[test]
+fn a_header_of_a_table_that_ends_with_its_segment_is_none() {
+    let fake = Fake::new();
+    for len in 1..72 {
+        // All of the table but its header is gone, and then more and more of that.
+        let cut = fake.patched(program_header(0, 32), &((TABLE + len) as u64).to_le_bytes());
+        assert!(
+            error(&cut).contains("without a readable function table"),
+            "{len}: {}",
+            error(&cut)
+        );
+        assert!(GoBinary::peek(&file(&cut)).is_ok());
+    }
+}
+
+#[test]
+fn segments_at_the_end_of_the_address_space_are_read() {
+    let fake = Fake::new();
+    let size = u64::from_le_bytes(
+        fake.bytes[program_header(1, 40)..program_header(1, 48)].try_into().unwrap(),
+    );
+    for before in 0..16 {
+        let at = (u64::MAX - size - before).to_le_bytes();
+        let moved = fake.patched(program_header(1, 16), &at);
+        let _known = open(&moved).map(exercise);
+    }
+}
+
+#[test]
+fn a_tree_of_as_many_calls_as_can_be_written_is_too_big() {
+    let fake = Fake::new();
+    let calls = fake.bytes.windows(7).position(|w| w == [0, 16, 2, 16, 1, 32, 0]).unwrap();
+    // 0x7ffffffe, and one more.
+    let most = fake.patched(calls, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 16, 2, 16, 0]);
+    assert!(error(&most).contains("its inline data"), "{}", error(&most));
+}
+
+#[test]
+fn many_places_that_point_to_the_table_are_not_all_looked_at() {
+    let fake = Fake::new();
+    let mut many = fake.bytes.clone();
+    let pair = fake.bytes[fake.module..fake.module + 16].to_vec();
+    many.extend(pair.repeat(64));
+    for field in [32, 40] {
+        let at = program_header(1, field);
+        let size = u64::from_le_bytes(many[at..at + 8].try_into().unwrap()) + 64 * 16;
+        many[at..at + 8].copy_from_slice(&size.to_le_bytes());
+    }
+    assert!(error(&many).contains("too many places"), "{}", error(&many));
+}
+
+#[test]
+fn marks_of_build_information_are_not_all_looked_at() {
+    let fake = Fake::new();
+    let release = |marks: usize| {
+        // In front of the true one: no version, since no text lies there.
+        let mut bytes = fake.bytes[..fake.build_info].to_vec();
+        let more = 16 * marks;
+        bytes.extend(b"\xff Go buildinf:\x08\0".repeat(marks));
+        bytes.extend(&fake.bytes[fake.build_info..]);
+        for field in [32, 40] {
+            let at = program_header(1, field);
+            let size = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) + more as u64;
+            bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
+        }
+        open(&bytes).unwrap().facts().version.map(|version| version.minor)
+    };
+    assert_eq!(release(3), Some(26));
+    assert_eq!(release(64), None);
+}
+
+#[test]
+fn code_of_a_function_that_is_too_long_is_not_decoded() {
+    let fake = Fake::new();
+    // Where the last function ends.
+    let end =
+        fake.bytes.windows(12).position(|w| w[..4] == [64, 0, 0, 0] && w[8..] == [128, 0, 0, 0]);
+    let long = fake.patched(end.unwrap() + 8, &(1u32 << 20).to_le_bytes());
+    let binary = open(&long).unwrap();
+    let refused = sites::any_returns(&binary, "main.run").unwrap_err().to_string();
+    assert!(refused.contains("more than the 65536"), "{refused}");
+}
+
 /// Every byte of the file, damaged in several ways; every shorter file.
 #[test]
 fn no_damage_brings_the_reader_down() {

@@ -15,7 +15,7 @@ use object::elf::{
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 
-use super::bytes::{c_str_at, u32_at};
+use super::bytes::{short_c_str, u32_at};
 use super::error::Error;
 use super::opened::Opened;
 use crate::address::{FileOffset, VAddr};
@@ -26,7 +26,11 @@ const MAX_SEGMENTS: u64 = 1024;
 const MAX_SECTIONS: u64 = 0xff00;
 /// Longest table of section names accepted.
 const MAX_SECTION_NAMES: u64 = 4 << 20;
-/// Longest note segment read.
+/// Longest name of a section or library that is kept; they may overlap, and are compared with short ones.
+const MAX_NAME: usize = 256;
+/// Most libraries that a file may ask for.
+const MAX_NEEDED: usize = 1024;
+/// Most bytes of all note segments.
 const MAX_NOTES: u64 = 1 << 20;
 /// Longest dynamic section read.
 const MAX_DYNAMIC: u64 = 1 << 20;
@@ -151,7 +155,7 @@ impl Image {
         let raw = self.read_file(elf.e_phoff.get(LE), count * each)?;
         let headers = slice_from_all_bytes::<ProgramHeader64<LE>>(&raw)
             .map_err(|()| Error::BadElf("program headers are cut"))?;
-        let mut dynamic = None;
+        let (mut dynamic, mut notes_left) = (None, MAX_NOTES);
         for header in headers {
             let kind = header.p_type.get(LE);
             let offset = header.p_offset.get(LE);
@@ -175,7 +179,8 @@ impl Image {
                     writable: flags.0 & PF_W.0 != 0,
                     executable: flags.0 & PF_X.0 != 0,
                 });
-            } else if kind == PT_NOTE && file_size <= MAX_NOTES {
+            } else if kind == PT_NOTE && file_size <= notes_left {
+                notes_left -= file_size;
                 self.notes.extend(self.read_file(offset, file_size).ok());
             } else if kind == PT_DYNAMIC {
                 dynamic = Some((offset, file_size));
@@ -202,7 +207,7 @@ impl Image {
         }
         let names = self.read_file(names.sh_offset.get(LE), names_size).ok()?;
         let section = |header: &SectionHeader64<LE>| {
-            let name = c_str_at(&names, header.sh_name.get(LE) as usize)?;
+            let name = short_c_str(&names, header.sh_name.get(LE) as usize, MAX_NAME)?;
             let kind = header.sh_type.get(LE);
             Some(Section {
                 name: String::from_utf8_lossy(name).into_owned(),
@@ -238,7 +243,8 @@ impl Image {
             true => self.read(VAddr(strings), strings_size as usize).unwrap_or_default(),
             false => Vec::new(),
         };
-        let names = needed.iter().filter_map(|at| c_str_at(&strings, *at));
+        let needed = needed.iter().take(MAX_NEEDED);
+        let names = needed.filter_map(|at| short_c_str(&strings, *at, MAX_NAME));
         dynamic.needed = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         Some(dynamic)
     }
@@ -425,5 +431,39 @@ impl Image {
             })?;
         }
         Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gobin::fake::file;
+
+    /// Program headers of which all but the first are notes, all of the same bytes.
+    fn notes(count: usize, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; 64 + 56 * (count + 1)];
+        bytes[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+        let mut put =
+            |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        put(16, 2 | 62 << 16 | 1 << 32);
+        put(32, 64);
+        put(52, 56 << 16 | (count as u64 + 1) << 32);
+        for header in 0..=count {
+            let at = 64 + 56 * header;
+            let kind = if header == 0 { PT_LOAD } else { PT_NOTE };
+            put(at, u64::from(kind.0) | 5 << 32);
+            put(at + 32, if header == 0 { 8 } else { size as u64 });
+            put(at + 40, 8);
+        }
+        bytes.resize(bytes.len().max(size), 0);
+        bytes
+    }
+
+    #[test]
+    fn notes_that_overlap_are_held_up_to_a_limit() {
+        let image = Image::open(file(&notes(1000, 100 << 10))).unwrap();
+        let held: usize = image.notes.iter().map(Vec::len).sum();
+        assert!(held > 0 && held as u64 <= MAX_NOTES, "{held}");
+        assert_eq!(image.note("GNU", 3), None);
     }
 }

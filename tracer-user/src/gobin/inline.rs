@@ -16,6 +16,8 @@ const MAX_TREES: u64 = 256 << 20;
 /// Most records that are looked at in search of a name, and functions for each of them.
 const MAX_CHECKED: usize = 4096;
 const MAX_SHARED: usize = 16;
+/// Most entries of address tables that are decoded for that.
+const MAX_DECODED: u64 = 64 << 20;
 /// Bytes of trees that are looked at together.
 const BLOCK: usize = 128;
 /// How many functions' trees are checked before they are believed.
@@ -55,7 +57,7 @@ impl InlineTrees {
         // Nothing says how long a tree is but the indices that are used.
         let mut indices = AddressTable::default();
         table.inlined_calls(index, &mut indices);
-        let records = (indices.largest().max(-1) + 1) as u64;
+        let records = (i64::from(indices.largest()) + 1).max(0) as u64;
         let size = u64::from(last - start) + records * record_size(format) as u64;
         if size > MAX_TREES {
             return Err(Error::TooBig { what: "its inline data", size, limit: MAX_TREES });
@@ -110,10 +112,9 @@ impl InlineTrees {
             Format::Go118 => 12,
             Format::Go120 => 4,
         };
-        let wanted: Vec<u32> = names.iter().flatten().copied().collect();
-        let (Some(low), Some(high)) = (wanted.iter().min(), wanted.iter().max()) else {
-            return into;
-        };
+        let mut wanted: Vec<u32> = names.iter().flatten().copied().collect();
+        wanted.sort_unstable();
+        let (Some(low), Some(high)) = (wanted.first(), wanted.last()) else { return into };
         // Records are made of words, and so are trees one behind the other. Most blocks hold none of
         // those names, which is told without a branch for each word.
         let near = |word: u32| word.wrapping_sub(*low) <= high - low;
@@ -121,7 +122,7 @@ impl InlineTrees {
         let records: Vec<(u32, u32)> = blocks
             .filter(|(block, _)| words(block).fold(false, |any, word| any | near(word)))
             .flat_map(|(block, at)| words(block).zip((at..).step_by(4)))
-            .filter(|(word, _)| wanted.contains(word))
+            .filter(|(word, _)| wanted.binary_search(word).is_ok())
             .filter_map(|(word, at)| Some((word, u32::try_from(at.checked_sub(name_at)?).ok()?)))
             .take(MAX_CHECKED)
             .collect();
@@ -130,18 +131,26 @@ impl InlineTrees {
         }
         let mut trees: Vec<(u32, u32)> = table.inline_trees().collect();
         trees.sort_unstable();
+        let mut left = MAX_DECODED;
         for (name, at) in records {
             let Some(position) = names.iter().position(|n| *n == Some(name)) else { continue };
             let places: &mut Vec<u32> = &mut into[position];
-            let place = self.user_of(table, &trees, at).filter(|place| !places.contains(place));
+            let place = self.user_of(table, &trees, at, &mut left);
+            let place = place.filter(|place| !places.contains(place));
             places.extend(place);
         }
         into
     }
 
     /// A function that uses the record at this offset from `gofunc`. `trees`: offset and function,
-    /// ascending.
-    fn user_of(&self, table: &Pclntab, trees: &[(u32, u32)], at: u32) -> Option<u32> {
+    /// ascending; `left`: entries of tables that may still be decoded.
+    fn user_of(
+        &self,
+        table: &Pclntab,
+        trees: &[(u32, u32)],
+        at: u32,
+        left: &mut u64,
+    ) -> Option<u32> {
         let end = trees.partition_point(|(tree, _)| *tree <= at);
         let (nearest, _) = trees.get(end.checked_sub(1)?)?;
         let size = record_size(self.format) as u32;
@@ -152,8 +161,13 @@ impl InlineTrees {
         // Functions with the same tree share it.
         let same = trees.iter().take(end).rev().take_while(|(tree, _)| tree == nearest);
         let mut indices = AddressTable::default();
-        same.take(MAX_SHARED).map(|(_, function)| *function).find(|function| {
+        let mut same = same.take(MAX_SHARED).map(|(_, function)| *function);
+        same.find(|function| {
+            if *left == 0 {
+                return false;
+            }
             table.inlined_calls(*function, &mut indices);
+            *left = left.saturating_sub(indices.cost());
             indices.largest() >= index
         })
     }

@@ -12,7 +12,8 @@ pub mod bytes;
 mod decode;
 mod error;
 mod facts;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, dead_code, reason = "made for tests; fuzzers take a part of it")]
 pub(crate) mod fake;
 #[cfg(test)]
 mod hostile;

@@ -16,6 +16,9 @@ use crate::address::VAddr;
 /// Bytes of the record that are read: up to the last field used in any release.
 const SIZE: usize = 352;
 
+/// Most places that may point to the function table: each one makes for a walk through the relocations.
+const MAX_CANDIDATES: usize = 64;
+
 /// Offsets in the head of the record, equal in all releases.
 const NAMES: usize = 8;
 const FUNCS: usize = 104;
@@ -73,7 +76,11 @@ impl Module {
         }
         let mut found: Vec<Module> = Vec::new();
         let mut reason = "nothing points to the function table";
-        for at in candidates(image, header)? {
+        let candidates = candidates(image, header)?;
+        if candidates.len() > MAX_CANDIDATES {
+            return Err(Error::NoModule("too many places point to the function table"));
+        }
+        for at in candidates {
             match Self::read(image, header, at) {
                 Ok(module) => found.push(module),
                 Err(why) => reason = why,
@@ -132,7 +139,7 @@ fn candidates(image: &Image, header: &Header) -> Result<Vec<VAddr>, Error> {
     let mut found = Vec::new();
     for segment in image.segments.iter().filter(|s| s.writable) {
         image.walk::<()>(segment, 8, |vaddr, data| {
-            let skip = vaddr.next_multiple_of(8) - vaddr;
+            let skip = vaddr.wrapping_neg() % 8;
             let words = data.get(skip as usize..).unwrap_or_default();
             let at = words.windows(16).step_by(8).enumerate().filter(|(_, pair)| {
                 u64_at(pair, 0) == Some(first) && u64_at(pair, 8) == Some(second)

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
-use super::address_table::AddressTable;
-use super::bytes::{c_str_at, u8_at, u32_at, u64_at};
+use super::address_table::{AddressTable, MAX_ENTRIES};
+use super::bytes::{short_c_str, u8_at, u32_at, u64_at};
 use super::error::Error;
 use super::image::Image;
 use super::index::{Index, MAX_RECORD};
@@ -17,10 +17,13 @@ use crate::address::VAddr;
 
 /// Largest table accepted; that of a 90 MB binary has about 30 MB.
 pub const MAX_TABLE: u64 = 512 << 20;
+/// Longest name of a function, or of a file, accepted: many may share the bytes of one.
+const MAX_NAME: usize = 16 << 10;
 /// Eight bytes that names begin with.
 const SOUGHT: [&[u8; 8]; 3] = [b"runtime.", b"crosscal", b"plugin.o"];
-/// Bytes that nearly every address table fits into.
-const SHORT_TABLE: u64 = 64 << 10;
+/// Bytes of an address table that are read: nearly every one fits into the first of them, and the longest
+/// accepted, with two numbers of at most five bytes for each entry, into the last.
+const LENGTHS: [u64; 3] = [64 << 10, 1 << 20, 10 * MAX_ENTRIES as u64 + 1];
 /// Bytes of the header in all known formats.
 const HEADER: usize = 72;
 /// Values of the magic, newest last (internal/abi/symtab.go).
@@ -70,6 +73,7 @@ impl Header {
     /// Reads a header that begins `data`.
     fn parse(at: VAddr, data: &[u8]) -> Result<Self, &'static str> {
         const CUT: &str = "its header is cut";
+        let data = data.first_chunk::<HEADER>().ok_or(CUT)?;
         let word = |at| u64_at(data, at).ok_or(CUT);
         let format = match u32_at(data, 0).ok_or(CUT)? {
             MAGIC_1_18 => Format::Go118,
@@ -315,12 +319,12 @@ impl Pclntab {
         if at == tables {
             return None;
         }
-        decode(into, SHORT_TABLE).or_else(|| decode(into, MAX_TABLE))
+        LENGTHS.into_iter().find_map(|most| decode(into, most))
     }
 
     /// The name at an offset in the table of names.
     pub fn name(&self, offset: u32) -> Option<&str> {
-        std::str::from_utf8(c_str_at(&self.names, offset as usize)?).ok()
+        text(&self.names, offset)
     }
 
     /// One byte of the table of names.
@@ -344,7 +348,7 @@ impl Pclntab {
         let units = self.between(self.header.units, self.header.files)?;
         let offset = u32_at(units, unit.checked_add(number)?.checked_mul(4)? as usize)?;
         let files = self.between(self.header.files, self.header.tables)?;
-        std::str::from_utf8(c_str_at(files, offset as usize)?).ok()
+        text(files, offset)
     }
 
     /// All functions whose names begin in one of these ways, and maybe others, by ascending address.
@@ -390,6 +394,12 @@ impl Pclntab {
     }
 }
 
+/// The text that ends with the next end mark, unless it is too long for one.
+fn text(texts: &[u8], offset: u32) -> Option<&str> {
+    let text = short_c_str(texts, offset as usize, MAX_NAME + 1)?;
+    std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_NAME)
+}
+
 /// How the name at an offset begins, or with it all of a shorter one.
 fn head(names: &[u8], offset: u32) -> Option<&[u8; 8]> {
     names.get(offset as usize..)?.first_chunk()
@@ -432,4 +442,19 @@ fn function_data(format: Format, record: &[u8], kind: usize) -> Option<Option<u3
     let slot = (u32_at(record, 28)? as usize).checked_add(kind)?;
     let offset = u32_at(record, size.checked_add(slot.checked_mul(4)?)?)?;
     Some(Some(offset).filter(|offset| *offset != u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_does_not_end_is_none() {
+        let mut names = vec![b'a'; MAX_NAME + 1];
+        names.extend(b"\0main.run\0last");
+        assert_eq!(text(&names, 0), None);
+        assert_eq!(text(&names, 1).map(str::len), Some(MAX_NAME));
+        let next = MAX_NAME as u32 + 2;
+        assert_eq!((text(&names, next), text(&names, next + 9)), (Some("main.run"), None));
+    }
 }

@@ -333,7 +333,9 @@ impl Specialised {
         let rest = name.strip_prefix(MALLOCGC)?;
         let families = ["TinySC", "TinySize", "SmallNoScanSC", "SmallScanNoHeaderSC"];
         families.into_iter().find_map(|family| {
-            let number: u8 = rest.strip_prefix(family)?.parse().ok()?;
+            let text = rest.strip_prefix(family)?;
+            // Written in one way alone: a file can't have more of them than there are numbers.
+            let number: u8 = text.parse().ok().filter(|n: &u8| n.to_string() == text)?;
             let class = family.ends_with("SC").then_some(number);
             Some(Self { family, number, class })
         })
@@ -406,6 +408,28 @@ fn incomplete(
         list(&expected, &found),
         list(&found, &expected)
     ))
+}
+
+#[cfg(test)]
+pub use returns::return_sites as any_returns;
+
+/// Decodes any code as if it were that of each function in which a site is searched ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub fn any_code(code: &[u8]) {
+    const ENTRY: VAddr = VAddr(0x40_1000);
+    const CALLED: VAddr = VAddr(0x40_0800);
+    let is_inside = |at: usize, length: usize| assert!(length > 0 && at + length <= code.len());
+    if let Ok(p) = find_p(code) {
+        is_inside(p.offset, p.length);
+    }
+    let one = [
+        pool::find_miss(code).ok(),
+        goroutine::find_created(code, ENTRY, CALLED).ok(),
+        slice::find_call(code, ENTRY, &[CALLED]),
+    ];
+    let several = [returns::returns(code), map::find_ends(code)];
+    let several = several.into_iter().flatten().flatten();
+    several.chain(one.into_iter().flatten()).for_each(|(at, length)| is_inside(at, length));
 }
 
 #[cfg(test)]
@@ -493,6 +517,8 @@ mod tests {
             "runtime.mallocgcSmallNoscan",
             "runtime.mallocgcSmallNoScanSC7SlowPath",
             "runtime.mallocgcTinySC2SlowPath",
+            "runtime.mallocgcTinySC02",
+            "runtime.mallocgcTinySC+2",
             "main.mallocgcTinySC2",
         ] {
             assert_eq!(parse(other), None, "{other}");

@@ -169,7 +169,7 @@ impl Symbols {
     }
 
     /// Variables at places given by a test.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn made(places: &[(Symbol, VAddr)]) -> Self {
         let place = |symbol| {
             let at = places.iter().find(|(s, _)| *s == symbol).map(|(_, at)| *at);
@@ -484,6 +484,32 @@ fn bucket_list(steps: &[Step], kind: u64, skip: usize) -> Told {
         Some(Step::Address(list)) => Ok(*list),
         _ => Err("no list follows"),
     }
+}
+
+/// Decodes any code as if it were that of each function that tells of a variable ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub fn any_code(code: &[u8]) {
+    let steps = decode::steps_of(code, VAddr(0x40_1000));
+    let lists =
+        [MEM_PROFILE, MUTEX_PROFILE].map(|kind| [0, 1].map(|n| bucket_list(&steps, kind, n)));
+    let sizes =
+        [1, 4, 8].map(|bytes| [all_equal(loads(&steps, bytes)), first(tests(&steps, bytes))]);
+    let others = [twice(addresses(&steps)), slice(&steps), compared_with(&steps, SWEEP_DRAINED)];
+    let pairs = [pair(&steps), both_rates(&steps)];
+    let pairs = pairs.into_iter().flatten().map(|(one, two)| assert_ne!(one, two));
+    pairs.count();
+    // What is told of a variable is an operand.
+    let operands: std::collections::HashSet<VAddr> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Address(at) | Step::Load(at, _) | Step::Test(at, _) | Step::Other(at) => {
+                Some(*at)
+            }
+            Step::Compare(_) => None,
+        })
+        .collect();
+    let told = lists.into_iter().flatten().chain(sizes.into_iter().flatten()).chain(others);
+    told.flatten().for_each(|at| assert!(operands.contains(&at)));
 }
 
 #[cfg(test)]

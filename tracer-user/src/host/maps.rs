@@ -155,7 +155,7 @@ fn walk(dir: &Path, pid: u32, visit: impl FnMut(Mapping) -> ControlFlow<()>) -> 
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Walked {
+pub(super) enum Walked {
     /// All of them, this many.
     All(usize),
     Enough,
@@ -163,7 +163,7 @@ enum Walked {
     Malformed,
 }
 
-fn each_line(
+pub(super) fn each_line(
     mut reader: impl BufRead,
     mut visit: impl FnMut(Mapping) -> ControlFlow<()>,
 ) -> io::Result<Walked> {
@@ -231,6 +231,15 @@ fn unescape(path: &[u8]) -> PathBuf {
     }
     bytes.extend_from_slice(rest);
     PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+/// The bias that each kind of segment would have there ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub(super) fn any_bias(mapping: &Mapping) {
+    for (vaddr, offset) in [(0, 0), (0x40_1000, 0x1000), (u64::MAX, u64::MAX)] {
+        let segment = Segment { vaddr: VAddr(vaddr), offset: FileOffset(offset) };
+        let _bias = bias_of(mapping, segment, page_size());
+    }
 }
 
 #[cfg(test)]

@@ -132,9 +132,13 @@ fn resident(pid: u32) -> Result<Option<u64>, Error> {
     let what = "statm";
     let file = super::process::dir(pid).join(what);
     let statm = read::bounded(&file).map_err(|err| Error::read(pid, what, &err))?;
-    let pages = |text: &str| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
-    let pages = pages(&String::from_utf8_lossy(&statm));
+    let pages = pages_of(&String::from_utf8_lossy(&statm));
     Ok(pages.and_then(|pages| pages.checked_mul(page_size())).filter(|bytes| *bytes > 0))
+}
+
+/// The second number of a `statm`.
+fn pages_of(statm: &str) -> Option<u64> {
+    statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Memory of a process, without that of its control group.
@@ -161,6 +165,10 @@ fn of_status(status: &str) -> MemoryUse {
     }
 }
 
+/// Lines of `memory.stat` that are dropped when memory is short, in both versions of control groups.
+const V1: &[&str] = &["total_inactive_file", "total_active_file"];
+const V2: &[&str] = &["inactive_file", "active_file", "slab_reclaimable"];
+
 /// Files of a hierarchy that has the memory controller.
 struct Files {
     root: PathBuf,
@@ -176,7 +184,8 @@ fn counted_in<'a>(root: &Path, groups: &'a str) -> Option<(Files, &'a str)> {
         groups.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-            let inside = path.strip_prefix('/')?;
+            // What begins with a slash again would lead out of the hierarchy.
+            let inside = path.strip_prefix('/').filter(|inside| !inside.starts_with('/'))?;
             // A process outside of heaptap's cgroup namespace is shown with a way up.
             (wanted(controllers) && !inside.split('/').any(|c| c == "..")).then_some(inside)
         })
@@ -186,7 +195,7 @@ fn counted_in<'a>(root: &Path, groups: &'a str) -> Option<(Files, &'a str)> {
             root: root.join("memory"),
             usage: "memory.usage_in_bytes",
             limit: "memory.limit_in_bytes",
-            droppable: &["total_inactive_file", "total_active_file"],
+            droppable: V1,
         };
         return Some((files, path));
     }
@@ -194,7 +203,7 @@ fn counted_in<'a>(root: &Path, groups: &'a str) -> Option<(Files, &'a str)> {
         root: root.to_owned(),
         usage: "memory.current",
         limit: "memory.max",
-        droppable: &["inactive_file", "active_file", "slab_reclaimable"],
+        droppable: V2,
     };
     Some((files, path_of(&str::is_empty)?))
 }
@@ -239,21 +248,37 @@ impl Files {
 
     fn droppable_of(&self, group: &Path) -> Option<u64> {
         let text = read::bounded(&group.join("memory.stat")).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let of = |name: &&str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '))?;
-            line.trim().parse::<u64>().ok()
-        };
-        // Of pages of files all are known, or nothing is.
-        let known: Vec<Option<u64>> = self.droppable.iter().map(of).collect();
-        let files: u64 = known[..2].iter().copied().sum::<Option<u64>>()?;
-        Some(files + known[2..].iter().flatten().sum::<u64>())
+        droppable(&String::from_utf8_lossy(&text), self.droppable)
     }
+}
+
+/// The sum of some lines of `memory.stat`; of the first two all are known, or nothing is.
+fn droppable(text: &str, lines: &[&str]) -> Option<u64> {
+    let of = |name: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '))?;
+        line.trim().parse::<u64>().ok()
+    };
+    lines.iter().enumerate().try_fold(0u64, |sum, (at, name)| match of(name) {
+        Some(bytes) => Some(sum.saturating_add(bytes)),
+        None if at < 2 => None,
+        None => Some(sum),
+    })
 }
 
 /// `max`, which means no limit, is no number.
 fn number(file: &Path) -> Option<u64> {
     String::from_utf8_lossy(&read::bounded(file).ok()?).trim().parse().ok()
+}
+
+/// Any text, as each of the files ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub(super) fn any_text(text: &str) {
+    let _memory = (of_status(text), pages_of(text));
+    if let Some((files, path)) = counted_in(Path::new(GROUPS), text) {
+        let up: Vec<PathBuf> = files.up(path).collect();
+        assert!(up.len() <= MAX_DEPTH && up.iter().all(|group| group.starts_with(&files.root)));
+    }
+    let _droppable = (droppable(text, V1), droppable(text, V2));
 }
 
 #[cfg(test)]
@@ -305,6 +330,8 @@ mod tests {
         assert_eq!(cgroup_memory(root, groups).unwrap().limit, Some(500));
         assert_eq!(cgroup_memory(root, "0::/gone\n"), None);
         assert_eq!(cgroup_memory(root, "0::/../pods\n"), None);
+        let outside = format!("0::/{}/pods\n", root.display());
+        assert_eq!(cgroup_memory(root, &outside), None);
         assert_eq!(cgroup_memory(root, ""), None);
     }
 
@@ -335,6 +362,14 @@ mod tests {
         write(root, "memory/docker/a", &old);
         let found = nearest(root, "4:memory:/docker/a\n").unwrap();
         assert_eq!((found.droppable, found.limit), (Some(10), 80));
+    }
+
+    #[test]
+    fn a_sum_that_cannot_be_is_the_largest_there_is() {
+        let stat = format!("inactive_file {0}\nactive_file {0}\nslab_reclaimable 7\n", u64::MAX);
+        assert_eq!(droppable(&stat, V2), Some(u64::MAX));
+        assert_eq!(droppable("inactive_file 5\nslab_reclaimable 7\n", V2), None);
+        assert_eq!(droppable("inactive_file 5\nactive_file 1\n", V2), Some(6));
     }
 
     #[test]

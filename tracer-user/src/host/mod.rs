@@ -8,6 +8,8 @@
 //! The `procfs` crate is not used: it gives up on a whole file when one name in it is not UTF-8, it
 //! panics on a mapped file called `/SYSV`, and it bounds nothing.
 
+#[cfg(any(test, fuzzing))]
+mod any;
 mod cgroup;
 mod confine;
 mod error;
@@ -23,6 +25,8 @@ mod read;
 mod select;
 mod system;
 
+#[cfg(any(test, fuzzing))]
+pub use any::text as any_text;
 pub use cgroup::{Container, Runtime};
 pub use confine::{Kept, confine, permitted};
 pub use error::Error;

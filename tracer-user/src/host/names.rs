@@ -149,27 +149,8 @@ impl Host {
     }
 
     fn by_docker(&self, id: &str) -> Names {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Record {
-            name: String,
-            #[serde(default)]
-            config: Config,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "PascalCase", default)]
-        struct Config {
-            labels: Option<HashMap<String, String>>,
-        }
         let dir = Path::new("/var/lib/docker/containers").join(id);
-        let Some(record) = self.json::<Record>(&dir.join("config.v2.json")) else {
-            return Names::default();
-        };
-        let labels = record.config.labels.unwrap_or_default();
-        by_labels(&labels).or(|| Names {
-            container: name_of(record.name.trim_start_matches('/').to_owned()),
-            ..Names::default()
-        })
+        self.file(&dir.join("config.v2.json")).and_then(|json| of_docker(&json)).unwrap_or_default()
     }
 
     /// `NAMESPACE_POD_UID`, where kubelet puts a pod's logs.
@@ -192,35 +173,62 @@ impl Host {
 
     /// The names in the annotations of an OCI bundle; nothing when there is no such bundle.
     fn bundle(&self, bundle: &Path) -> Option<Names> {
-        #[derive(Deserialize)]
-        struct Spec {
-            #[serde(default)]
-            annotations: HashMap<String, String>,
-        }
-        let spec: Spec = self.json(&bundle.join("config.json"))?;
-        let get = |key: &str| spec.annotations.get(key).cloned().and_then(name_of);
-        let containerd = Names {
-            container: get("io.kubernetes.cri.container-name"),
-            pod: get("io.kubernetes.cri.sandbox-name"),
-            namespace: get("io.kubernetes.cri.sandbox-namespace"),
-        };
-        let labels = spec.annotations.get("io.kubernetes.cri-o.Labels");
-        let labels = labels.and_then(|labels| serde_json::from_str(labels).ok());
-        Some(
-            containerd
-                .or(|| by_labels(&labels.unwrap_or_default()))
-                .or(|| by_labels(&spec.annotations)),
-        )
+        of_bundle(&self.file(&bundle.join("config.json"))?)
     }
 
-    fn json<T: for<'de> Deserialize<'de>>(&self, path: &Path) -> Option<T> {
-        serde_json::from_slice(&read::bounded(&self.inside(path)).ok()?).ok()
+    fn file(&self, path: &Path) -> Option<Vec<u8>> {
+        read::bounded(&self.inside(path)).ok()
     }
 
     /// A path of the host.
     fn inside(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
+}
+
+/// What docker's record of a container says; nothing when it is none.
+fn of_docker(json: &[u8]) -> Option<Names> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Record {
+        name: String,
+        #[serde(default)]
+        config: Config,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
+    struct Config {
+        labels: Option<HashMap<String, String>>,
+    }
+    let record: Record = serde_json::from_slice(json).ok()?;
+    let labels = record.config.labels.unwrap_or_default();
+    Some(by_labels(&labels).or(|| Names {
+        container: name_of(record.name.trim_start_matches('/').to_owned()),
+        ..Names::default()
+    }))
+}
+
+/// What the annotations of an OCI bundle say; nothing when its configuration is none.
+fn of_bundle(json: &[u8]) -> Option<Names> {
+    #[derive(Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        annotations: HashMap<String, String>,
+    }
+    let spec: Spec = serde_json::from_slice(json).ok()?;
+    let get = |key: &str| spec.annotations.get(key).cloned().and_then(name_of);
+    let containerd = Names {
+        container: get("io.kubernetes.cri.container-name"),
+        pod: get("io.kubernetes.cri.sandbox-name"),
+        namespace: get("io.kubernetes.cri.sandbox-namespace"),
+    };
+    let labels = spec.annotations.get("io.kubernetes.cri-o.Labels");
+    let labels = labels.and_then(|labels| serde_json::from_str(labels).ok());
+    Some(
+        containerd
+            .or(|| by_labels(&labels.unwrap_or_default()))
+            .or(|| by_labels(&spec.annotations)),
+    )
 }
 
 /// The labels that kubelet gives to containers (pkg/kubelet/types/labels.go).
@@ -249,6 +257,16 @@ impl Names {
     /// These, unless nobody is named; then others.
     fn or(self, others: impl FnOnce() -> Names) -> Names {
         if self.container.is_some() || self.pod.is_some() { self } else { others() }
+    }
+}
+
+/// Any text, as each of the files ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub(super) fn any_text(text: &str) {
+    let found = [of_docker(text.as_bytes()), of_bundle(text.as_bytes()), kubelet_name(text)];
+    for names in found.into_iter().flatten() {
+        let all = [names.container, names.pod, names.namespace];
+        assert!(all.into_iter().flatten().all(|name| (1..=LONGEST).contains(&name.len())));
     }
 }
 

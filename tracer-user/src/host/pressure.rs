@@ -17,7 +17,7 @@ pub fn stalled(file: &Path) -> Option<Duration> {
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=28562`: the total is in microseconds.
-fn total(text: &str) -> Option<Duration> {
+pub(super) fn total(text: &str) -> Option<Duration> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
     let total = some.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="))?;
     Some(Duration::from_micros(total.parse().ok()?))

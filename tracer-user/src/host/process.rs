@@ -107,7 +107,7 @@ impl Identity {
 }
 
 /// How long so many clock ticks are.
-fn ticks(count: u64) -> Option<Duration> {
+pub(super) fn ticks(count: u64) -> Option<Duration> {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().filter(|ticks| *ticks > 0)?;
     Some(Duration::from_secs_f64(count as f64 / per_second as f64))
 }

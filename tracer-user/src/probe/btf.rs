@@ -18,8 +18,10 @@ const FUNC_PROTO: u32 = 13;
 const TYPE_TAG: u32 = 18;
 
 const MAGIC: u16 = 0xeb9f;
-/// Structs within structs that are looked into.
+/// Structs within structs that are looked into, and members that are looked at in search of one: the
+/// largest struct of Linux has some 300 of its own.
 const DEEPEST: u32 = 8;
+const MOST_MEMBERS: u32 = 100_000;
 
 /// The kernel's types.
 pub struct Btf<'a> {
@@ -107,20 +109,22 @@ impl<'a> Btf<'a> {
 
     /// A member of a struct or union, also one of those without a name within it.
     pub fn member(&self, number: u32, name: &str) -> Option<Member> {
-        self.member_within(number, name, DEEPEST)
+        self.member_within(number, name, DEEPEST, &mut { MOST_MEMBERS })
     }
 
-    fn member_within(&self, number: u32, name: &str, deep: u32) -> Option<Member> {
+    /// `left`: members that may still be looked at.
+    fn member_within(&self, number: u32, name: &str, deep: u32, left: &mut u32) -> Option<Member> {
         let of = self.get(self.resolved(number)?)?;
         if !matches!(of.kind, STRUCT | UNION) {
             return None;
         }
         for raw in of.rest.chunks_exact(12) {
+            *left = left.checked_sub(1)?;
             let (text, kind, bits) = (word(raw, 0)?, word(raw, 4)?, word(raw, 8)?);
             let bits = if of.flag { bits & 0x00ff_ffff } else { bits };
             if text == 0 {
-                let within =
-                    deep.checked_sub(1).and_then(|deep| self.member_within(kind, name, deep));
+                let deeper = deep.checked_sub(1);
+                let within = deeper.and_then(|deep| self.member_within(kind, name, deep, left));
                 if let Some(Member { offset, kind }) = within {
                     return Some(Member { offset: offset.checked_add(bits / 8)?, kind });
                 }
@@ -226,6 +230,23 @@ mod tests {
             (btf.member(1, "first"), btf.member(99, "first"), btf.size(1)),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn structs_that_hold_themselves_are_not_looked_into_for_ever() {
+        let members = 60_000;
+        let mut types = vec![1, STRUCT << 24 | members, 8];
+        types.extend([0, 1, 0].repeat(members as usize));
+        let types: Vec<u8> = types.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [24, 0, types.len() as u32, types.len() as u32, 6] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(types);
+        bytes.extend(b"\0self\0");
+        let btf = Btf::parse(&bytes).unwrap();
+        let number = btf.structs(&["self"])["self"];
+        assert_eq!(btf.member(number, "other"), None);
     }
 
     #[test]

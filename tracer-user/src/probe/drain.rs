@@ -218,7 +218,7 @@ fn readable<T: AsRawFd>(inner: T) -> Result<AsyncFd<T>, Error> {
 }
 
 /// A notice's bytes; nothing when they are not one.
-fn decode_notice(bytes: &[u8]) -> Option<Notice> {
+pub(super) fn decode_notice(bytes: &[u8]) -> Option<Notice> {
     let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (kind, pid, image) = (word(0)?, word(4)?, word(8)?);
     match kind {

@@ -20,7 +20,7 @@ impl Offsets {
         fs::read("/sys/kernel/btf/vmlinux").map_or_else(|_| Self::default(), |b| Self::find(&b))
     }
 
-    fn find(bytes: &[u8]) -> Self {
+    pub(super) fn find(bytes: &[u8]) -> Self {
         let Some(btf) = Btf::parse(bytes) else { return Self::default() };
         let task = btf.structs(&["task_struct"]).get("task_struct").copied();
         let offset = |name| task.and_then(|task| btf.member(task, name)).map_or(0, |m| m.offset);

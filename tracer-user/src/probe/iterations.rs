@@ -148,8 +148,25 @@ fn under_way(goroutine: &Goroutine) -> Vec<Iteration> {
     all
 }
 
+/// Iterations as if they had come through the ring, and a goroutine as if it were left ([`crate::doors`]).
+#[cfg(any(test, fuzzing))]
+pub(super) fn any(iterations: &[Iteration], goroutines: &[Goroutine]) {
+    let mut known = Known::default();
+    known.traps.insert(0, u64::MAX);
+    iterations.iter().for_each(|iteration| known.add(iteration));
+    goroutines.iter().flat_map(under_way).for_each(|iteration| known.add(&iteration));
+    for (stack, sums) in known.take(|_| true) {
+        assert!(
+            sums.complete <= sums.count && sums.depth_classes().iter().sum::<u64>() <= sums.count
+        );
+        let mut twice = sums.clone();
+        twice.add(&sums);
+        assert!(!known.sums.contains_key(&stack));
+    }
+}
+
 /// An iteration's bytes; nothing when they are not one.
-fn decode(bytes: &[u8]) -> Option<Iteration> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Iteration> {
     if bytes.len() != size_of::<Iteration>() {
         return None;
     }

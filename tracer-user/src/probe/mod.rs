@@ -7,6 +7,8 @@
 
 mod account;
 mod ahead;
+#[cfg(any(test, fuzzing))]
+mod any;
 mod attach;
 mod btf;
 pub mod budget;
@@ -28,6 +30,8 @@ mod syscall;
 mod take;
 pub mod trap;
 
+#[cfg(any(test, fuzzing))]
+pub use any::records as any_records;
 pub use attach::{AttachSite, Attachment, Program, Scope};
 pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
 pub use error::Error;

@@ -4,7 +4,7 @@
 //! In: the running kernel's own structures, the ring of mappings. Out: programs that are attached, and
 //! stacks of what is still mapped.
 
-mod left;
+pub(super) mod left;
 mod offsets;
 
 use std::{collections::HashMap, time::Duration};
@@ -125,7 +125,7 @@ fn attached(
 }
 
 /// A change's bytes; nothing when they are not one.
-fn decode(bytes: &[u8]) -> Option<Mapping> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Mapping> {
     if bytes.len() != size_of::<Mapping>() {
         return None;
     }

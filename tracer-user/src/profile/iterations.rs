@@ -268,7 +268,7 @@ impl Seconds {
         let first = (from / SECOND) >> self.power;
         let last = (to.max(from) / SECOND) >> self.power;
         if first == last {
-            *self.steps.entry(first).or_default() += steps;
+            self.add_steps(first, steps);
         } else if last - first >= INTERVALS as u64 {
             self.widen();
             return self.spread((from, to), steps);
@@ -276,9 +276,9 @@ impl Seconds {
             let (length, width) = ((to - from) as f64, SECOND << self.power);
             let mut given = 0;
             for interval in first..=last {
-                let until = to.min((interval + 1) * width);
+                let until = to.min((interval + 1).saturating_mul(width));
                 let so_far = (steps as f64 * ((until - from) as f64 / length)).round() as u64;
-                *self.steps.entry(interval).or_default() += so_far - given;
+                self.add_steps(interval, so_far - given);
                 given = so_far;
             }
         }
@@ -287,10 +287,15 @@ impl Seconds {
         }
     }
 
+    fn add_steps(&mut self, interval: u64, more: u64) {
+        let steps = self.steps.entry(interval).or_default();
+        *steps = steps.saturating_add(more);
+    }
+
     fn widen(&mut self) {
         self.power += 1;
         for (interval, steps) in std::mem::take(&mut self.steps) {
-            *self.steps.entry(interval / 2).or_default() += steps;
+            self.add_steps(interval / 2, steps);
         }
     }
 
@@ -299,7 +304,7 @@ impl Seconds {
             self.widen();
         }
         for (interval, steps) in &other.steps {
-            *self.steps.entry(interval >> (self.power - other.power)).or_default() += steps;
+            self.add_steps(interval >> (self.power - other.power), *steps);
         }
         while self.steps.len() > INTERVALS {
             self.widen();
@@ -330,6 +335,19 @@ mod tests {
     fn ended(goroutine: u64, steps: u64, time: u64) -> Ended {
         let what = Worst { goroutine, steps, time };
         Ended { what, is_complete: true, cost: 1, between: (0, time) }
+    }
+
+    #[test]
+    fn steps_and_times_that_cannot_be_are_added_up_without_harm() {
+        let mut sums = Iterations::default();
+        for between in [(5, 5), (5, u64::MAX), (u64::MAX - 5, u64::MAX), (u64::MAX, 0)] {
+            let what = Worst { goroutine: 1, steps: u64::MAX, time: u64::MAX };
+            sums.add_one(&Ended { what, is_complete: true, cost: u64::MAX, between });
+        }
+        let one = sums.clone();
+        sums.add(&one);
+        assert_eq!((sums.count, sums.steps, sums.time), (8, u64::MAX, u64::MAX));
+        assert!(sums.steps_at.steps.len() <= INTERVALS);
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub const SUFFIX: &str = ".htap";
 /// Most bytes that the contents of a record have.
 const LARGEST: usize = 256 << 20;
 
-/// A file of records with such contents, the first a key; for a fuzzer, which finds no checksums by itself.
-#[cfg(fuzzing)]
+/// A file of records with such contents, the first a key; for fuzzers, which find no checksums by themselves.
+#[cfg(any(test, fuzzing))]
 pub fn of_contents(contents: &[&[u8]]) -> Vec<u8> {
     let mut file = block::file_header().to_vec();
     for (at, contents) in contents.iter().enumerate() {
@@ -53,7 +53,7 @@ pub fn of_contents(contents: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The same of records of statistics.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub fn of_statistics(contents: &[&[u8]]) -> Vec<u8> {
     let mut file = block::file_header().to_vec();
     for (at, contents) in contents.iter().enumerate() {

@@ -155,7 +155,7 @@ impl Walk {
         // A call through a nil function: its caller's frame is the innermost.
         if self.pc.0 == 0 && self.pcs.is_empty() {
             let Some(pc) = word(self.sp) else { return Step::Needs(RuntimeAddr(self.sp)) };
-            (self.pc, self.sp, self.in_syscall) = (pc, self.sp + 8, false);
+            (self.pc, self.sp, self.in_syscall) = (pc, self.sp.saturating_add(8), false);
         }
         loop {
             let innermost = self.pcs.is_empty();
@@ -166,11 +166,11 @@ impl Walk {
                 Place::Last => None,
                 Place::Frame(size) => {
                     let slot = self.sp.saturating_add(u64::from(size));
-                    if slot.saturating_add(8) > self.end {
+                    let Some(above) = slot.checked_add(8).filter(|above| *above <= self.end) else {
                         return Step::Broken;
-                    }
+                    };
                     let Some(pc) = word(slot) else { return Step::Needs(RuntimeAddr(slot)) };
-                    Some((pc, slot + 8))
+                    Some((pc, above))
                 }
             };
             if self.pcs.len() == most {
@@ -183,6 +183,25 @@ impl Walk {
                 // Each frame lies above the one before: a walk ends.
                 Some((pc, sp)) => (self.pc, self.sp) = (pc, sp),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gobin::fake::{Fake, MAIN, open};
+
+    #[test]
+    fn a_stack_at_the_end_of_the_address_space_is_walked_to_it() {
+        let go = open(&Fake::new().bytes).unwrap();
+        let top = u64::MAX - 7;
+        for (pc, first) in [(0, MAIN + 4), (MAIN + 4, MAIN + 4), (MAIN + 0x48, 0)] {
+            let all = (RuntimeAddr(0), RuntimeAddr(u64::MAX));
+            let mut walk = Walk::new(RuntimeAddr(pc), RuntimeAddr(top), all, false).unwrap();
+            let mut frames = Frames::new(&go, LoadBias(0));
+            let step = walk.on(&first.to_le_bytes(), RuntimeAddr(top), &mut frames, 10);
+            assert!(matches!(step, Step::Broken | Step::Whole), "{pc:#x}: {step:?}");
         }
     }
 }

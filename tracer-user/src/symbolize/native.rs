@@ -63,6 +63,15 @@ impl NativeSymbols {
         Ok(true)
     }
 
+    /// Addresses of symbols, and of the places around them ([`crate::doors`]).
+    #[cfg(any(test, fuzzing))]
+    pub fn any_addresses(&self, most: usize) -> Vec<VAddr> {
+        let symbols = self.symbols.symbols.iter().take(most);
+        let around = symbols.flat_map(|s| [s.start, s.start.wrapping_add(1), s.end]);
+        let segments = self.image.segments.iter().take(most).map(|s| s.vaddr);
+        around.chain(segments).chain([0, u64::MAX]).map(VAddr).collect()
+    }
+
     /// The GNU build id in hexadecimal.
     pub fn build_id(&self) -> Option<String> {
         gnu_build_id(&self.image)

@@ -12,6 +12,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Site, SiteError, site_at, whole_functions};
 use crate::address::VAddr;
 use crate::gobin::GoBinary;
+use crate::gobin::decode::code;
 
 /// Sites of the goroutine probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +44,7 @@ pub fn goroutine_sites(binary: &GoBinary) -> Result<GoroutineSites, SiteError> {
     if let Some(into) = inlined.into_iter().find(|into| into.name == NEWPROC1) {
         return Err(SiteError::Inlined { function: CASGSTATUS, into: into.name.to_string() });
     }
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
+    let code = code(binary, &function)?;
     let undecodable =
         |why| SiteError::Decode { function: NEWPROC1.to_string(), entry: function.entry, why };
     let (at, length) = find_created(&code, function.entry, status.entry).map_err(undecodable)?;
@@ -55,7 +55,11 @@ pub fn goroutine_sites(binary: &GoBinary) -> Result<GoroutineSites, SiteError> {
 }
 
 /// Offset and length of the one call of `status` that finds a dead goroutine.
-fn find_created(code: &[u8], entry: VAddr, status: VAddr) -> Result<(usize, usize), &'static str> {
+pub(super) fn find_created(
+    code: &[u8],
+    entry: VAddr,
+    status: VAddr,
+) -> Result<(usize, usize), &'static str> {
     let mut decoder = Decoder::with_ip(64, code, entry.0, DecoderOptions::NONE);
     // What the second argument was set to since the last jump or call.
     let mut old_status = None;

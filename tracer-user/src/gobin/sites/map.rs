@@ -14,6 +14,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use super::{Site, SiteError, site_at, whole_functions};
 use crate::address::VAddr;
 use crate::gobin::GoBinary;
+use crate::gobin::decode::code;
 
 /// Sites of the map probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +48,7 @@ pub fn map_sites(binary: &GoBinary) -> Result<MapSites, SiteError> {
     let [start, next] = whole_functions(binary, names)?;
     let function =
         binary.find_function(names[1]).ok_or_else(|| SiteError::NoFunction(names[1].into()))?;
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
+    let code = code(binary, &function)?;
     let undecodable =
         |why| SiteError::Decode { function: function.name.to_string(), entry: function.entry, why };
     let ends = find_ends(&code).map_err(undecodable)?;
@@ -65,7 +65,7 @@ pub fn map_sites(binary: &GoBinary) -> Result<MapSites, SiteError> {
 ///
 /// The end stores nil as key and element in one instruction, out of the register that Go keeps at zero
 /// (`movups %xmm15,(%rax)`), and returns. The barrier in front of it is passed once, on or off.
-fn find_ends(code: &[u8]) -> Result<Vec<(usize, usize)>, &'static str> {
+pub(super) fn find_ends(code: &[u8]) -> Result<Vec<(usize, usize)>, &'static str> {
     let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
     let mut instructions: Vec<(usize, Instruction)> = Vec::new();
     while decoder.can_decode() {

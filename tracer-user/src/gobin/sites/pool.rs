@@ -10,6 +10,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Reg
 use super::{Site, SiteError, site_at, whole_functions};
 use crate::address::VAddr;
 use crate::gobin::GoBinary;
+use crate::gobin::decode::code;
 
 /// Sites of the pool probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +49,7 @@ pub fn pool_sites(binary: &GoBinary) -> Result<PoolSites, SiteError> {
     };
     let function = binary.find_function(GET).ok_or_else(|| SiteError::NoFunction(GET.into()))?;
     let undecodable = |why| SiteError::Decode { function: GET.into(), entry: function.entry, why };
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
+    let code = code(binary, &function)?;
     let (at, length) = find_miss(&code).map_err(undecodable)?;
     let vaddr = VAddr(function.entry.0 + at as u64);
     let miss = site_at(binary, GET, vaddr, &code[at..at + length], true)
@@ -59,7 +59,7 @@ pub fn pool_sites(binary: &GoBinary) -> Result<PoolSites, SiteError> {
 
 /// Offset and length of the jump that asks whether there is a `New`: `New` is loaded from the pool in
 /// RCX to RDX, compared with nil, and called if it is not.
-fn find_miss(code: &[u8]) -> Result<(usize, usize), &'static str> {
+pub(super) fn find_miss(code: &[u8]) -> Result<(usize, usize), &'static str> {
     let decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
     let code: Vec<Instruction> =
         decoder.into_iter().filter(|i| i.mnemonic() != Mnemonic::Nop).collect();

@@ -7,13 +7,13 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use super::{Site, SiteError, site_at};
 use crate::address::VAddr;
 use crate::gobin::GoBinary;
+use crate::gobin::decode::code;
 
 /// Every return of a function, by its name.
 pub fn return_sites(binary: &GoBinary, name: &'static str) -> Result<Vec<Site>, SiteError> {
     let function =
         binary.find_function(name).ok_or_else(|| SiteError::NoFunction(name.to_owned()))?;
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
+    let code = code(binary, &function)?;
     let undecodable =
         |why| SiteError::Decode { function: name.to_owned(), entry: function.entry, why };
     let site = |(at, length): (usize, usize)| {
@@ -26,7 +26,7 @@ pub fn return_sites(binary: &GoBinary, name: &'static str) -> Result<Vec<Site>, 
 }
 
 /// Offsets and lengths of the returns of a function that no jump leaves (facts 7.3).
-fn returns(code: &[u8]) -> Result<Vec<(usize, usize)>, &'static str> {
+pub(super) fn returns(code: &[u8]) -> Result<Vec<(usize, usize)>, &'static str> {
     let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
     let mut found = Vec::new();
     while decoder.can_decode() {

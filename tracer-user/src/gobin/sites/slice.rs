@@ -24,6 +24,7 @@ use tracer_common::slice::{
 
 use super::{Site, SiteError, site_at, site_at_p};
 use crate::address::VAddr;
+use crate::gobin::decode::code;
 use crate::gobin::{Facts, Function, GoBinary};
 
 /// Sites of the slice probe.
@@ -156,8 +157,7 @@ fn call_site(
 ) -> Result<Option<Site>, SiteError> {
     let targets: Vec<VAddr> =
         binary.find_functions(targets).into_iter().flatten().map(|of| of.entry).collect();
-    let length = function.end.0.saturating_sub(function.entry.0) as usize;
-    let code = binary.read(function.entry, length)?;
+    let code = code(binary, function)?;
     let Some((offset, length)) = find_call(&code, function.entry, &targets) else {
         return Ok(None);
     };
@@ -167,7 +167,7 @@ fn call_site(
 }
 
 /// Offset and length of the only call of a target.
-fn find_call(code: &[u8], entry: VAddr, targets: &[VAddr]) -> Option<(usize, usize)> {
+pub(super) fn find_call(code: &[u8], entry: VAddr, targets: &[VAddr]) -> Option<(usize, usize)> {
     let mut decoder = Decoder::with_ip(64, code, entry.0, DecoderOptions::NONE);
     let mut calls = Vec::new();
     while decoder.can_decode() {

@@ -1,6 +1,8 @@
 //! What the agent does: the file, and above it the flags.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use crate::agent::config::{self, Captures, Config, Listen, Push, Watch};
 use crate::agent::notify::Receiver;
@@ -8,6 +10,9 @@ use crate::agent::rules::Rule;
 use crate::cli::agent::Config as Flags;
 use crate::exit::{Exit, Failure};
 use crate::output::text::printable;
+
+/// Most bytes of the file.
+const LONGEST: u64 = 1 << 20;
 
 /// The file and the flags together.
 #[derive(Clone, Debug)]
@@ -38,7 +43,7 @@ impl Settings {
             Some(path) => {
                 let name = printable(&path.to_string_lossy()).into_owned();
                 let unread = |err| Failure::new(Exit::Usage, format!("{name}: {err}"));
-                let text = fs::read_to_string(path).map_err(unread)?;
+                let text = text_of(path).map_err(unread)?;
                 config::parse(&text)
                     .map_err(|problem| Failure::new(Exit::Usage, format!("{name}:{problem}")))?
             }
@@ -88,5 +93,30 @@ impl Settings {
         self.push = push;
         eprintln!("heaptap: reloaded");
         changed
+    }
+}
+
+/// A file of settings, whole.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::other("it has more than 1 MiB")),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, " ".repeat(LONGEST as usize)).unwrap();
+        assert_eq!(text_of(&path).unwrap().len() as u64, LONGEST);
+        std::fs::write(&path, " ".repeat(LONGEST as usize + 1)).unwrap();
+        assert!(text_of(&path).unwrap_err().to_string().contains("more than 1 MiB"));
     }
 }

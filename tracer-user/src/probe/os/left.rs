@@ -9,7 +9,7 @@ use tracer_common::{StackKey, os::Mapping};
 
 /// Mappings of all images.
 #[derive(Default)]
-pub(super) struct Left {
+pub(in crate::probe) struct Left {
     /// Changes that others may still precede.
     waiting: Vec<Mapping>,
     /// By image: start of each mapping, its end and the stack that mapped it.
@@ -18,7 +18,7 @@ pub(super) struct Left {
 
 /// What is left of a stack's mappings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(in crate::probe) struct Sum {
     /// How many pieces.
     pub mappings: u64,
     pub bytes: u64,

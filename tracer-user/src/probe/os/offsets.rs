@@ -76,7 +76,7 @@ impl Offsets {
         Ok(Self { cpus, ..found })
     }
 
-    fn find(bytes: &[u8]) -> Result<Self, Unsuited> {
+    pub(in crate::probe) fn find(bytes: &[u8]) -> Result<Self, Unsuited> {
         let btf = Btf::parse(bytes).ok_or(Unsuited::Damaged)?;
         let found = btf.structs(&["task_struct", "mm_struct", "percpu_counter", "bpf_array"]);
         let member = |of: &str, name: &'static str| {

@@ -91,7 +91,7 @@ impl AsOf {
             let allocs = now.allocs.checked_sub(then.allocs)?;
             let frees = now.frees.checked_sub(then.frees)?;
             let before = then.allocs.saturating_sub(then.frees);
-            (allocs + frees > 0).then_some(Change { bucket, before, allocs, frees })
+            (allocs > 0 || frees > 0).then_some(Change { bucket, before, allocs, frees })
         })
     }
 }

@@ -321,6 +321,15 @@ fn contention_goes_on_meanwhile() {
     assert_eq!((records.buckets[0].count, records.buckets[0].cycles), (20.0, 200));
 }
 
+#[test]
+fn counts_that_cannot_be_are_compared_without_harm() {
+    let counts = |allocs, frees| AsOf { counts: vec![Counts { allocs, frees }], ..AsOf::default() };
+    let (first, second) = (counts(0, 0), counts(u64::MAX, u64::MAX));
+    let changes: Vec<Change> = second.since(&first).collect();
+    assert_eq!((changes.len(), changes[0].frees), (1, u64::MAX));
+    assert_eq!(first.since(&first).count(), 0);
+}
+
 const DRAINED: u32 = 1 << 31;
 
 fn put_state(memory: &FakeMemory, cycle: u32, begun: u32, sweep: u32) {

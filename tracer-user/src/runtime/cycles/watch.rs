@@ -184,8 +184,10 @@ impl Watcher {
     ) -> Result<bool, Error> {
         let m = &live.layout().mstats;
         let base = live.address(Symbol::MemStats)?;
-        let place =
-            |offset: u32, len: usize| Range { at: RuntimeAddr(base.0 + u64::from(offset)), len };
+        let place = |offset: u32, len: usize| Range {
+            at: RuntimeAddr(base.0.wrapping_add(offset.into())),
+            len,
+        };
         let ring = 8 * m.pause_count as usize;
         let ranges = [place(m.pause_ns, ring), place(m.pause_end, ring), counters(live)?];
         live.memory.read_many(&ranges, &mut self.batch)?;
@@ -207,7 +209,9 @@ impl Watcher {
             all if all == count => Some(true),
             _ => None,
         };
-        let mut number = last.ended;
+        // Of those that are older not even the pauses are there.
+        look.overwritten = count.saturating_sub(m.pause_count);
+        let mut number = last.ended.wrapping_add(look.overwritten);
         while number != ended {
             number = number.wrapping_add(1);
             let Some(end_unix_ns) = end_of(number) else {
@@ -239,7 +243,7 @@ impl Watcher {
 /// `numgc`, `numforcedgc` and what follows them up to `last_gc_nanotime`.
 fn counters<M: Memory>(live: &Live<M>) -> Result<Range, Error> {
     let m = &live.layout().mstats;
-    let at = RuntimeAddr(live.address(Symbol::MemStats)?.0 + u64::from(m.numgc));
+    let at = RuntimeAddr(live.address(Symbol::MemStats)?.0.wrapping_add(m.numgc.into()));
     Ok(Range { at, len: (m.last_gc_nanotime + 8 - m.numgc) as usize })
 }
 
