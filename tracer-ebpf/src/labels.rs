@@ -11,6 +11,7 @@ use tracer_common::{
 };
 
 use crate::{
+    bound::at_most,
     count::count,
     maps::{BY_LABELS, LABELS},
     regs::Regs,
@@ -103,7 +104,7 @@ pub fn of(hit: &Hit, regs: &Regs) -> u64 {
 #[inline(always)]
 fn list(at: u64, window: &mut [u64; tracer_common::walk::WINDOW]) -> Option<u64> {
     let (pairs, count) = (read_word(at)?, read_word(at.wrapping_add(8))?);
-    let size = if count > MAX_LABELS as u64 { MAX_LABELS as u64 } else { count } * 32;
+    let size = at_most::<{ MAX_LABELS as u32 }>(count) * 32;
     // SAFETY: at most 256 bytes; the helper checks the source.
     let read =
         unsafe { bpf_probe_read_user(window.as_mut_ptr().cast(), size as u32, pairs as *const _) };
@@ -137,7 +138,7 @@ fn copy(
     hash: &mut u64,
     check: &mut u64,
 ) -> bool {
-    let size = if length > LABEL_TEXT as u64 { LABEL_TEXT as u64 } else { length };
+    let size = at_most::<{ LABEL_TEXT as u32 }>(length);
     let words = text.cast::<u64>();
     let mut i = 0;
     while i < LABEL_TEXT / 8 {

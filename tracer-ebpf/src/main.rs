@@ -10,6 +10,7 @@
 mod alloc;
 mod assist;
 mod atomic;
+mod bound;
 mod boxed;
 mod count;
 mod empty;

@@ -14,7 +14,7 @@ use super::{current_tgid, live, stack};
 use crate::{
     gate,
     maps::{OS_SLOW, OS_TRAP, SLOW},
-    target::{Amount, selected},
+    target::selected,
 };
 
 /// A program of this thread while it allocates slowly. When it is dropped, the time that it took is noted.
@@ -122,16 +122,10 @@ pub fn os_span_end(ctx: ProbeContext) -> u32 {
     let _ = SLOW.remove(id);
     let spent = slow.handled.wrapping_add(OS_TRAP.load() as u64);
     let total = end.wrapping_sub(slow.began).saturating_sub(spent);
-    let amount = |bytes| Amount { weight: 1, bytes };
-    let _ = stack::keep(hit.process, Happening::Span, 0, &amount(total));
-    let mut class = IN_CALLS;
-    while class <= IN_FAULTS {
-        let time = if class == IN_CALLS { slow.calls } else { slow.faults };
-        if time != 0 {
-            let _ = stack::keep(hit.process, Happening::SpanKernel, class, &amount(time));
-        }
-        class += 1;
-    }
+    let span = (Happening::Span, 0, total);
+    let calls = (Happening::SpanKernel, IN_CALLS, slow.calls);
+    let faults = (Happening::SpanKernel, IN_FAULTS, slow.faults);
+    stack::keep_all(hit.process, [span, calls, faults]);
     0
 }
 

@@ -43,10 +43,47 @@ pub fn keep(
 ) -> Option<StackKey> {
     let mut owned = Owned::take()?;
     let scratch = owned.get();
-    let Some(hash) = walk(process, scratch) else {
+    let hash = walked(process, scratch)?;
+    keep_under(process, scratch, hash, happening, class, amount)
+}
+
+/// The same of several amounts with one walk: each one more takes the verifier as long as all else here. Those
+/// without bytes are left out but for the first.
+#[inline(always)]
+pub fn keep_all(process: &ProcEntry, amounts: [(Happening, u64, u64); 3]) {
+    let Some(mut owned) = Owned::take() else { return };
+    let scratch = owned.get();
+    let Some(hash) = walked(process, scratch) else { return };
+    let mut at = 0;
+    while at < amounts.len() {
+        let (happening, class, bytes) = amounts[at];
+        if at == 0 || bytes != 0 {
+            let amount = Amount { weight: 1, bytes };
+            let _ = keep_under(process, scratch, hash, happening, class, &amount);
+        }
+        at += 1;
+    }
+}
+
+/// Fills in the stack of the current thread; its hash.
+#[inline(always)]
+fn walked(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
+    let hash = walk(process, scratch);
+    if hash.is_none() {
         count(Counter::StackUnread);
-        return None;
-    };
+    }
+    hash
+}
+
+#[inline(always)]
+fn keep_under(
+    process: &ProcEntry,
+    scratch: &mut Scratch,
+    hash: u64,
+    happening: Happening,
+    class: u64,
+    amount: &Amount,
+) -> Option<StackKey> {
     let key = StackKey { image: process.image, site: happening.site(), class, hash };
     let fresh = &mut scratch.value;
     let kept = find_or_insert(&key, fresh)?;
@@ -73,7 +110,6 @@ pub fn keep_without(process: &ProcEntry, happening: Happening, class: u64, amoun
     }
 }
 
-/// Fills in the stack of the current thread; its hash.
 #[inline(always)]
 fn walk(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
     // SAFETY: the kernel's own task; the helper checks the source and writes 21 words of 256.
