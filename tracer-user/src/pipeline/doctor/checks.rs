@@ -100,6 +100,19 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     checks
 }
 
+/// What recording needs and the kernel does not have, where that is so, in one line.
+pub(super) fn lacks_of_kernel(
+    system: &System,
+    features: &[(Feature, Result<(), Refused>)],
+) -> Option<String> {
+    let has_links = has_links(features);
+    let checks = features.iter().map(|(tried, result)| feature(system, *tried, result, has_links));
+    let missing = checks.filter(|check| check.state == State::Missing && !check.by_privilege);
+    let told: Vec<String> =
+        missing.map(|check| format!("{}: {}", check.name, check.text)).collect();
+    (!told.is_empty()).then(|| format!("recording can't work on this kernel: {}", told.join("; ")))
+}
+
 /// Nothing when no sampler was left on.
 fn samplers(pids: &[u32]) -> Option<Check> {
     let named: Vec<String> = pids.iter().map(u32::to_string).collect();

@@ -88,16 +88,9 @@ impl Problem {
 
 impl Findings {
     pub fn gather() -> Self {
-        let tries = |offset: &Result<FileOffset, Problem>| {
-            // Where the place is not known the kernel's answer to offset 0 still tells most.
-            let offset = offset.as_ref().map_or(FileOffset(0), |offset| *offset);
-            Feature::ALL
-                .map(|feature| (feature, features::try_out(feature, Path::new(OWN_FILE), offset)))
-                .to_vec()
-        };
         let emulated_at = own_offset(Trapped::Emulated);
         let stepped_at = own_offset(Trapped::SingleStepped);
-        let features = tries(&emulated_at);
+        let features = tried(&emulated_at);
         let system = host::system();
         let has_links = has_links(&features);
         let refused = |(feature, tried): &(Feature, Result<(), Refused>)| {
@@ -131,6 +124,19 @@ impl Findings {
         let samplers = sampler::left_on();
         Self { system, features, own_programs, emulated, single_stepped, os, go, samplers }
     }
+}
+
+/// Tries all features at a place in heaptap's file.
+fn tried(offset: &Result<FileOffset, Problem>) -> Vec<(Feature, Result<(), Refused>)> {
+    // Where the place is not known the kernel's answer to offset 0 still tells most.
+    let offset = offset.as_ref().map_or(FileOffset(0), |offset| *offset);
+    let one = |feature| (feature, features::try_out(feature, Path::new(OWN_FILE), offset));
+    Feature::ALL.map(one).to_vec()
+}
+
+/// The same, for who wants to know nothing else.
+pub(super) fn features() -> Vec<(Feature, Result<(), Refused>)> {
+    tried(&own_offset(Trapped::Emulated))
 }
 
 /// Whether this kernel has links of many uprobes, which take no perf events.

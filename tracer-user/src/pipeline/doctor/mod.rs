@@ -17,7 +17,7 @@ use json::{Document, SCHEMA};
 use super::{json, print, terminal};
 use crate::cli::DoctorConfig;
 use crate::exit::Failure;
-use crate::host::{Capability, System};
+use crate::host::{self, Capability, System};
 use crate::output::text::{printable, wrap};
 
 /// What is missing to record, also through perf events.
@@ -36,6 +36,11 @@ pub fn lacks_to_record(system: &System, perf_events: bool) -> Vec<Capability> {
 /// Whether this kernel attaches through perf events alone, which take CAP_SYS_ADMIN.
 pub fn takes_perf_events() -> bool {
     !findings::attaches_without_perf()
+}
+
+/// What recording needs and this kernel does not have, where that is so: asked once something was refused.
+pub fn lacks_of_kernel() -> Option<String> {
+    checks::lacks_of_kernel(&host::system(), &findings::features())
 }
 
 /// Examines this host.

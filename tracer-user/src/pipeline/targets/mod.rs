@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     address::LoadBias,
     cli::probes::{Probe, Probes},
-    exit::{self, Exit, Failure},
+    exit::{Exit, Failure},
     host::{self, FileKey},
     output::text::nanoseconds,
     probe::{self, Kernel, Program, Ready, trap::Trapped},
@@ -388,6 +388,9 @@ pub fn failure(err: probe::Error) -> Failure {
     if err.is_too_many_files() {
         return not_readable(host::Error::too_many_files());
     }
-    let exit = if err.is_permission() { Exit::Permission } else { Exit::Unsupported };
-    Failure::new(exit, exit::one_line(&err))
+    if err.is_permission() {
+        return Failure::new(Exit::Permission, err.line());
+    }
+    let lacks = if err.is_refusal() { doctor::lacks_of_kernel() } else { None };
+    Failure::new(Exit::Unsupported, lacks.unwrap_or_else(|| err.line()))
 }

@@ -58,6 +58,10 @@ fn an_old_kernel_is_5_and_told_what_is_needed() {
     }
     assert_eq!(verdict(&findings).exit(), Exit::Unsupported);
     assert!(text(&findings, "attach cookies").ends_with("it needs kernel 5.15 or later"));
+    let told = lacks_of_kernel(&findings.system, &findings.features).unwrap();
+    assert!(told.ends_with(&text(&findings, "attach cookies")), "{told}");
+    assert!(!told.contains("uprobe_multi"), "{told}");
+    assert_eq!(lacks_of_kernel(&findings.system, &all_well().features), None);
     // A privilege that is missing too does not help.
     findings.features[0].1 = Err(Refused { call: "x", errno: Errno::EPERM });
     assert_eq!(verdict(&findings).exit(), Exit::Unsupported);
