@@ -73,6 +73,9 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
             all.push(("slices", release.minor(), variant));
             all.push(("pools", release.minor(), variant));
             all.push(("assists", release.minor(), variant));
+            all.push(("os", release.minor(), variant));
+            all.push(("spawn", release.minor(), variant));
+            all.push(("stacks", release.minor(), variant));
         }
         all.push(("stress", release.minor(), Variant::Default));
         all.push(("unprofiled", release.minor(), Variant::Stripped));

@@ -122,7 +122,7 @@ impl Fixture {
         (&sources.files, release.version, variant.flags(), variant).hash(&mut hasher);
         let dir = paths::target_dir().join("fixtures");
         fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
-        let stem = format!("{name}-go{go}-{}", variant.name());
+        let stem = Fixture::stem(name, go, variant);
         let program = dir.join(format!("{stem}-{:016x}", hasher.finish()));
         // Held until this returns: tests that want the same program build it once.
         let lock = File::create(dir.join(format!("{stem}.lock")))?;
@@ -138,6 +138,11 @@ impl Fixture {
             fs::rename(&part, &program).context("can't move a fixture into place")?;
         }
         Ok(Fixture { name: name.to_string(), release, variant, program, fresh })
+    }
+
+    /// What its file's name begins with; what follows is a hash of its contents.
+    pub fn stem(name: &str, go: &str, variant: Variant) -> String {
+        format!("{name}-go{go}-{}", variant.name())
     }
 
     /// Starts it with its pipes held.

@@ -7,6 +7,7 @@ mod demo;
 mod dist;
 mod fetch;
 mod fuzz;
+mod kernels;
 mod layouts;
 mod manifest_tools;
 mod process;
@@ -32,6 +33,8 @@ enum Xtask {
     Test(test::Options),
     /// Fuzz what reads files of any origin.
     Fuzz(fuzz::Options),
+    /// Run a core of the integration tests on kernels of Debian, each in an emulated machine.
+    Kernels(kernels::Options),
     /// Make what is given to others: a static binary with all that belongs to it, and an image.
     Dist(dist::Options),
     /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Xtask::Layouts(options) => layouts::run(&options),
         Xtask::Test(options) => test::run(&options),
         Xtask::Fuzz(options) => fuzz::run(&options),
+        Xtask::Kernels(options) => kernels::run(&options),
         Xtask::Dist(options) => dist::run(&options),
         Xtask::Bench(options) => bench::run(&options),
     };

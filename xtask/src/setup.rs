@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::kernels::packages;
 use crate::{fetch, manifest_tools, process};
 use xtask::pins::{self, GoRelease, GoSource};
 use xtask::programs::RealProgram;
@@ -34,6 +35,8 @@ pub enum Purpose {
     Test,
     /// As test, bpftrace to compare with, and real programs to measure.
     Bench,
+    /// Building, every Go release, and what boots other kernels.
+    Kernels,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -72,6 +75,7 @@ enum Thing {
     TlsTools,
     Manifests,
     Bpftrace,
+    Emulator,
     Program(RealProgram),
 }
 
@@ -87,7 +91,8 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
         }
     }
     let podman = ["podman", "runc", "conmon"];
-    if purpose != Purpose::Demo && podman.iter().any(|name| paths::find_program(name).is_none()) {
+    let in_containers = matches!(purpose, Purpose::Test | Purpose::Bench);
+    if in_containers && podman.iter().any(|name| paths::find_program(name).is_none()) {
         things.push(Thing::Podman);
     }
     if purpose == Purpose::Test && paths::find_program("groff").is_none() {
@@ -111,6 +116,9 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     if purpose == Purpose::Test && manifest_tools::is_missing()? {
         things.push(Thing::Manifests);
     }
+    if purpose == Purpose::Kernels && lacks_emulator() {
+        things.push(Thing::Emulator);
+    }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
@@ -124,11 +132,18 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     Ok(things)
 }
 
+/// Whether other kernels can't be had or booted.
+fn lacks_emulator() -> bool {
+    let programs = ["qemu-system-x86_64", "busybox", "strip"];
+    programs.iter().any(|name| paths::find_program(name).is_none())
+        || !Path::new(packages::KEYS).is_file()
+}
+
 fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
     match purpose {
         // The demo takes the newest release, the one whose allocator is the least known.
         Purpose::Demo => &pins::GO[pins::GO.len() - 1..],
-        Purpose::Test | Purpose::Bench => pins::GO,
+        Purpose::Test | Purpose::Bench | Purpose::Kernels => pins::GO,
     }
 }
 
@@ -148,6 +163,13 @@ impl Thing {
             Thing::Manifests => manifest_tools::install(apt),
             // With objcopy, which gives stripped programs the names that bpftrace asks for.
             Thing::Bpftrace => apt.install(&["bpftrace", "binutils"]),
+            // With the keys of Debian's archive, from which kernels come.
+            Thing::Emulator => apt.install(&[
+                "qemu-system-x86",
+                "busybox-static",
+                "binutils",
+                "debian-archive-keyring",
+            ]),
             Thing::Program(program) => fetch::install(program, apt),
         }
     }
