@@ -13,7 +13,7 @@ use clap::Args;
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 
-use crate::{build, process};
+use crate::{build, process, supply};
 use xtask::paths;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -51,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
         process::loud(Command::new("cp").arg("-r").arg(paths::repo().join(dir)).arg(&stage))?;
     }
     documents(&program, &stage)?;
+    supply::materials(&stage, &epoch)?;
     let archive = format!("{name}.tar.gz");
     pack(&dist, &name, &archive, &epoch)?;
     let mut files = vec![archive];
@@ -66,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Seconds since 1970 of the last commit.
-fn epoch() -> Result<String> {
+pub fn epoch() -> Result<String> {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(paths::repo());
     let output = git.output().context("can't start git")?;

@@ -12,6 +12,7 @@ mod layouts;
 mod manifest_tools;
 mod process;
 mod setup;
+mod supply;
 mod test;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Xtask {
     Fuzz(fuzz::Options),
     /// Run a core of the integration tests on kernels of Debian, each in an emulated machine.
     Kernels(kernels::Options),
+    /// Check what heaptap is made of: licences, advisories, crates that are there twice.
+    Supply(supply::Options),
     /// Make what is given to others: a static binary with all that belongs to it, and an image.
     Dist(dist::Options),
     /// Measure: cost of an event, symbols, frames of real programs, footprint (root).
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Xtask::Test(options) => test::run(&options),
         Xtask::Fuzz(options) => fuzz::run(&options),
         Xtask::Kernels(options) => kernels::run(&options),
+        Xtask::Supply(options) => supply::run(&options),
         Xtask::Dist(options) => dist::run(&options),
         Xtask::Bench(options) => bench::run(&options),
     };

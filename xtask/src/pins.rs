@@ -21,6 +21,10 @@ pub const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 /// Debian packages with the libraries that [`PACKAGED_LINKER`] is built from.
 pub const LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libclang-22-dev"];
 
+/// Subcommands of cargo that look at what heaptap is made of.
+pub const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
+pub const CARGO_CYCLONEDX: (&str, &str) = ("cargo-cyclonedx", "0.5.9");
+
 /// Go releases that fixtures are built with. [`each_release!`] has them again, for tests.
 pub const GO: &[GoRelease] = &[
     GoRelease { version: "1.19", from: GoSource::Debian("golang-1.19-go") },

@@ -37,6 +37,8 @@ pub enum Purpose {
     Bench,
     /// Building, every Go release, and what boots other kernels.
     Kernels,
+    /// Looking at what heaptap is made of.
+    Supply,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -77,10 +79,19 @@ enum Thing {
     Bpftrace,
     Emulator,
     Program(RealProgram),
+    CargoTool((&'static str, &'static str)),
 }
 
 fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     let mut things = Vec::new();
+    if purpose == Purpose::Supply {
+        for tool in [pins::CARGO_DENY, pins::CARGO_CYCLONEDX] {
+            if toolchain::cargo_tool(tool)?.is_none() {
+                things.push(Thing::CargoTool(tool));
+            }
+        }
+        return Ok(things);
+    }
     if toolchain::bpf().is_none() {
         things.push(Thing::BpfToolchain);
     }
@@ -144,6 +155,7 @@ fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
         // The demo takes the newest release, the one whose allocator is the least known.
         Purpose::Demo => &pins::GO[pins::GO.len() - 1..],
         Purpose::Test | Purpose::Bench | Purpose::Kernels => pins::GO,
+        Purpose::Supply => &[],
     }
 }
 
@@ -171,6 +183,7 @@ impl Thing {
                 "debian-archive-keyring",
             ]),
             Thing::Program(program) => fetch::install(program, apt),
+            Thing::CargoTool(tool) => cargo_tool(tool),
         }
     }
 }
@@ -216,11 +229,23 @@ fn bpf_linker(version: &str, features: &[&str]) -> Result<()> {
         return Ok(());
     }
     println!("setup: bpf-linker {version} (one to two minutes)");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["install", "bpf-linker", "--version", version, "--locked"]).args(features);
-    cargo.arg("--root").arg(toolchain::bpf_linker_root(version)?);
-    cargo.env("LLVM_PREFIX", pins::LLVM_PREFIX).env_remove("CARGO_TARGET_DIR").current_dir("/");
+    let mut cargo = cargo_install("bpf-linker", version, &toolchain::bpf_linker_root(version)?);
+    cargo.args(features).env("LLVM_PREFIX", pins::LLVM_PREFIX);
     process::quiet("bpf-linker", &mut cargo)
+}
+
+fn cargo_tool((name, version): (&str, &str)) -> Result<()> {
+    println!("setup: {name} {version} (some minutes)");
+    let root = toolchain::cargo_tool_root((name, version))?;
+    process::quiet(name, &mut cargo_install(name, version, &root))
+}
+
+/// Installs a program of this version, and of no other, to a place of its own.
+fn cargo_install(name: &str, version: &str, root: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["install", name, "--version", version, "--locked", "--root"]).arg(root);
+    cargo.env_remove("CARGO_TARGET_DIR").current_dir("/");
+    cargo
 }
 
 fn go(release: GoRelease, apt: &mut Apt) -> Result<()> {

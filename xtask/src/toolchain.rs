@@ -80,6 +80,17 @@ pub fn bpf_linker_root(version: &str) -> Result<PathBuf> {
     Ok(paths::cache_dir()?.join(format!("bpf-linker-{version}")))
 }
 
+/// A subcommand of cargo of exactly this name and version, when setup has installed it.
+pub fn cargo_tool((name, version): (&str, &str)) -> Result<Option<PathBuf>> {
+    let program = cargo_tool_root((name, version))?.join("bin").join(name);
+    Ok(program.is_file().then_some(program))
+}
+
+/// Where setup installs it.
+pub fn cargo_tool_root((name, version): (&str, &str)) -> Result<PathBuf> {
+    Ok(paths::cache_dir()?.join(format!("{name}-{version}")))
+}
+
 /// Where a Go release is, or is to be, installed.
 pub fn go_root(release: GoRelease) -> Result<PathBuf> {
     match release.from {
