@@ -58,8 +58,11 @@ fn code(bytes: &[u8]) {
 
 /// The agent's settings and rules; what is refused is refused in one line.
 fn config(bytes: &[u8]) {
-    if let Err(problem) = crate::agent::config::parse(&String::from_utf8_lossy(bytes)) {
-        assert!(!problem.to_string().contains('\n'), "{problem}");
+    match crate::agent::config::parse(&String::from_utf8_lossy(bytes)) {
+        Ok(config) => {
+            let _safe = config.listen.is_safe();
+        }
+        Err(problem) => assert!(!problem.to_string().contains('\n'), "{problem}"),
     }
 }
 

@@ -69,7 +69,7 @@ const BEGINNINGS: [&str; 27] = [
 ];
 /// Bytes kept of a function.
 const LONGEST: u64 = 4 << 10;
-const CHECK: u64 = 40;
+const CHECK: u64 = 96;
 /// Bytes of type data kept.
 const TYPES: u64 = 512;
 const PAGE: u64 = 4096;
@@ -162,6 +162,8 @@ fn table(binary: &GoBinary, functions: &[Function]) -> Table {
     }
     put(&mut all, index - 4, binary.text_range().1.0 - text, 4);
     all.extend(records);
+    // A reader may ask for as many records as there are functions.
+    all.resize(all.len().max((8 + size) * starts.len() + 4), 0);
     bytes.extend(all);
     let magic = if size == 40 { 0xffff_fff0 } else { 0xffff_fff1 };
     put(&mut bytes, 0, magic, 4);
