@@ -13,6 +13,8 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 ulimit -n 65536
+# Kernels before 5.11 take what maps hold for locked memory.
+ulimit -l unlimited
 
 # Whether a line of doctor is "ok".
 says() { grep -q "^ok  *$1  " /tmp/doctor; }
