@@ -202,6 +202,12 @@ fn what_can_not_be_named_is_told() -> Result<()> {
         .refused(2, "--raw is for a recording alone")?;
 
     symbolize(path)?.expect(0)?;
-    heaptap::run(["symbolize", &named, "-b", path, "-o", &files.at("again.htap")])?
-        .refused(2, "has its names already")
+    let again = files.at("again.htap");
+    heaptap::run(["symbolize", &named, "-b", path, "-o", &again])?
+        .refused(2, "has its names already")?;
+    // It rests.
+    let nothing = files.at("nothing.htap");
+    heaptap::run(["record", "-p", &pid, "-d", "0.1", "--raw", "-o", &nothing])?.expect(0)?;
+    heaptap::run(["symbolize", &nothing, "-b", path, "-o", &again])?
+        .refused(2, "nothing was recorded")
 }

@@ -101,9 +101,11 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
                                 judged.restart(&settings, &node);
                             }
                             rounds.set(&settings.watch);
-                            match Maps::new(&settings, Instant::now()) {
-                                Ok(new) => maps = new,
-                                Err(failure) => eprintln!("heaptap: {failure}"),
+                            if changed.maps {
+                                match Maps::new(&settings, Instant::now()) {
+                                    Ok(new) => maps = new,
+                                    Err(failure) => eprintln!("heaptap: {failure}"),
+                                }
                             }
                         }
                         Err(failure) => eprintln!("heaptap: not reloaded: {failure}"),

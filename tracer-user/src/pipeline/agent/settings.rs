@@ -30,6 +30,8 @@ pub struct Settings {
 pub struct Changed {
     pub push: bool,
     pub rules: bool,
+    /// How iterations over maps are recorded.
+    pub maps: bool,
 }
 
 impl Settings {
@@ -83,6 +85,8 @@ impl Settings {
         let before = (&self.rules, &self.captures, &self.notify);
         let changed = Changed {
             push: push != self.push,
+            maps: (watch.maps, watch.cpu) != (self.watch.maps, self.watch.cpu)
+                || of_rules.1 != self.captures,
             // Those who are told have their spools where uploads have theirs.
             rules: before != (&of_rules.0, &of_rules.1, &of_rules.2)
                 || push.spool != self.push.spool,

@@ -26,9 +26,13 @@ const TOLD: usize = 10;
 /// The recording can't be read or has names already; none of the files is one of its binaries; the result can't be written.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let mut recording = Open::new(&config.file, config.max_memory)?;
-    if recording.at(None)?.profile.unnamed() == 0 {
-        let text =
-            format!("{}: has its names already; only record --raw leaves them out", recording.name);
+    let profile = recording.at(None)?.profile;
+    if profile.unnamed() == 0 {
+        let why = match profile.samples.is_empty() {
+            true => "nothing was recorded, so that there is nothing to name",
+            false => "has its names already; only record --raw leaves them out",
+        };
+        let text = format!("{}: {why}", recording.name);
         return Err(Failure::new(Exit::Usage, text));
     }
     let mut names = Names::new(Files::find(&config.binaries)?, config);
