@@ -9,7 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Image, Targets, failure, plan::Class, spans::Span, windows::View};
+use super::{
+    Image, Targets, failure,
+    plan::Class,
+    spans::{Meant, Span},
+    windows::View,
+};
 use tracer_common::record::Closes;
 
 use crate::{
@@ -275,15 +280,18 @@ impl Targets {
             if length.is_some() {
                 metered.spread.begin(kernel.timed_by_cpu(*slot).unwrap_or_default());
             }
-            let (each, began) = (metered.each(), self.meters.now());
-            if let Some(length) = length {
-                let until = self.meters.on_kernels_clock(began + length).as_nanos() as u64;
-                let traps = kernel.traps(*slot).unwrap_or_default().tokens;
+            let each = metered.each();
+            let traps = length.and_then(|_| kernel.traps(*slot).ok()).unwrap_or_default().tokens;
+            let until = length.map(|length| self.meters.now() + length);
+            let meant = length.zip(until).map(|(length, until)| Meant { length, until, each });
+            if let Some(until) = until {
+                let until = self.meters.on_kernels_clock(until).as_nanos() as u64;
                 let closes = Closes { until, traps, each: each as u64, ..metered.never() };
                 kernel.close_at(*slot, closes).map_err(failure)?;
             }
+            let opening = self.meters.now();
             kernel.allow(*slot, *allowed).map_err(failure)?;
-            metered.span = Some(Span::new((began, self.meters.now()), length, gap, each));
+            metered.span = Some(Span::new((opening, self.meters.now()), meant, gap));
         }
         let until = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(until.map(|until| self.meters.at(until)))

@@ -17,9 +17,8 @@ const PAIRS: u64 = 20;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     began: Duration,
-    /// For how long the program is to go on in it, where what is seen has no say in that; and by how much each
-    /// event puts off the end, in nanoseconds.
-    progress: Option<(Duration, f64)>,
+    /// Where what is seen has no say in that.
+    meant: Option<Meant>,
     ended: Option<Duration>,
     /// Whether it ended because of what it had cost.
     is_cut: bool,
@@ -27,26 +26,32 @@ pub struct Span {
     gap: f64,
 }
 
+/// How a window is to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Meant {
+    /// How long it was meant to be.
+    pub length: Duration,
+    /// When it ends if nothing is seen in it.
+    pub until: Duration,
+    /// By how much each event puts off its end, in nanoseconds.
+    pub each: f64,
+}
+
 impl Span {
     /// A window that stands for a time, in nanoseconds, and was opened at some moment between two.
-    pub fn new(
-        opened: (Duration, Duration),
-        length: Option<Duration>,
-        gap: f64,
-        each: f64,
-    ) -> Self {
+    pub fn new(opened: (Duration, Duration), meant: Option<Meant>, gap: f64) -> Self {
         let took = opened.1.saturating_sub(opened.0);
-        let is_late = length.is_some_and(|length| took * LATE > length);
+        let is_late = meant.is_some_and(|meant| took * LATE > meant.length);
         Self {
-            progress: length.map(|length| (length, each)),
+            meant,
             gap: if is_late { 0.0 } else { gap },
-            ..Self::for_itself(opened.0)
+            ..Self::for_itself(opened.0 + took / 2)
         }
     }
 
     /// It says nothing of other times: its beginning was no matter of chance.
     pub fn for_itself(began: Duration) -> Self {
-        Self { began, progress: None, ended: None, is_cut: false, gap: 0.0 }
+        Self { began, meant: None, ended: None, is_cut: false, gap: 0.0 }
     }
 
     /// It ends, unless it has before.
@@ -66,7 +71,7 @@ impl Span {
 
     /// Whether it has an end that was chosen before.
     pub fn has_end(&self) -> bool {
-        self.progress.is_some()
+        self.meant.is_some()
     }
 
     fn lasted(&self, now: Duration) -> Duration {
@@ -75,18 +80,20 @@ impl Span {
 
     /// How long it was as it was meant, or until it had cost too much; nothing where nothing was meant.
     pub fn meant(&self, now: Duration) -> Option<Duration> {
-        let (length, _) = self.progress?;
+        let Meant { length, .. } = self.meant?;
         let less = length.saturating_sub(Duration::from_nanos(1));
         Some(if self.is_cut { self.lasted(now).min(less) } else { length })
     }
 
     /// What it was, when it is over; `each` is what an event costs where that was not said before.
     pub fn time(&self, now: Duration, each: f64) -> Time {
+        // It was meant to end at a time; how long that is is known when it has begun.
+        let progress = |meant: Meant| meant.until.saturating_sub(self.began).as_nanos() as f64;
         Time {
             length: self.lasted(now).as_nanos() as f64,
-            progress: self.progress.map_or(f64::INFINITY, |(length, _)| length.as_nanos() as f64),
+            progress: self.meant.map_or(f64::INFINITY, progress),
             gap: self.gap,
-            each: self.progress.map_or(each, |(_, each)| each.floor()),
+            each: self.meant.map_or(each, |meant| meant.each.floor()),
         }
     }
 }
@@ -135,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_window_ends_when_it_was_to_end_or_before() {
-        let mut span = Span::new((10 * MS, 10 * MS), Some(2 * MS), 5e6, 700.9);
+        let meant = |until| Some(Meant { length: 2 * MS, until, each: 700.9 });
+        let mut span = Span::new((10 * MS, 10 * MS), meant(12 * MS), 5e6);
         assert!(span.has_end() && span.is_after(9 * MS) && !span.is_after(10 * MS));
         assert_eq!(span.meant(50 * MS), Some(2 * MS));
         span.end(13 * MS);
@@ -148,8 +156,12 @@ mod tests {
         span.end(11 * MS);
         assert_eq!((span.meant(50 * MS), span.time(MS, 1.0).length), (Some(MS), 1e6));
         // Nobody knows what came while it was opened.
-        let late = Span::new((10 * MS, 11 * MS), Some(2 * MS), 5e6, 1.0);
+        let late = Span::new((10 * MS, 11 * MS), meant(12 * MS), 5e6);
         assert_eq!(late.time(MS, 1.0).gap, 0.0);
+        // What it took to open it is no part of it.
+        let short = Span::new((9 * MS, 9 * MS + MS / 10), meant(10 * MS + MS / 2), 5e6);
+        let time = short.time(50 * MS, 1.0);
+        assert_eq!((time.progress, time.gap), (1.45e6, 5e6));
         let first = Span::for_itself(MS);
         assert_eq!((first.has_end(), first.meant(9 * MS)), (false, None));
         let time = first.time(4 * MS, 9.0);
