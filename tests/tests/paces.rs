@@ -1,6 +1,8 @@
 //! `--budget` of probes whose events no runtime counts: what is said of the time between windows is right
 //! within the interval that is stated, or is not said.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Cost, Profile};
@@ -32,6 +34,9 @@ const KINDS: [(&str, &str); 6] = [
 ];
 const ALL: &str = "map-count,stack,box,slice";
 
+/// A program that others keep from a CPU half of the time is neither steady nor resting: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// However its lines were broken.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -39,6 +44,7 @@ fn words(text: &str) -> String {
 
 /// Records while the fixture does what a line says.
 fn record(probes: &str, line: &str, flags: &[&str]) -> Result<Run> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let words = [&["record", "--probe", probes], flags].concat();
     let told: Told<Vec<Path>> = told::record("paces", "1.26", Variant::Stripped, &words, &[line])?;
     Ok(Run { profile: told.profile, paths: told.report, ended: told.ended })
