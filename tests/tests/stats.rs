@@ -147,7 +147,8 @@ each_release! {
     busy: goes_on_while_it_is_read;
 }
 
-/// Counters never go back, nothing impossible is said, and the program runs on.
+/// Counters never go back, nothing impossible is said, and the program runs on. What one look had to leave out, of what Ps have
+/// in their caches, an exact one before may have had.
 fn goes_on_while_it_is_read(go: &str) -> Result<()> {
     require_root()?;
     let mut program = Fixture::build("stats", go, Variant::Default)?.start()?;
@@ -156,7 +157,11 @@ fn goes_on_while_it_is_read(go: &str) -> Result<()> {
     let mut last = stats(program.pid())?;
     for _ in 0..20 {
         let now = stats(program.pid())?;
+        let leaves_out = last["exact"] == true && now["exact"] == false;
         for field in ["allocated.frees", "gc.cycles", "gc.pause_total_ns"] {
+            if leaves_out && field == "allocated.frees" {
+                continue;
+            }
             ensure!(number(&now, field)? >= number(&last, field)?, "{field}: {last} then {now}");
         }
         ensure!(number(&now, "heap.alloc")? < 1 << 30, "{now}");
