@@ -1,3 +1,5 @@
+//! The fuzzer of the door `config`: any bytes go through it.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

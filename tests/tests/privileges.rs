@@ -20,6 +20,8 @@ const SYS_RESOURCE: u64 = bit(24);
 const PERFMON: u64 = bit(38);
 const BPF: u64 = bit(39);
 const CHECKPOINT_RESTORE: u64 = bit(40);
+/// What the agent acts with.
+const READS: u64 = DAC_READ_SEARCH | SYS_PTRACE;
 /// What should happen soon has this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Line {
     commands: Vec<String>,
     capabilities: Vec<String>,
+}
+
+impl Line {
+    /// Its capabilities, but for one.
+    fn without(&self, missing: &String) -> Vec<String> {
+        self.capabilities.iter().filter(|one| *one != missing).cloned().collect()
+    }
 }
 
 fn table() -> Result<Vec<Line>> {
@@ -93,9 +102,7 @@ fn each_command_needs_what_is_listed_and_nothing_else() -> Result<()> {
             let ended = run_with(&line.capabilities, &args)?;
             ended.expect(0).with_context(|| format!("{command} with {:?}", line.capabilities))?;
             for missing in &line.capabilities {
-                let rest: Vec<String> =
-                    line.capabilities.iter().filter(|one| *one != missing).cloned().collect();
-                let ended = run_with(&rest, &args)?;
+                let ended = run_with(&line.without(missing), &args)?;
                 let name = format!("CAP_{}", missing.to_uppercase());
                 ended.refused(3, &name).with_context(|| format!("{command} without {name}"))?;
             }
@@ -123,9 +130,7 @@ fn programs_that_can_not_be_looked_at_are_counted() -> Result<()> {
     all.expect(0)?;
     ensure!(shows(&all), "{}", all.stdout);
     for missing in &line.capabilities {
-        let rest: Vec<String> =
-            line.capabilities.iter().filter(|one| *one != missing).cloned().collect();
-        let ended = ps(&rest)?;
+        let ended = ps(&line.without(missing))?;
         ended.expect(0)?;
         ensure!(!shows(&ended), "{missing} is not needed");
         ensure!(ended.stderr.contains("could not be looked at"), "{}", ended.stderr);
@@ -206,6 +211,20 @@ fn configure(dir: &Path, text: &str) -> Result<String> {
     Ok(file.display().to_string())
 }
 
+/// It acts with what it reads with, has this at most, and can't get more.
+fn keeps_in_all_threads(agent: &Agent, keeps: u64) -> Result<()> {
+    let expected = Privileges {
+        effective: READS,
+        permitted: keeps,
+        bounding: keeps,
+        no_new: true,
+        filtered: true,
+    };
+    let threads = Privileges::of(agent.running.pid())?;
+    ensure!(!threads.is_empty() && threads.iter().all(|one| *one == expected), "{threads:x?}");
+    Ok(())
+}
+
 const RECORDS: &str = "on_request = true\n";
 
 /// One that only reads has in all threads what it reads with, and can't get more.
@@ -215,16 +234,7 @@ fn an_agent_that_records_nothing_keeps_what_it_reads_with() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let agent = agent(dir.path(), "")?;
     ensure!(!agent.running.said.contains("more privileges"), "{}", agent.running.said);
-    let reads = DAC_READ_SEARCH | SYS_PTRACE;
-    let expected = Privileges {
-        effective: reads,
-        permitted: reads,
-        bounding: reads,
-        no_new: true,
-        filtered: true,
-    };
-    let threads = Privileges::of(agent.running.pid())?;
-    ensure!(!threads.is_empty() && threads.iter().all(|one| *one == expected), "{threads:x?}");
+    keeps_in_all_threads(&agent, READS)?;
     // It still sees programs of others.
     let program = Owned::start()?;
     agent.wait("somebody's program", |metrics| {
@@ -251,22 +261,13 @@ fn an_agent_that_records_keeps_that_for_its_recordings() -> Result<()> {
     require_root()?;
     let dir = tempfile::tempdir()?;
     let agent = agent(dir.path(), RECORDS)?;
-    let reads = DAC_READ_SEARCH | SYS_PTRACE;
     let passes_on = BPF | PERFMON | CHECKPOINT_RESTORE | SYS_NICE | SYS_RESOURCE;
-    let keeps = reads | passes_on;
+    let keeps = READS | passes_on;
     // Of what this test may do itself.
     let own = Privileges::of(std::process::id())?;
     let keeps = keeps & own.first().context("no thread")?.permitted;
     ensure!(keeps & (BPF | PERFMON) == BPF | PERFMON, "{keeps:x}");
-    let expected = Privileges {
-        effective: reads,
-        permitted: keeps,
-        bounding: keeps,
-        no_new: true,
-        filtered: true,
-    };
-    let threads = Privileges::of(agent.running.pid())?;
-    ensure!(!threads.is_empty() && threads.iter().all(|one| *one == expected), "{threads:x?}");
+    keeps_in_all_threads(&agent, keeps)?;
     let program = Owned::start()?;
     let pid = program.pid();
     agent.wait("somebody's program", |metrics| {

@@ -110,7 +110,8 @@ fn fuzz(program: &Path, target: &str, place: &Place, options: &Options) -> Resul
 /// Adds to what is kept what leads further and has at most 4 KiB; a pass of libFuzzer over both chooses.
 fn merge(program: &Path, place: &Place) -> Result<()> {
     let mut merge = Command::new(program);
-    merge.args(["-merge=1", "-max_len=4096", "-timeout=20", "-rss_limit_mb=1024"]);
+    // Of a flag that is given twice the last one counts.
+    merge.args(LIMITS).args(["-merge=1", "-max_len=4096"]);
     process::loud(merge.arg(&place.kept).arg(&place.found))
 }
 

@@ -11,7 +11,7 @@ use std::io;
 
 use caps::{CapSet, Capability as Cap, CapsHashSet};
 
-use super::Capability;
+use super::{Capabilities, Capability};
 
 /// What is kept.
 #[derive(Clone, Debug)]
@@ -46,9 +46,9 @@ pub fn confine(kept: &Kept) -> Result<(), Error> {
 }
 
 /// What a program that this process starts can have at most.
-pub fn permitted() -> Option<u64> {
+pub fn permitted() -> Option<Capabilities> {
     let held = caps::read(None, CapSet::Permitted).ok()?;
-    Some(held.iter().fold(0, |mask, one| mask | one.bitmask()))
+    Some(Capabilities(held.iter().fold(0, |mask, one| mask | one.bitmask())))
 }
 
 /// Capabilities are a thread's.

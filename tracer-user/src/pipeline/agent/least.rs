@@ -4,7 +4,7 @@
 //! In: what the file asks for. Out: a process that can do no more than that, or a line that says what could not be given up. It
 //! must be called before anything is started: capabilities are a thread's.
 
-use crate::host::{self, Capabilities, Capability, Kept};
+use crate::host::{self, Capability, Kept};
 use crate::pipeline::doctor;
 
 /// Looking at programs.
@@ -37,9 +37,4 @@ pub fn give_up(records: bool) -> Least {
         eprintln!("heaptap: goes on with more privileges than it needs: {why}");
     }
     Least { may_record: records }
-}
-
-/// What recordings can have; of what is in force here they have more.
-pub fn passed_on() -> Option<Capabilities> {
-    host::permitted().map(Capabilities)
 }

@@ -146,7 +146,8 @@ fn who_records(settings: &Settings) -> Option<String> {
 fn tell_lacks(settings: &Settings, least: Option<Least>) {
     let mut system = host::system();
     if least.is_some() {
-        system.capabilities = least::passed_on().unwrap_or(system.capabilities);
+        // Recordings have more than is in force here.
+        system.capabilities = host::permitted().unwrap_or(system.capabilities);
     }
     let gave_up = least.is_some_and(|least| !least.may_record);
     for line in lacks::lacks(&system, who_records(settings).as_deref(), gave_up) {
