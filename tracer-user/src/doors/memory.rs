@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::address::{LoadBias, RuntimeAddr, VAddr};
+use crate::exit::Exit;
 use crate::gobin::GoBinary;
 use crate::gobin::fake::{Fake, open as opened};
 use crate::gobin::layout::LAYOUTS;
@@ -15,7 +16,7 @@ use crate::gobin::symbols::{Symbol, Symbols};
 use crate::runtime::buckets::{self, Contention, Known};
 use crate::runtime::cycles::Watcher;
 use crate::runtime::goroutines::{self, Labeled, Snapshot, Waiting};
-use crate::runtime::{Live, Memory, MemoryError, Program};
+use crate::runtime::{Error, Live, Memory, MemoryError, Program};
 
 #[cfg(test)]
 mod made;
@@ -32,21 +33,30 @@ pub fn open(bytes: &[u8]) {
     let Some(live) = live(bytes) else { return };
     collections(&live);
     heap(&live);
-    let _numbers = (live.stats(), live.stats_at_once(), live.caches(), live.sampler_rate());
-    let _reasons = live.wait_reasons();
-    let _all = live.each_goroutine(GOROUTINES.goroutines, |_| ());
+    told(live.stats().map(|stats| assert!(!stats.collector.phase.word().is_empty())));
+    told(live.stats_at_once());
+    told(live.caches());
+    told(live.sampler_rate());
+    told(live.wait_reasons());
+    told(live.each_goroutine(GOROUTINES.goroutines, |_| ()));
     let mut waiting = Waiting::default();
     for _ in 0..2 {
-        if let Ok(snapshot) = live.snapshot_after(GOROUTINES, Some(&mut waiting)) {
+        if let Some(snapshot) = told(live.snapshot_after(GOROUTINES, Some(&mut waiting))) {
             is_whole(&snapshot);
         }
     }
 }
 
+/// What was read; what is refused is refused in words, and ends a command.
+fn told<T>(read: Result<T, Error>) -> Option<T> {
+    let refused = |err: Error| assert!(!err.to_string().is_empty() && err.exit() != Exit::Ok);
+    read.map_err(refused).ok()
+}
+
 fn collections(live: &Live<Image>) {
     let mut watcher = Watcher::default();
     for _ in 0..3 {
-        for cycle in watcher.look(live).into_iter().flat_map(|look| look.cycles) {
+        for cycle in told(watcher.look(live)).into_iter().flat_map(|look| look.cycles) {
             let _told = (cycle.cpu_share(), cycle.detail.map(|detail| detail.length_ns()));
         }
     }
@@ -59,9 +69,9 @@ fn heap(live: &Live<Image>) {
         assert!(one.buckets.iter().all(|bucket| bucket.stack.end <= one.stacks.bytes() / 8));
     }
     for which in [Contention::Block, Contention::Mutex] {
-        let _records = live.contention_records(which, BUCKETS);
+        told(live.contention_records(which, BUCKETS));
     }
-    let _newest = live.newest_heap();
+    told(live.newest_heap());
     let mut known = Known::default();
     let looks = [(); 2].map(|()| live.heap_as_of(&mut known, BUCKETS));
     if let [Ok(Some(one)), Ok(Some(two))] = &looks {

@@ -3,37 +3,21 @@
 //! In: /proc/PID/status, /proc/PID/cgroup and the control group's files. Out: bytes. A figure that the
 //! kernel does not tell is nothing.
 
+mod texts;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::Error;
 use super::maps::page_size;
 use super::{pressure, read};
+#[cfg(any(test, fuzzing))]
+pub(super) use texts::any_text;
+pub use texts::{CgroupMemory, MemoryUse};
+use texts::{Files, NO_LIMIT, counted_in, droppable, number_of, of_status, pages_of};
 
-/// A limit from here on is none: cgroup v1 writes the largest number of pages for "unlimited".
-const NO_LIMIT: u64 = 1 << 62;
-/// Most ancestors of a control group that are asked for their limit.
-const MAX_DEPTH: usize = 64;
 const GROUPS: &str = "/sys/fs/cgroup";
-
-/// Memory of a process, as the kernel counts it. Bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    pub resident: Option<u64>,
-    /// Of that: not backed by a file.
-    pub anonymous: Option<u64>,
-    pub swapped: Option<u64>,
-    pub cgroup: Option<CgroupMemory>,
-}
-
-/// Memory of a control group with all below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CgroupMemory {
-    pub usage: u64,
-    /// The lowest limit of the group and those above it; nothing: none.
-    pub limit: Option<u64>,
-}
 
 /// The control group that is nearest to its limit, of a process's own and those above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,11 +120,6 @@ fn resident(pid: u32) -> Result<Option<u64>, Error> {
     Ok(pages.and_then(|pages| pages.checked_mul(page_size())).filter(|bytes| *bytes > 0))
 }
 
-/// The second number of a `statm`.
-fn pages_of(statm: &str) -> Option<u64> {
-    statm.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 /// Memory of a process, without that of its control group.
 ///
 /// # Errors
@@ -151,79 +130,22 @@ pub fn memory_use(pid: u32) -> Result<MemoryUse, Error> {
     Ok(of_status(&String::from_utf8_lossy(&status)))
 }
 
-fn of_status(status: &str) -> MemoryUse {
-    let field = |name: &str| {
-        let rest = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let kib: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
-        kib.checked_mul(1024)
-    };
-    MemoryUse {
-        resident: field("VmRSS"),
-        anonymous: field("RssAnon"),
-        swapped: field("VmSwap"),
-        cgroup: None,
-    }
-}
-
-/// Lines of `memory.stat` that are dropped when memory is short, in both versions of control groups.
-const V1: &[&str] = &["total_inactive_file", "total_active_file"];
-const V2: &[&str] = &["inactive_file", "active_file", "slab_reclaimable"];
-
-/// Files of a hierarchy that has the memory controller.
-struct Files {
-    root: PathBuf,
-    usage: &'static str,
-    limit: &'static str,
-    /// Lines of `memory.stat` that are dropped when memory is short.
-    droppable: &'static [&'static str],
-}
-
-/// The hierarchy in which memory is counted, v1's where there is one, and the group in it.
-fn counted_in<'a>(root: &Path, groups: &'a str) -> Option<(Files, &'a str)> {
-    let path_of = |wanted: &dyn Fn(&str) -> bool| {
-        groups.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':');
-            let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-            // What begins with a slash again would lead out of the hierarchy.
-            let inside = path.strip_prefix('/').filter(|inside| !inside.starts_with('/'))?;
-            // A process outside of heaptap's cgroup namespace is shown with a way up.
-            (wanted(controllers) && !inside.split('/').any(|c| c == "..")).then_some(inside)
-        })
-    };
-    if let Some(path) = path_of(&|c| c.split(',').any(|c| c == "memory")) {
-        let files = Files {
-            root: root.join("memory"),
-            usage: "memory.usage_in_bytes",
-            limit: "memory.limit_in_bytes",
-            droppable: V1,
-        };
-        return Some((files, path));
-    }
-    let files = Files {
-        root: root.to_owned(),
-        usage: "memory.current",
-        limit: "memory.max",
-        droppable: V2,
-    };
-    Some((files, path_of(&str::is_empty)?))
-}
-
 fn cgroup_memory(root: &Path, groups: &str) -> Option<CgroupMemory> {
     let (files, path) = counted_in(root, groups)?;
     let usage = number(&files.root.join(path).join(files.usage))?;
-    let limit = files.up(path).filter_map(|group| files.limit_of(&group)).min();
+    let limit = files.up(path).filter_map(|group| limit_of(&files, &group)).min();
     Some(CgroupMemory { usage, limit })
 }
 
 fn nearest(root: &Path, groups: &str) -> Option<Nearest> {
     let (files, path) = counted_in(root, groups)?;
     let limited = files.up(path).filter_map(|group| {
-        let limit = files.limit_of(&group)?;
+        let limit = limit_of(&files, &group)?;
         let path = group.strip_prefix(&files.root).unwrap_or(&group);
         Some(Nearest {
             path: format!("/{}", path.to_string_lossy()),
             usage: number(&group.join(files.usage))?,
-            droppable: files.droppable_of(&group),
+            droppable: droppable_of(&files, &group),
             limit,
         })
     });
@@ -232,53 +154,17 @@ fn nearest(root: &Path, groups: &str) -> Option<Nearest> {
     })
 }
 
-impl Files {
-    /// A group and those above it.
-    fn up(&self, path: &str) -> impl Iterator<Item = PathBuf> {
-        let next = |group: &PathBuf| {
-            let above = group.parent().filter(|_| *group != self.root);
-            above.map(Path::to_path_buf)
-        };
-        std::iter::successors(Some(self.root.join(path)), next).take(MAX_DEPTH)
-    }
-
-    fn limit_of(&self, group: &Path) -> Option<u64> {
-        number(&group.join(self.limit)).filter(|limit| *limit < NO_LIMIT)
-    }
-
-    fn droppable_of(&self, group: &Path) -> Option<u64> {
-        let text = read::bounded(&group.join("memory.stat")).ok()?;
-        droppable(&String::from_utf8_lossy(&text), self.droppable)
-    }
+fn limit_of(files: &Files, group: &Path) -> Option<u64> {
+    number(&group.join(files.limit)).filter(|limit| *limit < NO_LIMIT)
 }
 
-/// The sum of some lines of `memory.stat`; of the first two all are known, or nothing is.
-fn droppable(text: &str, lines: &[&str]) -> Option<u64> {
-    let of = |name: &&str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '))?;
-        line.trim().parse::<u64>().ok()
-    };
-    lines.iter().enumerate().try_fold(0u64, |sum, (at, name)| match of(name) {
-        Some(bytes) => Some(sum.saturating_add(bytes)),
-        None if at < 2 => None,
-        None => Some(sum),
-    })
+fn droppable_of(files: &Files, group: &Path) -> Option<u64> {
+    let text = read::bounded(&group.join("memory.stat")).ok()?;
+    droppable(&String::from_utf8_lossy(&text), files.droppable)
 }
 
-/// `max`, which means no limit, is no number.
 fn number(file: &Path) -> Option<u64> {
-    String::from_utf8_lossy(&read::bounded(file).ok()?).trim().parse().ok()
-}
-
-/// Any text, as each of the files ([`crate::doors`]).
-#[cfg(any(test, fuzzing))]
-pub(super) fn any_text(text: &str) {
-    let _memory = (of_status(text), pages_of(text));
-    if let Some((files, path)) = counted_in(Path::new(GROUPS), text) {
-        let up: Vec<PathBuf> = files.up(path).collect();
-        assert!(up.len() <= MAX_DEPTH && up.iter().all(|group| group.starts_with(&files.root)));
-    }
-    let _droppable = (droppable(text, V1), droppable(text, V2));
+    number_of(&String::from_utf8_lossy(&read::bounded(file).ok()?))
 }
 
 #[cfg(test)]
@@ -297,16 +183,6 @@ mod tests {
         assert!(same.abs_diff(all_of_it) < 16 << 20, "{same} {all_of_it}");
         assert_eq!(some.cgroup.is_some(), all.cgroup.is_some());
         assert!(matches!(resident(u32::MAX), Err(Error::Gone { .. })));
-    }
-
-    #[test]
-    fn figures_of_a_status() {
-        let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t 1024 kB\nVmSwap:\t0 kB\n";
-        let memory = of_status(status);
-        assert_eq!(memory.resident, Some(2 << 20));
-        assert_eq!((memory.anonymous, memory.swapped), (Some(1 << 20), Some(0)));
-        let odd = of_status("VmRSS:\t18446744073709551615 kB\nRssAnon:\tx kB\nVmSwap: 1 MB\n");
-        assert_eq!(odd, MemoryUse::default());
     }
 
     fn write(root: &Path, group: &str, files: &[(&str, &str)]) {
@@ -362,14 +238,6 @@ mod tests {
         write(root, "memory/docker/a", &old);
         let found = nearest(root, "4:memory:/docker/a\n").unwrap();
         assert_eq!((found.droppable, found.limit), (Some(10), 80));
-    }
-
-    #[test]
-    fn a_sum_that_cannot_be_is_the_largest_there_is() {
-        let stat = format!("inactive_file {0}\nactive_file {0}\nslab_reclaimable 7\n", u64::MAX);
-        assert_eq!(droppable(&stat, V2), Some(u64::MAX));
-        assert_eq!(droppable("inactive_file 5\nslab_reclaimable 7\n", V2), None);
-        assert_eq!(droppable("inactive_file 5\nactive_file 1\n", V2), Some(6));
     }
 
     #[test]

@@ -6,28 +6,21 @@
 //! Nothing inside of the container is asked: what it says of itself may be a lie. In a container of its
 //! own heaptap reads the host's files through /proc/1/root.
 
+mod texts;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use super::cgroup::{Container, Runtime};
 use super::read;
+pub use texts::Names;
+#[cfg(any(test, fuzzing))]
+pub(super) use texts::any_text;
+use texts::{Monitor, of_bundle, of_docker, pod_of_logs};
 
-/// What somebody calls a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    /// The container's own; in a pod that of its specification.
-    pub container: Option<String>,
-    pub pod: Option<String>,
-    pub namespace: Option<String>,
-}
-
-/// Longest name that is taken: Kubernetes allows 253 bytes, and docker's record has one more.
-const LONGEST: usize = 256;
 /// How far up a container's monitor is looked for.
 const ANCESTORS: usize = 16;
 /// Directory entries that are looked at.
@@ -99,38 +92,23 @@ impl Host {
         names
     }
 
-    /// conmon, an ancestor: `-c ID … -b BUNDLE … -n NAME`. cri-o names as kubelet did with docker:
-    /// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`.
+    /// conmon, an ancestor.
     fn by_monitor(&self, id: &str, pid: u32) -> Names {
-        let Some(arguments) = self.monitor(id, pid) else { return Names::default() };
-        let after = |flag: &str| {
-            let at = arguments.iter().position(|argument| argument == flag)?;
-            arguments.get(at + 1).cloned()
-        };
-        let name = after("-n");
-        let of_pod = name.as_deref().and_then(kubelet_name);
-        let bundle = after("-b").and_then(|bundle| self.bundle(Path::new(&bundle)));
-        bundle
-            .unwrap_or_default()
-            .or(|| of_pod.unwrap_or_default())
-            .or(|| Names { container: name.and_then(name_of), ..Names::default() })
+        let Some(monitor) = self.monitor(id, pid) else { return Names::default() };
+        let bundle = monitor.bundle().and_then(|bundle| self.bundle(Path::new(bundle)));
+        bundle.unwrap_or_default().or(|| monitor.names())
     }
 
-    /// The arguments of the monitor that a process descends from, if it is this container's.
-    fn monitor(&self, id: &str, pid: u32) -> Option<Vec<String>> {
+    /// The monitor that a process descends from, if it is this container's.
+    fn monitor(&self, id: &str, pid: u32) -> Option<Monitor> {
         let mut pid = pid;
         for _ in 0..ANCESTORS {
             let dir = self.proc.join(pid.to_string());
             let line = read::bounded(&dir.join("stat")).ok()?;
             let stat = read::Stat::parse(&line).ok()?;
             if stat.comm == b"conmon" {
-                let arguments = read::bounded(&dir.join("cmdline")).ok()?;
-                let arguments: Vec<String> = arguments
-                    .split(|byte| *byte == 0)
-                    .map(|argument| String::from_utf8_lossy(argument).into_owned())
-                    .collect();
-                let is_its = arguments.windows(2).any(|pair| pair[0] == "-c" && pair[1] == id);
-                return is_its.then_some(arguments);
+                let monitor = Monitor::parse(&read::bounded(&dir.join("cmdline")).ok()?);
+                return Some(monitor).filter(|monitor| monitor.is_of(id));
             }
             pid = stat.parent;
         }
@@ -153,21 +131,14 @@ impl Host {
         self.file(&dir.join("config.v2.json")).and_then(|json| of_docker(&json)).unwrap_or_default()
     }
 
-    /// `NAMESPACE_POD_UID`, where kubelet puts a pod's logs.
+    /// Where kubelet puts a pod's logs.
     fn by_kubelet(&self, uid: &str) -> Names {
         let Ok(pods) = fs::read_dir(self.inside(Path::new("/var/log/pods"))) else {
             return Names::default();
         };
-        let found = pods.take(ENTRIES).find_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            let (namespace, rest) = name.split_once('_')?;
-            let (pod, of) = rest.rsplit_once('_')?;
-            (of == uid).then(|| Names {
-                container: None,
-                pod: name_of(pod.to_owned()),
-                namespace: name_of(namespace.to_owned()),
-            })
-        });
+        let found = pods
+            .take(ENTRIES)
+            .find_map(|entry| pod_of_logs(&entry.ok()?.file_name().into_string().ok()?, uid));
         found.unwrap_or_default()
     }
 
@@ -183,90 +154,6 @@ impl Host {
     /// A path of the host.
     fn inside(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
-    }
-}
-
-/// What docker's record of a container says; nothing when it is none.
-fn of_docker(json: &[u8]) -> Option<Names> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Record {
-        name: String,
-        #[serde(default)]
-        config: Config,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "PascalCase", default)]
-    struct Config {
-        labels: Option<HashMap<String, String>>,
-    }
-    let record: Record = serde_json::from_slice(json).ok()?;
-    let labels = record.config.labels.unwrap_or_default();
-    Some(by_labels(&labels).or(|| Names {
-        container: name_of(record.name.trim_start_matches('/').to_owned()),
-        ..Names::default()
-    }))
-}
-
-/// What the annotations of an OCI bundle say; nothing when its configuration is none.
-fn of_bundle(json: &[u8]) -> Option<Names> {
-    #[derive(Deserialize)]
-    struct Spec {
-        #[serde(default)]
-        annotations: HashMap<String, String>,
-    }
-    let spec: Spec = serde_json::from_slice(json).ok()?;
-    let get = |key: &str| spec.annotations.get(key).cloned().and_then(name_of);
-    let containerd = Names {
-        container: get("io.kubernetes.cri.container-name"),
-        pod: get("io.kubernetes.cri.sandbox-name"),
-        namespace: get("io.kubernetes.cri.sandbox-namespace"),
-    };
-    let labels = spec.annotations.get("io.kubernetes.cri-o.Labels");
-    let labels = labels.and_then(|labels| serde_json::from_str(labels).ok());
-    Some(
-        containerd
-            .or(|| by_labels(&labels.unwrap_or_default()))
-            .or(|| by_labels(&spec.annotations)),
-    )
-}
-
-/// The labels that kubelet gives to containers (pkg/kubelet/types/labels.go).
-fn by_labels(labels: &HashMap<String, String>) -> Names {
-    let get = |key: &str| labels.get(key).cloned().and_then(name_of);
-    Names {
-        container: get("io.kubernetes.container.name"),
-        pod: get("io.kubernetes.pod.name"),
-        namespace: get("io.kubernetes.pod.namespace"),
-    }
-}
-
-/// `k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT`; Kubernetes' names have no `_`.
-fn kubelet_name(name: &str) -> Option<Names> {
-    let mut parts = name.strip_prefix("k8s_")?.split('_').map(str::to_owned);
-    let [container, pod, namespace] = [parts.next()?, parts.next()?, parts.next()?].map(name_of);
-    (parts.count() == 2).then_some(Names { container, pod, namespace })
-}
-
-/// A name, if it can be one.
-fn name_of(name: String) -> Option<String> {
-    (!name.is_empty() && name.len() <= LONGEST).then_some(name)
-}
-
-impl Names {
-    /// These, unless nobody is named; then others.
-    fn or(self, others: impl FnOnce() -> Names) -> Names {
-        if self.container.is_some() || self.pod.is_some() { self } else { others() }
-    }
-}
-
-/// Any text, as each of the files ([`crate::doors`]).
-#[cfg(any(test, fuzzing))]
-pub(super) fn any_text(text: &str) {
-    let found = [of_docker(text.as_bytes()), of_bundle(text.as_bytes()), kubelet_name(text)];
-    for names in found.into_iter().flatten() {
-        let all = [names.container, names.pod, names.namespace];
-        assert!(all.into_iter().flatten().all(|name| (1..=LONGEST).contains(&name.len())));
     }
 }
 
@@ -383,7 +270,5 @@ mod tests {
             let made = Made::new(&[(task, config)]);
             assert_eq!(made.names(Runtime::Containerd, None), words(["", "", ""]), "{config}");
         }
-        assert_eq!(kubelet_name("k8s_a_b_c"), None);
-        assert_eq!(kubelet_name("web_a_b_c_d_0"), None);
     }
 }

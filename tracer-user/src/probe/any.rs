@@ -7,7 +7,7 @@ use tracer_common::record::{Labels, MAX_DEPTH, StackKey, StackValue};
 use tracer_common::walk::{UserMemory, WINDOW, walk, walk_interrupted, walk_left};
 
 use super::os::left::Left;
-use super::{drain, ends, iterations, os};
+use super::{decode, ends, iterations, os};
 
 /// Records of one kind that are made of the same bytes.
 const MOST: usize = 256;
@@ -16,7 +16,7 @@ const MOST: usize = 256;
 pub fn records(which: u8, bytes: &[u8]) {
     match which % 7 {
         0 => {
-            let _known = bytes.chunks(24).filter_map(drain::decode_notice).count();
+            let _known = bytes.chunks(24).filter_map(decode::decode_notice).count();
         }
         1 => iterations::any(
             &bytes.chunks(120).filter_map(iterations::decode).collect::<Vec<_>>(),
@@ -54,10 +54,10 @@ fn mappings(bytes: &[u8]) {
 
 fn stacks(bytes: &[u8]) {
     for value in each::<StackValue>(bytes) {
-        assert!(drain::raw_stack(StackKey::default(), &value).pcs.len() <= MAX_DEPTH);
+        assert!(decode::raw_stack(StackKey::default(), &value).pcs.len() <= MAX_DEPTH);
     }
     for labels in each::<Labels>(bytes) {
-        for text in drain::texts(&labels).iter().flatten() {
+        for text in decode::texts(&labels).iter().flatten() {
             assert!(text.bytes.len() <= tracer_common::record::LABEL_TEXT);
         }
     }

@@ -14,6 +14,7 @@ mod btf;
 pub mod budget;
 pub mod clock;
 mod collections;
+mod decode;
 mod drain;
 pub mod ends;
 mod error;
@@ -33,7 +34,8 @@ pub mod trap;
 #[cfg(any(test, fuzzing))]
 pub use any::records as any_records;
 pub use attach::{AttachSite, Attachment, Program, Scope};
-pub use drain::{Ages, KernelLog, LabelTexts, Notice, Notices, RawStack, Text};
+pub use decode::{Ages, Notice, RawStack, Text};
+pub use drain::{KernelLog, LabelTexts, Notices};
 pub use error::Error;
 pub use gate::Taken as Traps;
 pub use groups::GroupId;

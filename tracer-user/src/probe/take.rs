@@ -22,7 +22,8 @@ use tracer_common::{
 
 use super::{
     Ages, Error, Kernel, LabelTexts, RawStack,
-    drain::{Clock, raw_stack, texts},
+    decode::{raw_stack, texts},
+    drain::Clock,
     load::map,
     multi::data,
     syscall::{Cursor, lookup_batch},
