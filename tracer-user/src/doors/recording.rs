@@ -6,15 +6,23 @@
 use std::io::{Cursor, sink};
 
 use crate::output::{Format, Options, render};
-use crate::recording::{Error, Limits, Recording, Shot, of_contents, of_statistics};
+use crate::recording::{
+    Error, Limits, Record, Recording, Shot, Statistics, again, of_contents, of_statistics,
+    statistics_again,
+};
+
+/// Bytes of memory that one may take.
+const MEMORY: usize = 8 << 20;
 
 pub fn open(bytes: &[u8]) {
     let Some((how, rest)) = bytes.split_first() else { return };
-    let _ = match how % 3 {
+    let read = match how % 3 {
         0 => read(rest),
         1 => read(&of_contents(&several(rest))),
         _ => read(&of_statistics(&several(rest))),
     };
+    // What is refused is refused in words.
+    assert!(read.map_err(|err| err.to_string()).err().is_none_or(|why| !why.is_empty()));
 }
 
 /// Contents follow one another, each with its length in two bytes before it.
@@ -30,7 +38,7 @@ fn several(mut rest: &[u8]) -> Vec<&[u8]> {
 }
 
 fn read(file: &[u8]) -> Result<(), Error> {
-    let limits = Limits { memory: 8 << 20, processes: 100, shots: 3 };
+    let limits = Limits { memory: MEMORY, processes: 100, shots: 3 };
     let mut recording = Recording::open(Cursor::new(file), limits)?;
     if let Ok(survey) = recording.survey() {
         for time in [0, survey.first, survey.last, u64::MAX] {
@@ -40,16 +48,37 @@ fn read(file: &[u8]) -> Result<(), Error> {
         }
     }
     recording.statistics_at(u64::MAX)?;
-    recording.each_statistics((0, u64::MAX), 1, |_, _| Ok::<_, Error>(()))?;
+    recording.each_statistics((0, u64::MAX), 1, |_, statistics| {
+        said_again(statistics);
+        Ok::<_, Error>(())
+    })?;
     recording.each((0, u64::MAX), 2, |shot| {
         shown(&shot);
-        Ok(())
+        Ok::<_, Error>(())
+    })?;
+    recording.all(|record| {
+        match record {
+            Record::Shot(shot) => shown(&shot),
+            Record::Statistics(statistics) => said_again(statistics),
+        }
+        Ok::<_, Error>(())
     })?;
     Ok(())
 }
 
-/// Whatever is read can be shown.
+/// Whatever is read can be shown, and be written and read again.
 fn shown(shot: &Shot) {
     let rendered = render(&shot.profile, Format::Json, &Options::default(), &mut sink());
     assert!(rendered.is_ok());
+    match again(shot, MEMORY) {
+        Ok(again) => assert_eq!(again.profile.samples.len(), shot.profile.samples.len()),
+        Err(err) => assert!(matches!(err, Error::TooLarge { .. }), "{err}"),
+    }
+}
+
+fn said_again(statistics: &Statistics) {
+    match statistics_again(statistics, MEMORY) {
+        Ok(again) => assert_eq!(again.readings.len(), statistics.readings.len()),
+        Err(err) => assert!(matches!(err, Error::TooLarge { .. }), "{err}"),
+    }
 }

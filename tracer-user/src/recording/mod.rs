@@ -63,6 +63,26 @@ pub fn of_statistics(contents: &[&[u8]]) -> Vec<u8> {
     file
 }
 
+/// What is read of a snapshot that was read and is written anew; for fuzzers, too.
+#[cfg(any(test, fuzzing))]
+pub fn again(shot: &Shot, memory: usize) -> Result<Shot, Error> {
+    let contents = encode::Encoder::default().encode(&shot.profile, None, shot.shown);
+    let mut decoder = decode::Decoder::new(memory);
+    decoder.apply(&contents, 0)?;
+    decoder.shot(shot.time, 0)
+}
+
+/// The same of statistics that were said before, and follow themselves.
+#[cfg(any(test, fuzzing))]
+pub fn statistics_again(statistics: &Statistics, memory: usize) -> Result<Statistics, Error> {
+    let mut encoder = statistics::Encoder::default();
+    let mut decoder = statistics::Decoder::new(memory);
+    for _ in 0..2 {
+        decoder.apply(&encoder.encode(statistics), 0)?;
+    }
+    Ok(decoder.into_last())
+}
+
 /// A profile, and how the command that made it shows it.
 #[derive(Clone, Debug)]
 pub struct Shot {
