@@ -8,12 +8,17 @@ use crate::gobin::symbols::{Symbol, Symbols};
 use crate::gobin::types::Types;
 use crate::gobin::{GoBinary, layout, sites};
 use crate::runtime::unwind::Frames;
-use crate::symbolize::Symbolizer;
 use crate::symbolize::native::NativeSymbols;
 use crate::symbolize::stack::StackRules;
+use crate::symbolize::{Symbolizer, name_for_print};
+
+#[cfg(test)]
+mod made;
 
 /// Functions and types that are looked at one by one.
 const MOST: usize = 2048;
+/// Addresses that are named one by one.
+const ALONE: usize = 16;
 
 pub fn open(bytes: &[u8]) {
     // Where there is no memory for a file nothing is tested.
@@ -22,21 +27,29 @@ pub fn open(bytes: &[u8]) {
     else {
         return;
     };
-    if let Ok(facts) = GoBinary::peek(&one) {
-        let _known = layout::of(&facts);
+    if let Some(facts) = told(GoBinary::peek(&one)) {
+        told(layout::of(&facts));
+        assert!(facts.version.is_none_or(|version| !version.to_string().is_empty()));
     }
-    if let Ok(native) = NativeSymbols::open(two) {
+    if let Some(native) = told(NativeSymbols::open(two)) {
         c_code(native);
     }
-    if let Ok(binary) = GoBinary::open(three) {
+    if let Some(binary) = told(GoBinary::open(three)) {
         go_code(binary);
     }
+}
+
+/// What was found; what is refused is refused in words.
+fn told<T, E: std::fmt::Display>(found: Result<T, E>) -> Option<T> {
+    found.map_err(|err| assert!(!err.to_string().is_empty())).ok()
 }
 
 fn c_code(mut native: NativeSymbols) {
     let _id = native.build_id();
     for at in native.any_addresses(16) {
-        let _mapping = native.mapping(at);
+        if let Some(mapping) = native.mapping(at) {
+            let _place = native.vaddr(mapping.offset);
+        }
         assert!(native.symbolize(at).map_or(true, |frames| !frames.is_empty()));
     }
 }
@@ -48,6 +61,9 @@ fn go_code(binary: GoBinary) {
         places.extend([entry, entry.wrapping_add(9), end.wrapping_sub(1)].map(VAddr));
         let _about = (binary.is_wrapper(&function), binary.wrapped_at(function.entry));
     }
+    let (lowest, highest) = binary.file_range();
+    assert!(lowest <= highest && binary.lowest_page() == lowest);
+    let _loaded = (binary.text_mapping(), binary.complete(), binary.memory());
     all_sites(&binary);
     let _rules = StackRules::new(&binary);
     if let Ok(layout) = layout::of(binary.facts()) {
@@ -69,8 +85,12 @@ fn go_code(binary: GoBinary) {
         assert!(frames.is_err() || frames.is_ok_and(|f| !f.is_empty()));
         for frame in frames.unwrap_or_default() {
             let _kind = symbolizer.kind(frame);
+            let _name = name_for_print(&frame.to_owned_frame().function, true).len();
         }
     });
+    for at in places.iter().take(ALONE) {
+        assert!(symbolizer.symbolize_one(*at).map_or(true, |frames| !frames.is_empty()));
+    }
     assert_eq!(called, places.len());
     let mut frames = Frames::new(symbolizer.binary(), LoadBias(0));
     for at in places {
@@ -93,15 +113,19 @@ fn all_sites(binary: &GoBinary) {
         sites::slice_sites(binary).map(drop),
         sites::stack_site(binary).map(drop),
     ];
-    // What is refused is refused in words.
-    found.into_iter().filter_map(Result::err).for_each(|err| assert!(!err.to_string().is_empty()));
+    for sites in found {
+        told(sites);
+    }
 }
 
 fn all_types(binary: &GoBinary) {
-    let (Ok(types), Some((start, end))) = (Types::load(binary), binary.types_range()) else {
+    let (Some(types), Some((start, end))) = (told(Types::load(binary)), binary.types_range())
+    else {
         return;
     };
     for at in (start.0..end.0).step_by(8).take(MOST).chain([u64::MAX]) {
-        let _type = types.get(VAddr(at));
+        let found = types.get(VAddr(at));
+        assert!(found.is_none_or(|found| !found.name.is_empty() && found.kind.word() != "invalid"));
     }
+    assert!(types.memory() as u64 >= end.0.saturating_sub(start.0));
 }

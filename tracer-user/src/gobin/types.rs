@@ -130,11 +130,14 @@ impl Types {
             return None;
         }
         let flags = u8_at(record, FLAGS)?;
-        let name = self.text(u32_at(record, NAME)?).filter(|name| !name.is_empty())?;
+        let name = self.text(u32_at(record, NAME)?)?;
         let name = match flags & EXTRA_STAR {
             0 => name,
             _ => name.strip_prefix('*')?,
         };
+        if name.is_empty() {
+            return None;
+        }
         let package = match flags & (UNCOMMON | NAMED) == UNCOMMON | NAMED {
             true => kind.record_size().and_then(|size| self.text(u32_at(record, size)?)),
             false => None,
