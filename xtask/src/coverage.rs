@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz --coverage`: which lines of the parsers the fuzzers' corpora reach.
 //!
-//! In: the corpora, a build that counts lines, the compiler's own LLVM tools. Out: a table by file. Knows no fuzzer.
+//! In: the corpora, a build that counts lines, LLVM tools that go with the compiler. Out: a table by file. Knows no fuzzer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{build, fuzz, process};
-use xtask::paths;
+use crate::{build, process};
+use xtask::{paths, toolchain};
 
-/// What reads bytes of any origin: files and directories of `tracer-user/src`, and of `tracer-common/src`.
+/// What reads bytes of any origin: files and directories of `tracer-user/src`, and of `tracer-common/src`. What only opens
+/// files and maps of the kernel for them (`probe/drain`, `host/maps`, `host/memory`, `host/names`) is beside them.
 const PARSERS: [&str; 35] = [
     "tracer-user/src/gobin/",
     "tracer-user/src/symbolize/mod.rs",
@@ -29,15 +30,15 @@ const PARSERS: [&str; 35] = [
     "tracer-user/src/runtime/unwind.rs",
     "tracer-user/src/runtime/windows.rs",
     "tracer-user/src/probe/btf.rs",
-    "tracer-user/src/probe/drain.rs",
+    "tracer-user/src/probe/decode.rs",
     "tracer-user/src/probe/ends.rs",
     "tracer-user/src/probe/iterations.rs",
     "tracer-user/src/probe/os/",
     "tracer-common/src/walk.rs",
     "tracer-user/src/host/cgroup.rs",
-    "tracer-user/src/host/maps.rs",
-    "tracer-user/src/host/memory.rs",
-    "tracer-user/src/host/names.rs",
+    "tracer-user/src/host/maps/",
+    "tracer-user/src/host/memory/",
+    "tracer-user/src/host/names/",
     "tracer-user/src/host/pressure.rs",
     "tracer-user/src/host/read.rs",
     "tracer-user/src/agent/config/",
@@ -52,11 +53,13 @@ const PARSERS: [&str; 35] = [
 ];
 
 /// What is left out of them: tables, and what is made for tests.
-const NOT: [&str; 4] = ["layout/table.rs", "gobin/fake.rs", "/made.rs", "decode/made.rs"];
+const NOT: [&str; 3] = ["gobin/layout/table.rs", "gobin/fake.rs", "runtime/stats/made.rs"];
 
 /// Prints the table.
 pub fn run(doors: &[&str]) -> Result<()> {
-    let (profdata, cov) = tools()?;
+    let Some([profdata, cov]) = toolchain::coverage_tools()? else {
+        bail!("no llvm-cov that goes with the compiler: run `cargo xtask setup --for fuzz`");
+    };
     let program = replay()?;
     let dir = paths::target_dir().join("coverage");
     let _older = fs::remove_dir_all(&dir);
@@ -86,17 +89,6 @@ pub fn replay() -> Result<PathBuf> {
     // What is left behind by programs that run while it is built counts nothing.
     process::loud(cargo.env("LLVM_PROFILE_FILE", "/dev/null"))?;
     Ok(paths::target_dir().join("debug/examples/replay"))
-}
-
-/// llvm-profdata and llvm-cov of the compiler that builds.
-fn tools() -> Result<(PathBuf, PathBuf)> {
-    let sysroot = process::capture(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let dir = Path::new(sysroot.trim()).join("lib/rustlib").join(fuzz::host()?).join("bin");
-    let (profdata, cov) = (dir.join("llvm-profdata"), dir.join("llvm-cov"));
-    if !profdata.is_file() || !cov.is_file() {
-        bail!("no llvm-cov in {}: `rustup component add llvm-tools`", dir.display());
-    }
-    Ok((profdata, cov))
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::{build, coverage, process};
 use xtask::paths;
+use xtask::toolchain::Rustc;
 
 /// What there is: files in `fuzz/fuzz_targets`, doors in `tracer-user/src/doors`.
 const TARGETS: [&str; 8] =
@@ -119,7 +120,7 @@ fn merge(program: &Path, place: &Place) -> Result<()> {
 fn built(targets: &[&str]) -> Result<PathBuf> {
     let made = paths::target_dir().join("fuzz");
     build::kernel_object()?;
-    let host = host()?;
+    let host = Rustc::ask()?.host;
     let mut cargo = build::cargo();
     // With a target named, build scripts have no counters.
     cargo.args(["build", "--locked", "--target", &host]);
@@ -131,12 +132,4 @@ fn built(targets: &[&str]) -> Result<PathBuf> {
     cargo.env("RUSTFLAGS", FLAGS).env("HEAPTAP_BPF_OBJECT", paths::bpf_object());
     process::loud(&mut cargo)?;
     Ok(made.join(host).join("debug"))
-}
-
-/// What the compiler builds for when nothing is said.
-pub fn host() -> Result<String> {
-    let told = Command::new("rustc").arg("-vV").output().context("can't start rustc")?;
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc does not say what it builds for")
 }

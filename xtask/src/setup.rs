@@ -15,9 +15,10 @@ use clap::{Args, ValueEnum};
 
 use crate::kernels::packages;
 use crate::{fetch, manifest_tools, process};
+use xtask::paths;
 use xtask::pins::{self, GoRelease, GoSource};
 use xtask::programs::RealProgram;
-use xtask::{paths, toolchain};
+use xtask::toolchain::{self, Rustc};
 
 #[derive(Args)]
 pub struct Options {
@@ -39,6 +40,8 @@ pub enum Purpose {
     Kernels,
     /// Looking at what heaptap is made of.
     Supply,
+    /// Building, and telling which lines fuzzers reach.
+    Fuzz,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -80,6 +83,7 @@ enum Thing {
     Emulator,
     Program(RealProgram),
     CargoTool((&'static str, &'static str)),
+    CoverageTools,
 }
 
 fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
@@ -130,6 +134,9 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     if purpose == Purpose::Kernels && lacks_emulator() {
         things.push(Thing::Emulator);
     }
+    if purpose == Purpose::Fuzz && toolchain::coverage_tools()?.is_none() {
+        things.push(Thing::CoverageTools);
+    }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
@@ -155,7 +162,7 @@ fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
         // The demo takes the newest release, the one whose allocator is the least known.
         Purpose::Demo => &pins::GO[pins::GO.len() - 1..],
         Purpose::Test | Purpose::Bench | Purpose::Kernels => pins::GO,
-        Purpose::Supply => &[],
+        Purpose::Supply | Purpose::Fuzz => &[],
     }
 }
 
@@ -184,6 +191,7 @@ impl Thing {
             ]),
             Thing::Program(program) => fetch::install(program, apt),
             Thing::CargoTool(tool) => cargo_tool(tool),
+            Thing::CoverageTools => coverage_tools(apt),
         }
     }
 }
@@ -238,6 +246,22 @@ fn cargo_tool((name, version): (&str, &str)) -> Result<()> {
     println!("setup: {name} {version} (some minutes)");
     let root = toolchain::cargo_tool_root((name, version))?;
     process::quiet(name, &mut cargo_install(name, version, &root))
+}
+
+/// rustup's, which come with the compiler; where that has none, the distribution's of the same LLVM.
+fn coverage_tools(apt: &mut Apt) -> Result<()> {
+    println!("setup: llvm-cov and llvm-profdata, for the compiler that builds");
+    let mut rustup = Command::new("rustup");
+    rustup.args(["component", "add", "llvm-tools"]);
+    if let Err(err) = process::quiet("rustup", &mut rustup) {
+        let package = format!("llvm-{}", Rustc::ask()?.llvm);
+        println!("setup: rustup has none ({err:#}); taking the distribution's {package}");
+        apt.install(&[&package])?;
+    }
+    match toolchain::coverage_tools()? {
+        Some(_) => Ok(()),
+        None => bail!("they were installed and are not where they are looked for"),
+    }
 }
 
 /// Installs a program of this version, and of no other, to a place of its own.

@@ -63,6 +63,43 @@ fn has_core_source(sysroot: &Path) -> bool {
     sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
 }
 
+/// What the compiler that builds heaptap says of itself.
+pub struct Rustc {
+    /// What it builds for when nothing is said.
+    pub host: String,
+    /// The major release of its LLVM.
+    pub llvm: u32,
+}
+
+impl Rustc {
+    /// Asks the compiler that cargo uses here.
+    pub fn ask() -> Result<Self> {
+        let told = rustc(&["-vV"])?;
+        let line = |name: &str| told.lines().find_map(|line| line.strip_prefix(name));
+        let host = line("host: ").context("rustc does not say what it builds for")?;
+        let llvm = line("LLVM version: ").and_then(|llvm| llvm.split('.').next()?.parse().ok());
+        let llvm = llvm.context("rustc does not say which LLVM it has")?;
+        Ok(Self { host: host.to_owned(), llvm })
+    }
+}
+
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("rustc").args(arguments).output().context("can't start rustc")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// llvm-profdata and llvm-cov that read what programs of the compiler count: rustup's that come with it, else the
+/// distribution's of the same release of LLVM; nothing where there are none.
+pub fn coverage_tools() -> Result<Option<[PathBuf; 2]>> {
+    let Rustc { host, llvm } = Rustc::ask()?;
+    let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
+    let own = sysroot.join("lib/rustlib").join(host).join("bin");
+    let packaged = PathBuf::from(format!("/usr/lib/llvm-{llvm}/bin"));
+    let tools = |dir: PathBuf| ["llvm-profdata", "llvm-cov"].map(|name| dir.join(name));
+    let are_there = |tools: &[PathBuf; 2]| tools.iter().all(|tool| tool.is_file());
+    Ok([own, packaged].map(tools).into_iter().find(are_there))
+}
+
 /// `bpf-linker` of exactly this version: from the cache, else from `PATH`.
 pub fn bpf_linker(version: &str) -> Option<PathBuf> {
     let cached = bpf_linker_root(version).ok().map(|root| root.join("bin/bpf-linker"));

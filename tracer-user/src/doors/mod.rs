@@ -11,7 +11,7 @@ mod pprof;
 mod recording;
 mod records;
 #[cfg(test)]
-mod replay;
+pub(crate) mod replay;
 mod slim;
 
 pub use slim::slim;

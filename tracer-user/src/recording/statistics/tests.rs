@@ -105,6 +105,11 @@ fn recorded(all: &[Statistics], shots: Option<usize>, bounds: Bounds) -> Vec<u8>
     std::fs::read(&path).unwrap()
 }
 
+/// A recording of so many.
+pub(in crate::recording) fn recorded_series(length: usize, shots: Option<usize>) -> Vec<u8> {
+    recorded(&series(length), shots, Bounds::default())
+}
+
 fn all_of(bytes: &[u8], range: (u64, u64)) -> Result<(Vec<Statistics>, u64), Error> {
     let mut all = Vec::new();
     let damaged = open(bytes).each_statistics(range, 1, |time, statistics| {

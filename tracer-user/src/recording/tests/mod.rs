@@ -3,6 +3,7 @@
 mod bounds;
 mod busy;
 mod hostile;
+mod seeds;
 mod whole;
 
 use std::io::Cursor;

@@ -67,7 +67,7 @@ fn what_was_chosen_for_all_outputs_is_kept() {
 }
 
 /// Changes of every kind that a next snapshot may have.
-fn change(profile: &mut Profile, random: &mut Random, step: u64) {
+pub(super) fn change(profile: &mut Profile, random: &mut Random, step: u64) {
     profile.meta.started += Duration::from_secs(1);
     profile.meta.notes = vec![format!("step {step}"), "always".to_owned()];
     profile.meta.period = profile.meta.period.filter(|_| !step.is_multiple_of(3));
