@@ -21,8 +21,13 @@ pub enum Error {
     NotElf,
     #[error("a {0} ELF file; heaptap reads 64-bit little-endian ones only")]
     Class(&'static str),
-    #[error("built for another machine (ELF machine {0}); heaptap traces x86-64 programs only")]
+    #[error("built for another machine (ELF machine {0}); heaptap knows x86-64 and arm64")]
     Machine(u16),
+    #[error(
+        "built for {built}, which this machine ({host}) does not run; heaptap reads such a file, and \
+         traces it where it runs"
+    )]
+    Foreign { built: &'static str, host: &'static str },
     #[error("an ELF file of type {0}, neither an executable nor a shared object")]
     Kind(u16),
     #[error("malformed ELF file: {0}")]

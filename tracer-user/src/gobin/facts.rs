@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use super::bytes::{u8_at, u64_at, uvarint_at};
 use super::error::Error;
 use super::image::Image;
+use super::machine::Machine;
 use super::module::NEWEST;
 use crate::address::VAddr;
 
@@ -94,6 +95,8 @@ pub enum VersionFrom {
 /// What a Go binary says of itself.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// The machine that it was built for.
+    pub machine: Machine,
     pub version: Option<GoVersion>,
     /// As the binary has it: `go1.26.6-X:sizespecializedmalloc`.
     pub version_text: Option<String>,
@@ -126,6 +129,7 @@ impl Facts {
         let info = find_build_info(image);
         let go_build_id = image.note("Go", NOTE_GO_BUILD_ID).map(text);
         let mut facts = Self {
+            machine: image.machine(),
             version: None,
             version_text: None,
             version_from: VersionFrom::Unknown,

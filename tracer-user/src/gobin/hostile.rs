@@ -69,7 +69,7 @@ fn other_files_are_named_for_what_they_are() {
     assert!(error(&fake.bytes[..20]).contains("truncated"));
     assert!(error(&fake.patched(4, &[1])).contains("32-bit"));
     assert!(error(&fake.patched(5, &[2])).contains("big-endian"));
-    assert!(error(&fake.patched(18, &[183, 0])).contains("machine 183"));
+    assert!(error(&fake.patched(18, &[243, 0])).contains("machine 243"));
     assert!(error(&fake.patched(16, &[1])).contains("type 1"));
     assert!(error(&fake.patched(56, &[0, 0])).contains("no program headers"));
     assert!(error(&fake.patched(56, &[0xff, 0xff])).contains("program headers"));

@@ -9,14 +9,15 @@ use std::ops::ControlFlow;
 use object::LittleEndian as LE;
 use object::elf::{
     DT_NEEDED, DT_NULL, DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB, Dyn64, ELFCLASS64, ELFDATA2LSB,
-    ELFMAG, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_NOTE,
-    ProgramHeader64, R_X86_64_RELATIVE, Rela64, SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB,
+    ELFMAG, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_NOTE,
+    ProgramHeader64, Rela64, SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB,
     SectionHeader64,
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 
 use super::bytes::{short_c_str, u32_at};
 use super::error::Error;
+use super::machine::Machine;
 use super::opened::Opened;
 use crate::address::{FileOffset, VAddr};
 
@@ -79,6 +80,7 @@ pub struct Section {
 #[derive(Debug)]
 pub struct Image {
     file: Opened,
+    machine: Machine,
     /// Whether the loader may place it anywhere (ET_DYN).
     pub relocatable: bool,
     pub segments: Vec<Segment>,
@@ -100,6 +102,8 @@ impl Image {
     pub fn open(file: File) -> Result<Self, Error> {
         let mut image = Self {
             file: Opened::new(file)?,
+            // Read below.
+            machine: Machine::Amd64,
             relocatable: false,
             segments: Vec::new(),
             sections: Vec::new(),
@@ -124,10 +128,8 @@ impl Image {
         if elf.e_ident.data != ELFDATA2LSB {
             return Err(Error::Class("big-endian"));
         }
-        let machine = elf.e_machine.get(LE);
-        if machine != EM_X86_64 {
-            return Err(Error::Machine(machine.0));
-        }
+        let machine = elf.e_machine.get(LE).0;
+        self.machine = Machine::of_elf(machine).ok_or(Error::Machine(machine))?;
         let kind = elf.e_type.get(LE);
         if kind != ET_EXEC && kind != ET_DYN {
             return Err(Error::Kind(kind.0));
@@ -295,6 +297,11 @@ impl Image {
         })
     }
 
+    /// The machine that it was built for.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
     /// The file itself.
     pub fn file(&self) -> &Opened {
         &self.file
@@ -403,11 +410,12 @@ impl Image {
             return Err(Error::TooBig { what, size, limit: MAX_RELA });
         }
         let step = CHUNK - CHUNK % entry;
+        let relative = self.machine.relative_relocation();
         let mut at = 0;
         while at < size {
             let raw = self.read(VAddr(rela.wrapping_add(at)), (size - at).min(step) as usize)?;
             for rela in slice_from_all_bytes::<Rela64<LE>>(&raw).unwrap_or_default() {
-                if rela.r_info.get(LE) as u32 == R_X86_64_RELATIVE.0 {
+                if rela.r_info.get(LE) as u32 == relative {
                     each(rela.r_offset.get(LE), rela.r_addend.get(LE) as u64);
                 }
             }

@@ -21,6 +21,7 @@ mod image;
 mod index;
 mod inline;
 pub mod layout;
+mod machine;
 mod module;
 mod opened;
 mod pclntab;
@@ -43,6 +44,7 @@ pub use facts::{Facts, GoVersion, LoadType, VersionFrom};
 pub(crate) use image::Image;
 pub use image::Mapping;
 pub(crate) use inline::InlineTrees;
+pub use machine::Machine;
 use module::{Module, ModuleTail};
 pub use pclntab::Function;
 use pclntab::Header;
@@ -119,6 +121,25 @@ impl GoBinary {
             return Err(Error::NotGo);
         }
         Ok(facts)
+    }
+
+    /// The machine that it was built for.
+    pub fn machine(&self) -> Machine {
+        self.image.machine()
+    }
+
+    /// Whether this machine runs it; files of others can be read.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn runs_here(&self) -> Result<(), Error> {
+        match Machine::HOST {
+            Some(host) if host == self.machine() => Ok(()),
+            host => Err(Error::Foreign {
+                built: self.machine().name(),
+                host: host.map_or(std::env::consts::ARCH, Machine::name),
+            }),
+        }
     }
 
     /// What the file says of itself.

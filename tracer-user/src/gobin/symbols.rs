@@ -489,13 +489,19 @@ fn bucket_list(steps: &[Step], kind: u64, skip: usize) -> Told {
 /// Decodes any code as if it were that of each function that tells of a variable ([`crate::doors`]).
 #[cfg(any(test, fuzzing))]
 pub fn any_code(code: &[u8]) {
-    let steps = decode::steps_of(code, VAddr(0x40_1000));
+    for machine in super::Machine::ALL {
+        any_steps(&machine.steps(code, VAddr(0x40_1000)));
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+fn any_steps(steps: &[Step]) {
     let lists =
-        [MEM_PROFILE, MUTEX_PROFILE].map(|kind| [0, 1].map(|n| bucket_list(&steps, kind, n)));
+        [MEM_PROFILE, MUTEX_PROFILE].map(|kind| [0, 1].map(|n| bucket_list(steps, kind, n)));
     let sizes =
-        [1, 4, 8].map(|bytes| [all_equal(loads(&steps, bytes)), first(tests(&steps, bytes))]);
-    let others = [twice(addresses(&steps)), slice(&steps), compared_with(&steps, SWEEP_DRAINED)];
-    let pairs = [pair(&steps), both_rates(&steps)];
+        [1, 4, 8].map(|bytes| [all_equal(loads(steps, bytes)), first(tests(steps, bytes))]);
+    let others = [twice(addresses(steps)), slice(steps), compared_with(steps, SWEEP_DRAINED)];
+    let pairs = [pair(steps), both_rates(steps)];
     let pairs = pairs.into_iter().flatten().map(|(one, two)| assert_ne!(one, two));
     pairs.count();
     // What is told of a variable is an operand.

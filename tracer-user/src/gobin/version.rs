@@ -2,8 +2,6 @@
 //!
 //! In: an [`Image`] and its function table. Out: the text that `runtime.Version()` returns.
 
-use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
-
 use super::facts::{GoVersion, MAX_RUNTIME_VERSION, has_text, header_text};
 use super::image::Image;
 use super::pclntab::{Function, Pclntab};
@@ -28,15 +26,10 @@ pub fn runtime_string(image: &Image, table: &Pclntab) -> Option<String> {
 fn version_operand(image: &Image, function: &Function, left: &mut usize) -> Option<String> {
     let len = function.end.0.checked_sub(function.entry.0)?.min(MAX_CODE);
     let code = image.read(function.entry, len as usize).ok()?;
-    let decoder = Decoder::with_ip(64, &code, function.entry.0, DecoderOptions::NONE);
-    decoder.into_iter().find_map(|instruction| {
-        let memory = (0..instruction.op_count()).any(|i| instruction.op_kind(i) == OpKind::Memory);
-        if !memory || instruction.memory_base() != Register::RIP {
-            return None;
-        }
-        let target = instruction.ip_rel_memory_address();
+    let operands = image.machine().operands(&code, function.entry);
+    operands.into_iter().find_map(|target| {
         // The operand is the length (second word of the string header) or the header itself.
-        [target.wrapping_sub(8), target].into_iter().find_map(|at| {
+        [target.0.wrapping_sub(8), target.0].into_iter().find_map(|at| {
             if !has_text(image, VAddr(at), MAX_RUNTIME_VERSION) || *left == 0 {
                 return None;
             }

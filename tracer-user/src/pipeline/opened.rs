@@ -160,7 +160,8 @@ pub fn live(
 fn go_binary(exe: &ExeFile, file: File) -> Result<GoBinary, Failure> {
     let path = exe.path.to_string_lossy();
     let failure = |exit, why: String| Failure::new(exit, format!("{path}: {why}"));
-    GoBinary::open(file).map_err(|err| match err {
+    let opened = GoBinary::open(file).and_then(|go| go.runs_here().map(|()| go));
+    opened.map_err(|err| match err {
         gobin::Error::NotElf | gobin::Error::NotGo => failure(Exit::Target, err.to_string()),
         _ => failure(Exit::Unsupported, err.to_string()),
     })

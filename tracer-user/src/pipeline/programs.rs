@@ -5,6 +5,7 @@
 //! whether the runtime's sampler is on.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -218,6 +219,13 @@ fn peek(exe: &ExeFile) -> Looked<Result<Facts, Error>> {
     }
 }
 
+/// Opens a program that this machine runs.
+fn open(file: File) -> Result<GoBinary, Error> {
+    let go = GoBinary::open(file)?;
+    go.runs_here()?;
+    Ok(go)
+}
+
 fn unreadable(source: io::Error) -> Error {
     Error::Read { offset: 0, len: 0, source }
 }
@@ -225,7 +233,7 @@ fn unreadable(source: io::Error) -> Error {
 fn resolve(exe: &ExeFile) -> Looked<Rc<Binary>> {
     peek(exe).map(|facts| {
         Rc::new(match facts {
-            Ok(facts) => match exe.file.try_clone().map_err(unreadable).and_then(GoBinary::open) {
+            Ok(facts) => match exe.file.try_clone().map_err(unreadable).and_then(open) {
                 Ok(binary) => Binary::resolved(binary),
                 Err(error) => Binary::refused(Some(facts), error),
             },

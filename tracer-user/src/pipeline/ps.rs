@@ -334,7 +334,7 @@ impl<'a> JsonUnseen<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gobin::{GoVersion, VersionFrom};
+    use crate::gobin::{GoVersion, Machine, VersionFrom};
     use crate::host::{Container, Identity, Names, Process, Runtime};
     use crate::pipeline::programs::Binary;
     use std::path::PathBuf;
@@ -344,6 +344,7 @@ mod tests {
 
     fn facts() -> Facts {
         Facts {
+            machine: Machine::Amd64,
             version: Some(GoVersion { major: 1, minor: 26, patch: Some(6) }),
             version_text: Some("go1.26.6".into()),
             version_from: VersionFrom::BuildInfo,

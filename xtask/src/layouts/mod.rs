@@ -16,7 +16,7 @@ use clap::Args;
 use crate::process;
 use dwarf::Types;
 use fields::{GROUPS, Group, What};
-use table::Column;
+use table::{Column, Columns};
 use xtask::pins::{self, GoRelease};
 use xtask::{paths, toolchain};
 
@@ -32,18 +32,16 @@ pub fn run(options: &Options) -> Result<()> {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let mut columns = Vec::new();
     for (index, &release) in pins::GO.iter().enumerate() {
-        let column = match toolchain::go(release)? {
-            Some(go) => {
-                let program = build(&go, release)?;
-                measure(&program).with_context(|| format!("DWARF of Go {}", release.version))?
-            }
+        let both = match toolchain::go(release)? {
+            Some(go) => measured(&go, release)
+                .with_context(|| format!("DWARF of Go {}", release.version))?,
             None => {
                 println!("layouts: Go {} is not installed; its column is kept", release.version);
-                let kept = table::column(&committed, index);
+                let kept = table::columns(&committed, index);
                 kept.with_context(|| format!("no column of Go {} to keep", release.version))?
             }
         };
-        columns.push(column);
+        columns.push(both);
     }
     let text = table::render(pins::GO, &columns);
     if text == committed {
@@ -64,15 +62,21 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What a release has on both machines.
+fn measured(go: &Path, release: GoRelease) -> Result<Columns> {
+    let column = |machine| measure(&build(go, release, machine)?);
+    Ok(Columns { amd64: column("amd64")?, arm64: column("arm64")? })
+}
+
 /// Builds the program whose DWARF is read.
-fn build(go: &Path, release: GoRelease) -> Result<PathBuf> {
+fn build(go: &Path, release: GoRelease, machine: &str) -> Result<PathBuf> {
     let dir = paths::target_dir().join("layouts");
     fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
-    let program = dir.join(format!("go{}", release.version));
+    let program = dir.join(format!("go{}-{machine}", release.version));
     let mut command = toolchain::go_command(go);
     command.args(["build", "-buildvcs=false", "-ldflags=-compressdwarf=false"]);
     command.arg("-o").arg(&program).arg(".").current_dir(paths::repo().join("xtask/layouts"));
-    process::loud(command.env("CGO_ENABLED", "0"))?;
+    process::loud(command.env("CGO_ENABLED", "0").env("GOARCH", machine))?;
     Ok(program)
 }
 

@@ -5,7 +5,7 @@
 
 mod table;
 
-use super::{Facts, GoVersion};
+use super::{Facts, GoVersion, Machine};
 pub use table::*;
 
 /// Why the runtime's structures in a binary are not known.
@@ -56,7 +56,11 @@ const HARMLESS: &[&str] = &[
 /// The row of a binary's release. Patch releases do not move what is in the table (facts 3.9).
 pub fn of(facts: &Facts) -> Result<&'static Layout, Unknown> {
     let version = facts.version.ok_or(Unknown::Version)?;
-    let row = LAYOUTS.iter().find(|l| (version.major, version.minor) == (1, l.minor));
+    let rows = match facts.machine {
+        Machine::Amd64 => &LAYOUTS,
+        Machine::Arm64 => &ARM64,
+    };
+    let row = rows.iter().find(|l| (version.major, version.minor) == (1, l.minor));
     let row = row.ok_or(Unknown::Release(version))?;
     // Since Go 1.21 the first release of a minor version is called 1.21.0: what has no patch number
     // is a release candidate or a development build.
@@ -82,6 +86,7 @@ mod tests {
 
     fn facts(text: &str) -> Facts {
         Facts {
+            machine: Machine::Amd64,
             version: GoVersion::parse(text),
             version_text: Some(text.into()),
             version_from: VersionFrom::BuildInfo,

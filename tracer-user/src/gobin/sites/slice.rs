@@ -15,7 +15,6 @@
 //! - `rawruneslice`, since `stringtoslicerune` does not say how many runes there are; and the call of
 //!   `rawstringtmp` in `slicerunetostring`, and of the allocator in `gostring`, for the same reason.
 
-use iced_x86::{Code, Decoder, DecoderOptions};
 use tracer_common::slice::{
     ARRAY, BYTES, CONCAT, CONCAT_BYTES, CONCAT_BYTES_PLAIN, CONCAT_COPY, ENCODED, FROM_C,
     FROM_C_TERMINATED, GROW, GROW_BUFFER, GROW_CLASSIC, HEADERS, IN_FRAME, MAKE, MAKE_COPY, MOVE,
@@ -158,40 +157,18 @@ fn call_site(
     let targets: Vec<VAddr> =
         binary.find_functions(targets).into_iter().flatten().map(|of| of.entry).collect();
     let code = code(binary, function)?;
-    let Some((offset, length)) = find_call(&code, function.entry, &targets) else {
+    let Some((offset, length)) = binary.machine().only_call(&code, function.entry, &targets) else {
         return Ok(None);
     };
     let vaddr = VAddr(function.entry.0 + offset as u64);
-    // The kernel emulates calls (arch/x86/kernel/uprobes.c, branch_setup_xol_ops).
+    // The kernel emulates calls on every machine.
     Ok(site_at(binary, function.name, vaddr, &code[offset..offset + length], true))
-}
-
-/// Offset and length of the only call of a target.
-pub(super) fn find_call(code: &[u8], entry: VAddr, targets: &[VAddr]) -> Option<(usize, usize)> {
-    let mut decoder = Decoder::with_ip(64, code, entry.0, DecoderOptions::NONE);
-    let mut calls = Vec::new();
-    while decoder.can_decode() {
-        let offset = decoder.position();
-        let instruction = decoder.decode();
-        if instruction.code() == Code::Call_rel32_64
-            && targets.contains(&VAddr(instruction.near_branch_target()))
-        {
-            calls.push((offset, instruction.len()));
-        }
-    }
-    match calls[..] {
-        [call] => Some(call),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gobin::fake::{self, Fake};
-
-    /// call +0x10 ; nop ; call -0x20
-    const CODE: [u8; 11] = [0xe8, 0x10, 0, 0, 0, 0x90, 0xe8, 0xe0, 0xff, 0xff, 0xff];
 
     #[test]
     fn a_release_that_was_not_read_is_refused() {
@@ -200,21 +177,5 @@ mod tests {
             let error = slice_sites(&binary).unwrap_err();
             assert_eq!(matches!(error, SiteError::Arguments(_)), refused, "{release}: {error}");
         }
-    }
-
-    #[test]
-    fn a_call_is_found_by_what_it_calls() {
-        let find = |targets: &[u64]| {
-            find_call(
-                &CODE,
-                VAddr(0x1000),
-                &targets.iter().map(|at| VAddr(*at)).collect::<Vec<_>>(),
-            )
-        };
-        assert_eq!(find(&[0x1015]), Some((0, 5)));
-        assert_eq!(find(&[0x0feb, 0x2000]), Some((6, 5)));
-        // Nobody, and two of them.
-        assert_eq!(find(&[0x1016]), None);
-        assert_eq!(find(&[0x1015, 0x0feb]), None);
     }
 }
