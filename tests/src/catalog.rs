@@ -8,6 +8,15 @@ use crate::Variant;
 pub const TWINS: [(Variant, Variant); 2] =
     [(Variant::Stripped, Variant::Twin), (Variant::PieStripped, Variant::PieTwin)];
 
+/// The same of programs for arm64.
+pub const ARM64_TWINS: [(Variant, Variant); 2] = [
+    (Variant::Arm64Stripped, Variant::Arm64Twin),
+    (Variant::Arm64PieStripped, Variant::Arm64PieTwin),
+];
+
+/// Programs whose sites are looked for in both machines' code.
+pub const ON_BOTH: [&str; 3] = ["maps", "pools", "slices"];
+
 /// Releases that take a profile (PGO) as it comes with their compiler.
 pub const WITH_PROFILES: [&str; 7] = ["1.21", "1.22", "1.23", "1.24", "1.25", "1.26", "1.27"];
 
@@ -59,6 +68,12 @@ pub fn all() -> Vec<(&'static str, &'static str, Variant)> {
         }
         for variant in [Variant::ExternalStripped, Variant::ExternalTwin] {
             all.push(("cgo", release.minor(), variant));
+        }
+        for variant in ARM64_TWINS.into_iter().flat_map(|(stripped, twin)| [stripped, twin]) {
+            all.push(("life", release.minor(), variant));
+        }
+        for name in ON_BOTH {
+            all.push((name, release.minor(), Variant::Arm64Stripped));
         }
         all.push(("mix", release.minor(), Variant::Stripped));
         all.push(("labelled", release.minor(), Variant::Stripped));

@@ -46,6 +46,11 @@ pub enum Variant {
     ExternalTwin,
     /// With a profile (PGO), that of the release's own compiler, in which the allocator is hot.
     Profiled,
+    /// [`Variant::Stripped`], [`Variant::Twin`] and their position-independent forms, built for arm64.
+    Arm64Stripped,
+    Arm64Twin,
+    Arm64PieStripped,
+    Arm64PieTwin,
 }
 
 impl Variant {
@@ -72,6 +77,10 @@ impl Variant {
             Variant::ExternalStripped => "external-stripped",
             Variant::ExternalTwin => "external-twin",
             Variant::Profiled => "profiled",
+            Variant::Arm64Stripped => "arm64-stripped",
+            Variant::Arm64Twin => "arm64-twin",
+            Variant::Arm64PieStripped => "arm64-pie-stripped",
+            Variant::Arm64PieTwin => "arm64-pie-twin",
         }
     }
 
@@ -79,12 +88,14 @@ impl Variant {
         match self {
             Variant::Default | Variant::Cgo | Variant::OtherMalloc | Variant::OldMaps => &[],
             Variant::Profiled => &[],
-            Variant::Stripped | Variant::Bare => &["-ldflags=-s -w"],
+            Variant::Stripped | Variant::Bare | Variant::Arm64Stripped => &["-ldflags=-s -w"],
             Variant::Pie => &["-buildmode=pie"],
-            Variant::PieStripped | Variant::BarePie => &["-buildmode=pie", "-ldflags=-s -w"],
+            Variant::PieStripped | Variant::BarePie | Variant::Arm64PieStripped => {
+                &["-buildmode=pie", "-ldflags=-s -w"]
+            }
             Variant::External => &["-ldflags=-linkmode=external"],
-            Variant::Twin => &["-ldflags=-w -w"],
-            Variant::PieTwin => &["-buildmode=pie", "-ldflags=-w -w"],
+            Variant::Twin | Variant::Arm64Twin => &["-ldflags=-w -w"],
+            Variant::PieTwin | Variant::Arm64PieTwin => &["-buildmode=pie", "-ldflags=-w -w"],
             Variant::ExternalStripped => &["-ldflags=-linkmode=external -s -w"],
             Variant::ExternalTwin => &["-ldflags=-linkmode=external -w -w"],
             Variant::Plugin => &["-buildmode=plugin"],
@@ -186,6 +197,9 @@ impl Sources {
         command.args(["build", "-buildvcs=false"]).args(variant.flags());
         command.arg("-o").arg(to).arg(".").current_dir(&self.dir);
         command.env("CGO_ENABLED", if cgo { "1" } else { "0" });
+        if variant.name().starts_with("arm64") {
+            command.env("GOARCH", "arm64");
+        }
         if variant == Variant::OtherMalloc {
             let default = release.minor() == "1.27";
             let setting = if default { "nosizespecializedmalloc" } else { "sizespecializedmalloc" };

@@ -7,23 +7,23 @@ use std::fs::{self, File};
 use anyhow::{Context, Result, bail, ensure};
 use heaptap::address::VAddr;
 use heaptap::gobin::symbols::{Symbol, Symbols};
-use heaptap::gobin::{GoBinary, layout};
-use heaptap_tests::catalog::{self, TWINS};
+use heaptap::gobin::{GoBinary, Machine, layout};
+use heaptap_tests::catalog::{self, ARM64_TWINS, TWINS};
 use heaptap_tests::{Fixture, Variant};
 use object::{Object, ObjectSymbol};
 use xtask::each_release;
 
 /// Offset of `cycles` in `runtime.work`, which is not in heaptap's table because patch releases move
-/// it: of the pinned releases, as DWARF says.
-const WORK_CYCLES: [(&str, u64); 8] = [
-    ("1.19", 344),
-    ("1.21", 400),
-    ("1.22", 400),
-    ("1.23", 424),
-    ("1.24", 424),
-    ("1.25", 512),
-    ("1.26", 648),
-    ("1.27", 648),
+/// it: of the pinned releases on amd64 and arm64, as DWARF says.
+const WORK_CYCLES: [(&str, [u64; 2]); 8] = [
+    ("1.19", [344, 344]),
+    ("1.21", [400, 528]),
+    ("1.22", [400, 528]),
+    ("1.23", [424, 552]),
+    ("1.24", [424, 552]),
+    ("1.25", [512, 704]),
+    ("1.26", [648, 904]),
+    ("1.27", [648, 904]),
 ];
 
 /// Addresses by name of a program that has a symbol table.
@@ -35,11 +35,17 @@ fn table(fixture: &Fixture) -> Result<HashMap<String, u64>> {
 }
 
 /// Where the symbol table says that a variable is; nothing when the program does not have it.
-fn expected(symbol: Symbol, go: &str, table: &HashMap<String, u64>) -> Result<Option<VAddr>> {
+fn expected(
+    symbol: Symbol,
+    go: &str,
+    machine: Machine,
+    table: &HashMap<String, u64>,
+) -> Result<Option<VAddr>> {
     let at = |name: &str| table.get(&format!("runtime.{name}")).copied();
     let minor = go.trim_start_matches("1.").parse::<u32>()?;
     let layout = layout::LAYOUTS.iter().find(|l| l.minor == minor).context("no layout")?;
     let cycles = WORK_CYCLES.iter().find(|(release, _)| *release == go).context("no offset")?.1;
+    let cycles = cycles[machine as usize];
     let address = match symbol {
         Symbol::WorkCycles => at("work").map(|at| at + cycles),
         Symbol::LastGcNanotime => {
@@ -64,7 +70,7 @@ fn not_found(go: &str, fixture: &Fixture, table: &HashMap<String, u64>) -> Resul
     let symbols = Symbols::find(&binary, layout::of(binary.facts())?);
     let mut missing = Vec::new();
     for symbol in Symbol::ALL {
-        match (symbols.get(symbol), expected(symbol, go, table)?) {
+        match (symbols.get(symbol), expected(symbol, go, binary.machine(), table)?) {
             (Ok(found), Some(expected)) if found == expected => {}
             // Linked only where the block profiler can be turned on.
             (Err(_), None) if symbol == Symbol::Ticks && matches!(go, "1.19" | "1.21") => {}
@@ -100,6 +106,20 @@ fn all_variants(go: &str) -> Result<()> {
 }
 
 each_release!(all_variants);
+
+/// Those that are built for arm64, fixed and position-independent.
+mod arm64 {
+    use super::*;
+
+    fn all_variants(go: &str) -> Result<()> {
+        for (stripped, twin) in ARM64_TWINS {
+            found_where_they_are(go, "life", stripped, twin)?;
+        }
+        Ok(())
+    }
+
+    each_release!(all_variants);
+}
 
 /// A profile (PGO) inlines what is hot and moves code about.
 #[test]

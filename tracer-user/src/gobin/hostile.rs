@@ -70,6 +70,8 @@ fn other_files_are_named_for_what_they_are() {
     assert!(error(&fake.patched(4, &[1])).contains("32-bit"));
     assert!(error(&fake.patched(5, &[2])).contains("big-endian"));
     assert!(error(&fake.patched(18, &[243, 0])).contains("machine 243"));
+    let arm64 = open(&fake.patched(18, &[183, 0])).unwrap();
+    assert_eq!((arm64.machine(), arm64.facts().machine), (Machine::Arm64, Machine::Arm64));
     assert!(error(&fake.patched(16, &[1])).contains("type 1"));
     assert!(error(&fake.patched(56, &[0, 0])).contains("no program headers"));
     assert!(error(&fake.patched(56, &[0xff, 0xff])).contains("program headers"));

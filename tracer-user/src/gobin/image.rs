@@ -10,8 +10,7 @@ use object::LittleEndian as LE;
 use object::elf::{
     DT_NEEDED, DT_NULL, DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB, Dyn64, ELFCLASS64, ELFDATA2LSB,
     ELFMAG, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_DYNAMIC, PT_LOAD, PT_NOTE,
-    ProgramHeader64, Rela64, SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB,
-    SectionHeader64,
+    ProgramHeader64, Rela64, SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB, SectionHeader64,
 };
 use object::pod::{from_bytes, slice_from_all_bytes};
 

@@ -498,8 +498,7 @@ pub fn any_code(code: &[u8]) {
 fn any_steps(steps: &[Step]) {
     let lists =
         [MEM_PROFILE, MUTEX_PROFILE].map(|kind| [0, 1].map(|n| bucket_list(steps, kind, n)));
-    let sizes =
-        [1, 4, 8].map(|bytes| [all_equal(loads(steps, bytes)), first(tests(steps, bytes))]);
+    let sizes = [1, 4, 8].map(|bytes| [all_equal(loads(steps, bytes)), first(tests(steps, bytes))]);
     let others = [twice(addresses(steps)), slice(steps), compared_with(steps, SWEEP_DRAINED)];
     let pairs = [pair(steps), both_rates(steps)];
     let pairs = pairs.into_iter().flatten().map(|(one, two)| assert_ne!(one, two));

@@ -42,7 +42,10 @@ pub fn goroutine_sites(binary: &GoBinary) -> Result<GoroutineSites, SiteError> {
     let code = code(binary, &function)?;
     let undecodable =
         |why| SiteError::Decode { function: NEWPROC1.to_string(), entry: function.entry, why };
-    let (at, length) = binary.machine().goroutine_made(&code, function.entry, status.entry).map_err(undecodable)?;
+    let (at, length) = binary
+        .machine()
+        .goroutine_made(&code, function.entry, status.entry)
+        .map_err(undecodable)?;
     let vaddr = VAddr(function.entry.0 + at as u64);
     let created = site_at(binary, NEWPROC1, vaddr, &code[at..at + length], true)
         .ok_or_else(|| undecodable("it is not in the file"))?;

@@ -106,9 +106,7 @@ pub fn map_ends(code: &[u8]) -> Result<Vec<Place>, &'static str> {
         if !after.any(|i| matches!(i, Instruction::Return | Instruction::Jump(_))) {
             return Err("what ends an iteration does not return");
         }
-        let skips = |i: &Instruction| {
-            matches!(i, Instruction::JumpZero { if_zero: true, target, .. } if *target == at as u64)
-        };
+        let skips = |i: &Instruction| matches!(i, Instruction::JumpZero { if_zero: true, target, .. } if *target == at as u64);
         let mut jumps = places(&all, skips);
         // Up to Go 1.20 the barrier lies behind it, and what does not jump there falls through.
         let before = index.checked_sub(1).map(|before| (before, &all[before]));
@@ -134,8 +132,7 @@ pub fn pool_miss(code: &[u8]) -> Result<Place, &'static str> {
         let mut upto_jump = after.map(|at| &all[*at]).take_while(|i| !matches!(i, I::Jump(_)));
         upto_jump.any(|i| matches!(i, I::CallTo(_)))
     };
-    let loads_new =
-        I::Load { to: 26, base: 2, offset: POOL_NEW, bytes: 8, acquires: false };
+    let loads_new = I::Load { to: 26, base: 2, offset: POOL_NEW, bytes: 8, acquires: false };
     let mut jumps = without_nops.windows(2).filter_map(|two| {
         let I::JumpZero { register: 26, if_zero, target } = all[two[1]] else { return None };
         let there = if if_zero { 4 * two[1] as u64 + 4 } else { target };
@@ -259,10 +256,7 @@ mod tests {
         assert_eq!(map_ends(&bytes(&END)), Ok(vec![(0, 4)]));
         assert_eq!(map_ends(&bytes(&[END, END].concat())), Ok(vec![(0, 4), (32, 4)]));
         // Go 1.19: cbnz w1, +12 ; stp ; b
-        assert_eq!(
-            map_ends(&bytes(&[0x3500_0061, 0xa900_7c1f, 0x1400_0006])),
-            Ok(vec![(0, 4)])
-        );
+        assert_eq!(map_ends(&bytes(&[0x3500_0061, 0xa900_7c1f, 0x1400_0006])), Ok(vec![(0, 4)]));
     }
 
     #[test]
@@ -303,13 +297,9 @@ mod tests {
         let through = [0xf940_105a, 0xb400_007a, 0xf940_0340, 0xd63f_0000, RET];
         assert_eq!(pool_miss(&bytes(&through)), Ok((4, 4)));
         // Another field, pool register, value register; no call; a jump elsewhere.
-        for (at, word) in [
-            (1, 0xf940_145a),
-            (1, 0xf940_107a),
-            (1, 0xf940_1059),
-            (7, NOP),
-            (3, 0xb500_005a),
-        ] {
+        for (at, word) in
+            [(1, 0xf940_145a), (1, 0xf940_107a), (1, 0xf940_1059), (7, NOP), (3, 0xb500_005a)]
+        {
             let mut code = MISS;
             code[at] = word;
             assert!(pool_miss(&bytes(&code)).unwrap_err().contains("nothing in it"), "{at}");

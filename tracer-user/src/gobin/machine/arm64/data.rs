@@ -1,9 +1,9 @@
 //! What instructions of arm64 say of variables.
 //!
 //! A variable is reached by two or three instructions that stand together: `adrp` takes its page, then a load or
-//! store adds the rest, or an `add` does. The assembler's own register means that the variable itself is
-//! used; any other that its address is taken, but where the next instruction loads with acquire or stores with
-//! release: those can't add, and are how Go reads and writes atomic variables.
+//! store adds the rest, or an `add` does. Where the `add` is to the assembler's own register, or the next
+//! instruction loads or stores there, the variable itself is used (atomic ones are, whose instructions can't
+//! add, and all of position-independent programs of Go 1.19); elsewhere its address is taken.
 
 use super::instruction::{Instruction, decode};
 use crate::address::VAddr;
@@ -61,12 +61,7 @@ impl Reader {
                 self.steps.extend(from.map(|at| Step::Load(at, bytes)));
                 // An atomic variable is read before it is tested, on every machine.
                 let value = from.filter(|_| !acquires).map(|at| Holds::Value(at, bytes));
-                // The address stays in a register for what comes after the load.
-                if to != base || !acquires {
-                    self.set(to, value.unwrap_or(Holds::Unknown));
-                } else {
-                    self.set(to, Holds::Unknown);
-                }
+                self.set(to, value.unwrap_or(Holds::Unknown));
             }
             I::LoadPair { to, base, offset } => {
                 if let Some(at) = self.variable(base, offset) {
@@ -115,17 +110,25 @@ impl Reader {
     }
 
     fn add(&mut self, to: u8, from: u8, number: u64, next: Option<&Instruction>) {
-        let Holds::Page(page) = self.holds[usize::from(from)] else {
-            self.set(to, Holds::Unknown);
-            return;
+        let at = match self.holds[usize::from(from)] {
+            Holds::Page(page) => page.wrapping_add(number),
+            // What is far from the begin of a variable takes one more addition.
+            Holds::Variable(at) if to == TEMPORARY => {
+                return self.set(to, Holds::Variable(at.wrapping_add(number)));
+            }
+            _ => return self.set(to, Holds::Unknown),
         };
-        let at = page.wrapping_add(number);
-        let is_atomic = match next {
-            Some(Instruction::Load { base, acquires, .. }) => *acquires && *base == to,
-            Some(Instruction::Store { base, releases, .. }) => *releases && *base == to,
+        let is_used = match next {
+            Some(Instruction::Load { base, .. } | Instruction::LoadPair { base, .. }) => {
+                *base == to
+            }
+            Some(Instruction::Store { base, .. } | Instruction::StorePair { base, .. }) => {
+                *base == to
+            }
+            Some(Instruction::Add { to: TEMPORARY, from, .. }) => *from == to,
             _ => false,
         };
-        if to == TEMPORARY || is_atomic {
+        if to == TEMPORARY || is_used {
             self.set(to, Holds::Variable(at));
         } else {
             self.steps.push(Step::Address(VAddr(at)));
@@ -193,8 +196,19 @@ mod tests {
         // add x1, x1, #0xe90 ; bl ; ldr x0, [x1]
         let taken = read(&[PAGE_1, 0x913a_4021, 0x9400_0010, 0xf940_0020]);
         assert_eq!(taken, [Step::Address(RATE)]);
-        // add x1, x1, #0xe90 ; ldr x0, [x1, #8]: a field of what lies there.
-        assert_eq!(read(&[PAGE_1, 0x913a_4021, 0xf940_0420]), [Step::Address(RATE)]);
+        // add x1, x1, #0xe90 ; ldr x0, [x1] ; ldr x0, [x1, #8]: two words of what lies there.
+        let second = VAddr(RATE.0 + 8);
+        assert_eq!(
+            read(&[PAGE_1, 0x913a_4021, 0xf940_0020, 0xf940_0420]),
+            [Step::Load(RATE, 8), Step::Load(second, 8)]
+        );
+    }
+
+    #[test]
+    fn what_is_far_from_a_variables_begin_takes_one_more_addition() {
+        // add x1, x1, #0xe90 ; add x27, x1, #0x10, lsl #12 ; ldr x2, [x27, #488]
+        let far = read(&[PAGE_1, 0x913a_4021, 0x9140_403b, 0xf940_f762]);
+        assert_eq!(far, [Step::Load(VAddr(RATE.0 + 0x1_0000 + 488), 8)]);
     }
 
     #[test]

@@ -20,40 +20,91 @@ pub enum Instruction {
     /// `blr`
     CallTo(u8),
     /// `b.cond`, by the number of the condition.
-    JumpIf { condition: u8, target: u64 },
+    JumpIf {
+        condition: u8,
+        target: u64,
+    },
     /// `cbz`, `cbnz`
-    JumpZero { register: u8, if_zero: bool, target: u64 },
+    JumpZero {
+        register: u8,
+        if_zero: bool,
+        target: u64,
+    },
     /// `tbz`, `tbnz`
-    JumpBit { register: u8, target: u64 },
+    JumpBit {
+        register: u8,
+        target: u64,
+    },
     /// `adrp`
-    Page { to: u8, address: u64 },
+    Page {
+        to: u8,
+        address: u64,
+    },
     /// `add to, from, #number`, 64 bits.
-    Add { to: u8, from: u8, number: u64 },
+    Add {
+        to: u8,
+        from: u8,
+        number: u64,
+    },
     /// `cmp register, #number`
-    Compare { register: u8, number: u64 },
+    Compare {
+        register: u8,
+        number: u64,
+    },
     /// `cmp left, right`; of 64 bits or of 32.
-    CompareWith { right: u8, wide: bool },
+    CompareWith {
+        right: u8,
+        wide: bool,
+    },
     /// `mov to, #number` by one instruction.
-    Number { to: u8, number: u64 },
+    Number {
+        to: u8,
+        number: u64,
+    },
     /// `ldr` and its like with an offset; `ldar`, which acquires.
-    Load { to: u8, base: u8, offset: u64, bytes: usize, acquires: bool },
+    Load {
+        to: u8,
+        base: u8,
+        offset: u64,
+        bytes: usize,
+        acquires: bool,
+    },
     /// `ldp` of two words with an offset.
-    LoadPair { to: [u8; 2], base: u8, offset: u64 },
+    LoadPair {
+        to: [u8; 2],
+        base: u8,
+        offset: u64,
+    },
     /// `str` and its like with an offset; `stlr`, which releases.
-    Store { base: u8, offset: u64, releases: bool },
+    Store {
+        base: u8,
+        offset: u64,
+        releases: bool,
+    },
     /// `stp` of two words with an offset.
-    StorePair { of: [u8; 2], base: u8, offset: u64 },
+    StorePair {
+        of: [u8; 2],
+        base: u8,
+        offset: u64,
+    },
     /// One that reads and writes memory at a register's address at once (`ldaxr`, `casal`, `ldaddal` …).
-    Atomic { base: u8 },
+    Atomic {
+        base: u8,
+    },
     /// `ldr to, address`: what lies at the address is data.
-    Literal { address: u64, bytes: u64 },
+    Literal {
+        address: u64,
+        bytes: u64,
+    },
     Nop,
     /// `udf`, and the zeros between functions.
     Undefined,
     /// A word that a [`Instruction::Literal`] reads.
     Data,
     /// Anything else. What it writes, if anything, is `to`.
-    Other { to: u8 },
+    Other {
+        to: u8,
+    },
 }
 
 /// All words of code that lies at `entry`, in order; what is left of an incomplete one is none.
@@ -148,9 +199,7 @@ fn memory(word: u32, low: u8, base: u8) -> Instruction {
             I::Load { to: low, base, offset: 0, bytes, acquires: true }
         }
         w if w & 0x3fff_fc00 == 0x089f_fc00 => I::Store { base, offset: 0, releases: true },
-        w if w & 0x3f00_0000 == 0x0800_0000 || w & 0x3f20_0c00 == 0x3820_0000 => {
-            I::Atomic { base }
-        }
+        w if w & 0x3f00_0000 == 0x0800_0000 || w & 0x3f20_0c00 == 0x3820_0000 => I::Atomic { base },
         _ => I::Other { to: low },
     }
 }
