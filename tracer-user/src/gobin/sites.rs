@@ -122,8 +122,6 @@ const PARTS: [&str; 5] = [
 
 /// Most code bytes that the stack check can take (facts: 27), and then some.
 const CHECK_BYTES: usize = 96;
-/// The check's conditional jump is among the first instructions.
-const CHECK_INSTRUCTIONS: usize = 10;
 
 /// Entries of the allocator: `runtime.mallocgc` and the size-specialised functions, if any.
 pub fn alloc_sites(binary: &GoBinary) -> Result<AllocSites, SiteError> {

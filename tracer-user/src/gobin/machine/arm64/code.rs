@@ -33,11 +33,12 @@ pub fn find_p(code: &[u8]) -> Result<P, &'static str> {
 
 fn is_emulated(instruction: &Instruction) -> bool {
     use Instruction as I;
-    match instruction {
-        I::Return | I::Jump(_) | I::JumpTo(_) | I::Call(_) | I::CallTo(_) => true,
-        I::JumpIf { .. } | I::JumpZero { .. } | I::JumpBit { .. } | I::Page { .. } => true,
-        _ => false,
-    }
+    let jumps = matches!(
+        instruction,
+        I::Jump(_) | I::JumpTo(_) | I::JumpIf { .. } | I::JumpZero { .. } | I::JumpBit { .. }
+    );
+    let calls = matches!(instruction, I::Call(_) | I::CallTo(_) | I::Return);
+    jumps || calls || matches!(instruction, I::Page { .. })
 }
 
 /// Offsets and lengths of the returns of a function. Behind its code may be zeros up to the next function.
