@@ -188,6 +188,8 @@ impl<'a> Watching<'a> {
             self.gone.iter().filter(|(_, since)| since.elapsed() > TOLD).map(|(p, _)| *p).collect();
         for pid in late {
             self.tally.untold += 1;
+            // It ended before it was selected: nobody else takes it out.
+            self.kernel.deselect(pid).map_err(failure)?;
             self.end(pid, None, Instant::now())?;
         }
         self.victims.retain(|_, at| at.elapsed() < VICTIM);
