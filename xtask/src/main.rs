@@ -10,6 +10,7 @@ mod fuzz;
 mod kernels;
 mod layouts;
 mod manifest_tools;
+mod modules;
 mod process;
 mod setup;
 mod supply;

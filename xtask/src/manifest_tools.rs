@@ -2,16 +2,13 @@
 //!
 //! In: pins. Out: kubernetes-validate (PyPI) and helm (a Go module) in the cache, kubectl from the distribution.
 
-use std::env;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process;
+use crate::modules;
 use crate::setup::{Apt, pip_install_all, remove_dir};
-use xtask::pins::{self, GoRelease};
-use xtask::{manifests, paths, toolchain};
+use xtask::{manifests, paths, pins};
 
 /// Whether one is missing.
 pub fn is_missing() -> Result<bool> {
@@ -53,27 +50,12 @@ fn validate(apt: &mut Apt) -> Result<()> {
 }
 
 fn helm() -> Result<()> {
-    println!("setup: helm {} (two to four minutes)", pins::HELM);
+    println!("setup: helm {} (two to four minutes)", pins::HELM.version);
     let root = manifests::helm_root()?;
     let part = root.with_extension("part");
     remove_dir(&part)?;
-    let (_, go) = toolchain::installed_go(GoRelease::newest().minor())?;
-    let mut install = toolchain::go_command(&go);
-    // Modules and what is compiled go with the directory; they are a gigabyte.
-    install.env("GOPATH", part.join("path")).env("GOCACHE", part.join("cache"));
-    install.env("GOBIN", part.join("bin")).env("CGO_ENABLED", "0");
-    match env::var_os("GOPROXY") {
-        Some(proxy) => install.env("GOPROXY", proxy),
-        None => install.env_remove("GOPROXY").env_remove("GOENV"),
-    };
-    install.env("GOFLAGS", "-modcacherw -trimpath");
-    install.arg("install").arg(format!("helm.sh/helm/v3/cmd/helm@{}", pins::HELM));
-    process::quiet("helm", &mut install)?;
-    let built = part.join("bin");
-    process::succeeds(Command::new(built.join("helm")).arg("version"))
-        .then_some(())
-        .context("the helm that was built does not run")?;
+    fs::create_dir_all(&part).with_context(|| format!("can't make {}", part.display()))?;
+    modules::build("helm", &pins::HELM, &part.join("helm"), &part.join("scratch"))?;
     remove_dir(&root)?;
-    fs::rename(&built, &root).with_context(|| format!("can't move to {}", root.display()))?;
-    remove_dir(&part)
+    fs::rename(&part, &root).with_context(|| format!("can't move to {}", root.display()))
 }

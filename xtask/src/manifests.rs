@@ -14,7 +14,7 @@ pub fn validate_root() -> Result<PathBuf> {
 
 /// Where helm is, or is to be, built to.
 pub fn helm_root() -> Result<PathBuf> {
-    Ok(paths::cache_dir()?.join(format!("helm-{}", pins::HELM)))
+    Ok(paths::cache_dir()?.join(format!("helm-{}", pins::HELM.version)))
 }
 
 /// Python with kubernetes-validate and PyYAML.

@@ -99,8 +99,49 @@ pub const KUBERNETES_VALIDATE_NEEDS: &[&str] = &[
     "typing_extensions==4.16.0",
 ];
 
-/// What renders the chart in `deploy/helm`: the Go module `helm.sh/helm/v3`, built with the newest of [`GO`].
-pub const HELM: &str = "v3.22.0";
+/// What renders the chart in `deploy/helm`.
+pub const HELM: GoModule = GoModule {
+    path: "helm.sh/helm/v3",
+    version: "v3.22.0",
+    command: "/cmd/helm",
+    go: "1.27",
+    tells_version: "version",
+};
+
+/// Servers that are soaked: a store that answers for each write, and one that knows its contents by their hash.
+pub const ETCD: GoModule = GoModule {
+    path: "go.etcd.io/etcd/server/v3",
+    version: "v3.6.16",
+    command: "",
+    go: "1.26",
+    tells_version: "--version",
+};
+pub const REGISTRY: GoModule = GoModule {
+    path: "github.com/distribution/distribution/v3",
+    version: "v3.1.2",
+    command: "/cmd/registry",
+    go: "1.27",
+    tells_version: "--version",
+};
+
+/// A program in a Go module.
+#[derive(Clone, Copy, Debug)]
+pub struct GoModule {
+    pub path: &'static str,
+    pub version: &'static str,
+    /// Where in it the program lies.
+    pub command: &'static str,
+    /// The release of [`GO`] that builds it.
+    pub go: &'static str,
+    /// What asks it for its version.
+    pub tells_version: &'static str,
+}
+
+impl GoModule {
+    pub fn program(&self) -> String {
+        format!("{}{}", self.path, self.command)
+    }
+}
 
 /// One Go release and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,10 @@ pub enum RealProgram {
     Prometheus,
     /// Sends alerts on; the distribution's package.
     Alertmanager,
+    /// A store; built from its Go module.
+    Etcd,
+    /// Keeps images of containers; built from its Go module.
+    Registry,
 }
 
 impl RealProgram {
@@ -28,12 +32,18 @@ impl RealProgram {
     /// What tests have the agent speak to.
     pub const OF_TESTS: [RealProgram; 2] = [RealProgram::Prometheus, RealProgram::Alertmanager];
 
+    /// What is soaked.
+    pub const OF_SOAKS: [RealProgram; 3] =
+        [RealProgram::Etcd, RealProgram::Registry, RealProgram::Prometheus];
+
     pub fn name(self) -> &'static str {
         match self {
             RealProgram::Hugo => "hugo",
             RealProgram::Esbuild => "esbuild",
             RealProgram::Prometheus => "prometheus",
             RealProgram::Alertmanager => "alertmanager",
+            RealProgram::Etcd => "etcd",
+            RealProgram::Registry => "registry",
         }
     }
 
@@ -42,6 +52,8 @@ impl RealProgram {
         match self {
             RealProgram::Hugo => Some(pins::HUGO),
             RealProgram::Esbuild => Some(pins::ESBUILD),
+            RealProgram::Etcd => Some(pins::ETCD.version),
+            RealProgram::Registry => Some(pins::REGISTRY.version),
             RealProgram::Prometheus | RealProgram::Alertmanager => None,
         }
     }
@@ -60,6 +72,8 @@ impl RealProgram {
             RealProgram::Esbuild => "package/bin/esbuild",
             RealProgram::Prometheus => "usr/bin/prometheus",
             RealProgram::Alertmanager => "usr/bin/prometheus-alertmanager",
+            RealProgram::Etcd => "etcd",
+            RealProgram::Registry => "registry",
         }
     }
 
@@ -74,7 +88,10 @@ impl RealProgram {
         match self {
             RealProgram::Prometheus => Some("prometheus"),
             RealProgram::Alertmanager => Some("prometheus-alertmanager"),
-            RealProgram::Hugo | RealProgram::Esbuild => None,
+            RealProgram::Hugo
+            | RealProgram::Esbuild
+            | RealProgram::Etcd
+            | RealProgram::Registry => None,
         }
     }
 

@@ -141,7 +141,8 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
         }
-        for program in RealProgram::ALL {
+        let soaked = RealProgram::OF_SOAKS.into_iter().filter(|it| !RealProgram::ALL.contains(it));
+        for program in RealProgram::ALL.into_iter().chain(soaked) {
             if program.path()?.is_none() && !program.unavailable_mark()?.is_file() {
                 things.push(Thing::Program(program));
             }
