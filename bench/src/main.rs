@@ -7,6 +7,7 @@
 mod agent;
 mod binaries;
 mod budget;
+mod churn;
 mod cost;
 mod footprint;
 mod frames;
@@ -25,6 +26,7 @@ mod requests;
 mod sampling;
 mod slices;
 mod slowdown;
+mod soak;
 mod stats;
 mod storm;
 mod stress;
@@ -71,8 +73,12 @@ enum What {
     Probes(probes::Options),
     /// Hundreds of short-lived programs a second, and how soon a new one is traced
     Storm(storm::Options),
+    /// Programs that come and go under heaptaps that stay, for an hour
+    Churn(churn::Options),
     /// Every probe at once on a program that does everything at once and checks itself
     Stress(stress::Options),
+    /// Real servers under load while heaptap comes, goes and is killed at any moment
+    Soak(soak::Options),
     /// 100 processes of 20 binaries: time until all are traced, memory, idle CPU
     Host(host::Options),
     /// The agent: 100 processes, scraped each second
@@ -115,7 +121,9 @@ fn run(what: What) -> Result<()> {
         What::Goroutines(options) => goroutines::run(&options),
         What::Probes(options) => probes::run(&options),
         What::Storm(options) => storm::run(&options),
+        What::Churn(options) => churn::run(&options),
         What::Stress(options) => stress::run(&options),
+        What::Soak(options) => soak::run(&options),
         What::Host(options) => host::run(&options),
         What::Agent(options) => agent::run(&options),
         What::Budget(options) => budget::run(&options),

@@ -191,8 +191,11 @@ fn storm(
     }
     row("descriptors before, after", format!("{}, {}", before.descriptors, after.descriptors))?;
     row("links", format!("{}, {}", before.links, after.links))?;
-    row("entries of the table of processes", format!("{}, {}", before.processes, after.processes))?;
-    row("of the table of stacks", format!("{}, {}", before.stacks, after.stacks))?;
+    row(
+        "entries of the table of processes",
+        format!("{}, {}", before.processes(), after.processes()),
+    )?;
+    row("of the table of stacks", format!("{}, {}", before.stacks(), after.stacks()))?;
     let series: Vec<String> = memory.iter().map(|mib| format!("{mib:.1}")).collect();
     row("resident before, and after each quarter, MiB", series.join(", "))?;
     let share = 100.0 * cpu / storm.took.as_secs_f64();

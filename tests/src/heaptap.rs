@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -91,8 +92,12 @@ impl Recording {
             .stderr(Stdio::piped())
             .spawn()
             .context("can't start heaptap")?;
-        let stdout = Lines::of(child.stdout.take().context("heaptap has no stdout")?);
-        let stdout = Some(thread::spawn(move || stdout.rest()));
+        let mut stdout = child.stdout.take().context("heaptap has no stdout")?;
+        let stdout = Some(thread::spawn(move || -> Result<String> {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }));
         let stderr = Lines::of(child.stderr.take().context("heaptap has no stderr")?);
         let mut recording = Recording { child, stdout, stderr, said: String::new() };
         while let Some(line) = recording.stderr.next()? {

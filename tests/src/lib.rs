@@ -8,6 +8,7 @@ pub mod browser;
 pub mod catalog;
 pub mod cgroup;
 pub mod check;
+pub mod churn;
 pub mod code;
 pub mod devtools;
 pub mod fixture;

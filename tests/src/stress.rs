@@ -47,7 +47,7 @@ pub struct Stress {
 
 /// What recordings are like, in turn. Those with `--probe` have what is named: within a budget its probes are
 /// put on and taken off many times a second; the others have all, and with a budget they are taken off once.
-const WAYS: [&[&str]; 8] = [
+pub const WAYS: [&[&str]; 8] = [
     &["--mode", "exact"],
     &["--probe", "alloc,map-count,stack,box,slice", "--mode", "exact", "--budget", "1%"],
     &["--mode", "span", "--labels"],
@@ -112,21 +112,7 @@ fn finish(
     heaptap: &Path,
     before: usize,
 ) -> Result<Report> {
-    let mut untouched = code::is_untouched(program.pid());
-    if let Err(left) = &untouched
-        && given_up()? > before
-    {
-        // The kernel says that it has given up: whoever took a probe off was killed in that moment (docs/limits.md).
-        eprintln!("{left}: taken off by the next recording");
-        for mode in ["exact", "span", "sample"] {
-            let mut command = Command::new(heaptap);
-            command.args(["record", "-p", &program.pid().to_string(), "--mode", mode, "-d", "1"]);
-            command.args(["--probe", &probes(), "--budget", "none", "-o", "-"]);
-            command.args(["--max-stacks", STACKS]);
-            crate::heaptap::run_command(command)?.expect(0)?;
-        }
-        untouched = code::is_untouched(program.pid());
-    }
+    let untouched = take_off(heaptap, program.pid(), before);
     let report = program.ask("quit");
     let status = program.wait()?;
     ensure!(status.success(), "the program has ended with {status}: see what it says above");
@@ -137,8 +123,28 @@ fn finish(
     serde_json::from_str(&report?).context("the fixture's report is not as told")
 }
 
+/// Fails when a probe is left in a process; but where the kernel's log says that it has given up more often than
+/// `before`, whoever took it off was killed in that moment (docs/limits.md), and the next recording takes it
+/// off: whether that was so.
+pub fn take_off(heaptap: &Path, pid: u32, before: usize) -> Result<bool> {
+    let Err(left) = code::is_untouched(pid) else { return Ok(false) };
+    if given_up()? <= before {
+        return Err(left);
+    }
+    eprintln!("{left}: taken off by the next recording");
+    for mode in ["exact", "span", "sample"] {
+        let mut command = Command::new(heaptap);
+        command.args(["record", "-p", &pid.to_string(), "--mode", mode, "-d", "1"]);
+        command.args(["--probe", &probes(), "--budget", "none", "-o", "-"]);
+        command.args(["--max-stacks", STACKS]);
+        crate::heaptap::run_command(command)?.expect(0)?;
+    }
+    code::is_untouched(pid)?;
+    Ok(true)
+}
+
 /// How often the kernel has given up taking a probe off, as its log has it.
-fn given_up() -> Result<usize> {
+pub fn given_up() -> Result<usize> {
     let log = Command::new("dmesg").output().context("the kernel's log can't be read")?;
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     Ok(log.lines().filter(|line| line.contains("failed to unregister, leaking uprobe")).count())

@@ -183,7 +183,7 @@ fn a_storm_leaves_nothing_behind() -> Result<()> {
         Storm::run(&own.program, &args, 10, Duration::from_millis(200))?;
         let settled = || -> Result<bool> {
             let holding = Holding::of(heaptap)?;
-            Ok(holding.stacks == 0 && holding.processes == 0)
+            Ok(holding.stacks() == 0 && holding.processes() == 0)
         };
         until("empty tables before the storm", settled)?;
         let before = Holding::of(heaptap)?;
@@ -266,7 +266,7 @@ fn a_file_that_is_overwritten_is_let_go_before() -> Result<()> {
     let heaptap = recording.pid();
     first.kill()?;
     first.wait()?;
-    until("empty tables", || Ok(Holding::of(heaptap)?.processes == 0))?;
+    until("empty tables", || Ok(Holding::of(heaptap)?.processes() == 0))?;
     let attached = Holding::of(heaptap)?.links;
     // The same inode, with the program of another release.
     let other = Fixture::build("brief", "1.26", Variant::Stripped)?;

@@ -34,8 +34,8 @@ const ALL: &[&str] = &[
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, recording, leaks, budget, slowdown, probes, storm, stress, host) and its flags;
-    /// all when none is named.
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, recording, leaks, budget, slowdown, slices, probes, storm, stress, host, agent, churn, soak) and its flags;
+    /// all but slices, agent, churn and soak when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -53,7 +53,11 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
     if options.filter.is_none() {
         steps.run("fixtures", fixtures)?;
     }
-    steps.run("integration tests", || integration_tests(options))
+    // Ten minutes of its own, in which the tests run.
+    let mut churn = options.filter.is_none().then(churn).transpose()?;
+    let tested = steps.run("integration tests", || integration_tests(options));
+    let churned = churn.as_mut().map_or(Ok(()), |churn| steps.run("churn", || ended(churn)));
+    tested.and(churned)
 }
 
 fn format() -> Result<()> {
@@ -118,6 +122,27 @@ fn integration_tests(options: &Options) -> Result<()> {
     with_test_files(&mut cargo, "tests")?;
     cargo.env("HEAPTAP_BIN", heaptap);
     process::loud(with_filter(&mut cargo, options)?)
+}
+
+/// Programs that come and go, under heaptaps that stay (`tests/src/churn.rs`).
+fn churn() -> Result<Child> {
+    let heaptap = build::heaptap(false)?;
+    process::loud(build::cargo().args(["build", "--workspace", "--bin", "churn"]))?;
+    let program = paths::target_dir().join("debug/churn");
+    let log = fs::File::create(paths::target_dir().join("churn.log"))?;
+    let mut command = Command::new(program);
+    command.env("HEAPTAP_BIN", heaptap).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().context("can't start churn")
+}
+
+/// Waits for its end, and shows what it says.
+fn ended(churn: &mut Child) -> Result<()> {
+    let status = churn.wait()?;
+    print!("{}", fs::read_to_string(paths::target_dir().join("churn.log"))?);
+    if !status.success() {
+        bail!("churn ended with {status}");
+    }
+    Ok(())
 }
 
 /// Names a package's test files to cargo: naming them, and not the package, keeps the features of
