@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{build, coverage, process};
+use crate::{build, coverage, process, setup};
 use xtask::paths;
 use xtask::toolchain::Rustc;
 
@@ -27,6 +27,9 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 
 /// What the limits of one input are: seconds, MiB of memory, bytes of the input.
 const LIMITS: [&str; 3] = ["-timeout=20", "-rss_limit_mb=1024", "-max_len=65536"];
+
+/// Bytes of an input that is taken over.
+const SMALL: u64 = 256;
 
 #[derive(Args)]
 pub struct Options {
@@ -71,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
         let place = Place::of(target)?;
         let program = programs.join(target);
         match options.merge {
-            true => merge(&program, &place)?,
+            true => merge(&program, target, &place)?,
             false => fuzz(&program, target, &place, options)?,
         }
     }
@@ -108,12 +111,21 @@ fn fuzz(program: &Path, target: &str, place: &Place, options: &Options) -> Resul
     process::loud(&mut fuzzer)
 }
 
-/// Adds to what is kept what leads further and has at most 4 KiB; a pass of libFuzzer over both chooses.
-fn merge(program: &Path, place: &Place) -> Result<()> {
+/// Adds to what is kept what is small and leads further. libFuzzer chooses: as few as reach all that can be reached;
+/// how often a place is reached does not matter, or nearly all would lead further.
+fn merge(program: &Path, target: &str, place: &Place) -> Result<()> {
+    let small = paths::target_dir().join("fuzz/small").join(target);
+    setup::remove_dir(&small)?;
+    fs::create_dir_all(&small).with_context(|| format!("no {}", small.display()))?;
+    for found in fs::read_dir(&place.found)? {
+        let found = found?;
+        if found.metadata()?.len() <= SMALL {
+            fs::copy(found.path(), small.join(found.file_name()))?;
+        }
+    }
     let mut merge = Command::new(program);
-    // Of a flag that is given twice the last one counts.
-    merge.args(LIMITS).args(["-merge=1", "-max_len=4096"]);
-    process::loud(merge.arg(&place.kept).arg(&place.found))
+    merge.args(LIMITS).args(["-set_cover_merge=1", "-use_counters=0"]);
+    process::loud(merge.arg(&place.kept).arg(&small))
 }
 
 /// Builds fuzzers; gives the directory that they are in.
