@@ -448,7 +448,7 @@ fn what_is_no_program_is_refused() {
     for (name, at, with) in [
         ("class", 4, [1, 1]),
         ("order", 5, [2, 1]),
-        ("machine", 18, [183, 0]),
+        ("machine", 18, [243, 0]),
         ("kind", 16, [1, 0]),
         ("no_programs", 56, [0, 0]),
         ("odd_programs", 54, [57, 0]),
