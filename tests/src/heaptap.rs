@@ -143,8 +143,13 @@ impl Recording {
 
     /// Ends it as Ctrl-C does.
     pub fn stop(self) -> Result<Ended> {
-        self.signal(Signal::SIGINT)?;
+        self.interrupt()?;
         self.finish()
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal(Signal::SIGINT)
     }
 
     /// Whether it has not ended.

@@ -4,9 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use heaptap::exit::Exit;
-use heaptap::{cli, pipeline};
+use heaptap::{cli, pipeline, probe::detacher};
 
 fn main() -> ExitCode {
+    if let Some(done) = detacher::run_if_asked() {
+        return done;
+    }
     let command = match cli::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(refusal) => return end(refusal.exit, &refusal.text, refusal.is_message),

@@ -4,26 +4,26 @@
 //! happened to the path since. The bytes at the site are compared with the decoded ones first.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs::File,
     num::NonZeroU32,
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
     time::Duration,
 };
 
 use aya::{
     Ebpf,
-    programs::{
-        RawTracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
-    },
+    programs::{RawTracePoint, UProbe},
 };
 use tracer_common::Cookie;
 
 use super::{
     Error, GroupId, Kernel,
-    groups::{Held, Link},
-    syscall::MultiSites,
+    groups::Held,
+    syscall::{MultiSites, link_with_cookie, open_uprobe},
 };
 use crate::address::FileOffset;
 
@@ -182,6 +182,8 @@ impl Kernel {
         }
         // Not the file's path: it may name another file by now, or none.
         let path = format!("/proc/self/fd/{}", at.file.as_raw_fd());
+        // Without a zero byte as it is.
+        let path = CString::new(path).unwrap_or_default();
         if !self.attach_multi(group, at, &path) {
             for site in at.sites {
                 self.attach_perf(group, at, site, &path)?;
@@ -221,8 +223,8 @@ impl Kernel {
 
     /// Whether one link could be made. Where it can't, perf events are tried, and if those fail too,
     /// it is their error that is told.
-    fn attach_multi(&mut self, group: GroupId, at: &Attachment<'_>, path: &str) -> bool {
-        let (Some(multi), Ok(path)) = (&mut self.multi, CString::new(path)) else { return false };
+    fn attach_multi(&mut self, group: GroupId, at: &Attachment<'_>, path: &CStr) -> bool {
+        let Some(multi) = &mut self.multi else { return false };
         let offsets: Vec<u64> = at.sites.iter().map(|site| site.offset.0).collect();
         let cookies: Vec<u64> = at.sites.iter().map(|site| site.cookie.pack()).collect();
         let pid = match at.scope {
@@ -230,9 +232,9 @@ impl Kernel {
             Scope::Process(pid) => pid.get(),
         };
         let sites = MultiSites { offsets: &offsets, cookies: &cookies, pid };
-        match multi.attach(at.program, &path, &sites) {
+        match multi.attach(at.program, path, &sites) {
             Ok(link) => {
-                self.groups.add(group, Link::Multi(link), at.sites.len());
+                self.groups.add(group, link, at.sites.len());
                 true
             }
             Err(refused) => {
@@ -247,22 +249,20 @@ impl Kernel {
         group: GroupId,
         at: &Attachment<'_>,
         site: &AttachSite<'_>,
-        path: &str,
+        path: &CStr,
     ) -> Result<(), Error> {
         let name = at.program.name();
+        let refused = |source| Error::Attach { program: name, offset: site.offset, source };
+        let who = match at.scope {
+            Scope::File => None,
+            Scope::Process(pid) => Some(pid),
+        };
+        let event = open_uprobe(path, site.offset, who).map_err(refused)?;
         let program = self.perf_program(at.program)?;
-        let scope = match at.scope {
-            Scope::File => UProbeScope::AllProcesses,
-            Scope::Process(pid) => UProbeScope::OneProcess(pid),
-        };
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(site.offset.0),
-            cookie: Some(site.cookie.pack()),
-        };
-        let attach_error = |source| Error::Attach { program: name, offset: site.offset, source };
-        let id = program.attach(point, path, scope).map_err(attach_error)?;
-        let link = program.take_link(id).map_err(attach_error)?;
-        self.groups.add(group, Link::Perf(link), 1);
+        let program = program.fd().map_err(|source| Error::Program { program: name, source })?;
+        let cookie = site.cookie.pack();
+        let link = link_with_cookie(program.as_fd(), &event, cookie).map_err(refused)?;
+        self.groups.add(group, link, 1);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ pub enum Error {
     #[error("heaptap's kernel object can't be relocated: {0}")]
     Relocation(#[from] aya_obj::relocation::EbpfRelocationError),
     #[error("can't attach {program} at file offset {offset}")]
-    Attach { program: &'static str, offset: FileOffset, source: aya::programs::ProgramError },
+    Attach { program: &'static str, offset: FileOffset, source: super::syscall::Refused },
     #[error(
         "file offset {offset} holds {found:02x?} and not the {expected:02x?} that was decoded: the file has changed"
     )]
@@ -63,7 +63,7 @@ impl Error {
 
     /// What the kernel said, in its words.
     pub fn reason(&self) -> Option<String> {
-        self.verifier().or_else(|| self.refusal().map(io::Error::to_string))
+        self.verifier().or_else(|| self.refusal().map(|err| err.to_string()))
     }
 
     /// What the kernel's verifier does not like about a program, in its words.
@@ -84,14 +84,21 @@ impl Error {
     }
 
     /// What the kernel said.
-    fn refusal(&self) -> Option<&io::Error> {
+    fn refusal(&self) -> Option<io::Error> {
+        let told = |err: &io::Error| match err.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(err.kind(), err.to_string()),
+        };
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(err) = source {
             if let Some(io) = err.downcast_ref::<io::Error>() {
-                return Some(io);
+                return Some(told(io));
             }
             if let Some(call) = err.downcast_ref::<aya::sys::SyscallError>() {
-                return Some(&call.io_error);
+                return Some(told(&call.io_error));
+            }
+            if let Some(refused) = err.downcast_ref::<super::syscall::Refused>() {
+                return Some(refused.errno.into());
             }
             source = err.source();
         }

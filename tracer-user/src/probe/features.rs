@@ -5,6 +5,7 @@
 //! are made without aya, whose errors do not tell which of several calls failed, and whose own
 //! checks would hide what the kernel says.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 pub use super::syscall::Refused;
@@ -75,11 +76,11 @@ pub fn try_out(feature: Feature, file: &Path, offset: FileOffset) -> Result<(), 
             let program = program(ProgramKind::RawTracepoint, AttachType::None)?;
             open_raw_tracepoint(&program).map(drop)
         }
-        Feature::Uprobes => open_uprobe(&c_path(file)?, offset).map(drop),
+        Feature::Uprobes => open_uprobe(&c_path(file)?, offset, None).map(drop),
         Feature::AttachCookies => {
             let program = program(ProgramKind::Kprobe, AttachType::None)?;
-            let event = open_uprobe(&c_path(file)?, offset)?;
-            link_with_cookie(&program, &event).map(drop)
+            let event = open_uprobe(&c_path(file)?, offset, None)?;
+            link_with_cookie(program.as_fd(), &event, 1).map(drop)
         }
         Feature::UprobeMulti => {
             let program = program(ProgramKind::Kprobe, AttachType::UprobeMulti)?;

@@ -1,33 +1,26 @@
 //! What is attached, in groups that come and go by themselves.
 //!
 //! In: links as they are made. Out: the same, taken off by group. The kernel waits for programs under
-//! way when a link is closed (about 0.1 s), so that links are closed by threads, a bounded number at
+//! way when a link is closed (about 0.1 s), so that threads see to it, a bounded number at
 //! a time. Knows no program and no site.
 
 use std::{
     any::Any,
     collections::{HashMap, VecDeque},
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::Duration,
 };
 
-use aya::programs::uprobe::UProbeLink;
-
-use super::clock;
+use super::detacher::{self, Detacher};
 
 /// What is attached and taken off together: the sites of a file, for all processes or for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub u32);
 
-/// What is attached as long as it is kept.
-pub(super) enum Link {
-    /// All sites of an attachment.
-    Multi(#[expect(dead_code, reason = "closed when it is dropped")] OwnedFd),
-    /// One site, through a perf event.
-    Perf(#[expect(dead_code, reason = "closed when it is dropped")] UProbeLink),
-}
+/// What is attached as long as it is kept: all sites of an attachment, or one through a perf event.
+pub(super) type Link = OwnedFd;
 
 /// What is let go once a group is off.
 pub type Held = Arc<dyn Any + Send + Sync>;
@@ -49,6 +42,7 @@ struct Closing {
     left: Mutex<Left>,
     fewer: Condvar,
     more: Condvar,
+    detacher: OnceLock<Option<Detacher>>,
 }
 
 #[derive(Default)]
@@ -154,6 +148,17 @@ impl Closing {
         }
     }
 
+    fn detacher(&self) -> Option<&Detacher> {
+        self.detacher.get_or_init(Detacher::start).as_ref()
+    }
+
+    fn close(&self, link: Link) -> Duration {
+        match self.detacher() {
+            Some(detacher) => detacher.close(link).unwrap_or_else(detacher::here),
+            None => detacher::here(link),
+        }
+    }
+
     /// Closes what waits, until nothing has for a while.
     fn close_all(&self, idle: Duration) {
         let mut left = self.left();
@@ -161,10 +166,8 @@ impl Closing {
             while let Some((group, link, held)) = left.waiting.pop_front() {
                 left.under_way.push(group);
                 drop(left);
-                let began = clock::cpu_of_thread();
-                drop(link);
+                let took = self.close(link);
                 drop(held);
-                let took = clock::cpu_of_thread().saturating_sub(began);
                 left = self.left();
                 *left.took.entry(group).or_default() += took;
                 if let Some(at) = left.under_way.iter().position(|one| *one == group) {
@@ -207,7 +210,7 @@ mod tests {
 
     fn link() -> (PipeReader, Link) {
         let (reader, writer) = pipe().unwrap();
-        (reader, Link::Multi(writer.into()))
+        (reader, writer.into())
     }
 
     fn is_closed(mut reader: PipeReader) -> bool {

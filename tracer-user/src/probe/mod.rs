@@ -15,6 +15,7 @@ pub mod budget;
 pub mod clock;
 mod collections;
 mod decode;
+pub mod detacher;
 mod drain;
 pub mod ends;
 mod error;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    ffi::CString,
+    ffi::{CStr, CString},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
@@ -48,7 +48,7 @@ impl Multi {
     pub fn attach(
         &mut self,
         program: Program,
-        path: &CString,
+        path: &CStr,
         sites: &MultiSites<'_>,
     ) -> Result<OwnedFd, Refused> {
         match self.loaded.entry(program) {

@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::mem::{size_of, size_of_val};
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -230,13 +231,17 @@ pub fn open_raw_tracepoint(program: &OwnedFd) -> Result<OwnedFd, Refused> {
 }
 
 /// Lets a program run at each hit of a perf event, with a number of ours.
-pub fn link_with_cookie(program: &OwnedFd, event: &OwnedFd) -> Result<OwnedFd, Refused> {
+pub fn link_with_cookie(
+    program: BorrowedFd<'_>,
+    event: &OwnedFd,
+    cookie: u64,
+) -> Result<OwnedFd, Refused> {
     let attr = LinkPerfEvent {
-        program: number(program),
+        program: program.as_raw_fd().unsigned_abs(),
         event: number(event),
         attach_type: AttachType::PerfEvent as u32,
         flags: 0,
-        cookie: 1,
+        cookie,
     };
     // SAFETY: LINK_CREATE of this type reads these integers and follows no pointer.
     unsafe { bpf("bpf(BPF_LINK_CREATE)", CMD_LINK_CREATE, &attr) }
@@ -324,8 +329,12 @@ const _: () = {
     assert!(size_of::<LinkUprobeMulti>() == 64);
 };
 
-/// Installs a uprobe in every process that maps the file, as recording does.
-pub fn open_uprobe(path: &CStr, offset: FileOffset) -> Result<OwnedFd, Refused> {
+/// Installs a uprobe in every process that maps the file, or in one.
+pub fn open_uprobe(
+    path: &CStr,
+    offset: FileOffset,
+    who: Option<NonZeroU32>,
+) -> Result<OwnedFd, Refused> {
     let call = "read /sys/bus/event_source/devices/uprobe/type";
     // Without it the kernel was built without CONFIG_UPROBE_EVENTS.
     let kind = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type");
@@ -339,12 +348,17 @@ pub fn open_uprobe(path: &CStr, offset: FileOffset) -> Result<OwnedFd, Refused> 
         path: path.as_ptr() as u64,
         offset: offset.0,
     };
-    let (every_process, cpu, no_group): (libc::c_long, libc::c_long, libc::c_long) = (-1, 0, -1);
+    // On one processor for everybody, on all for one.
+    let (who, cpu): (libc::c_long, libc::c_long) = match who {
+        Some(pid) => (pid.get().into(), -1),
+        None => (-1, 0),
+    };
+    let no_group: libc::c_long = -1;
     // SAFETY: the attributes are initialised for the length they state, and the path lives until
     // the call returns.
     let fd = unsafe {
         let number = libc::SYS_perf_event_open;
-        libc::syscall(number, &attr, every_process, cpu, no_group, PERF_FLAG_FD_CLOEXEC)
+        libc::syscall(number, &attr, who, cpu, no_group, PERF_FLAG_FD_CLOEXEC)
     };
     owned("perf_event_open(uprobe)", fd)
 }

@@ -159,6 +159,7 @@ const SELF: &[libc::c_long] = &[
     libc::SYS_sysinfo,
     libc::SYS_uname,
     libc::SYS_prctl,
+    libc::SYS_setpgid,
     libc::SYS_seccomp,
     libc::SYS_capget,
     libc::SYS_capset,
