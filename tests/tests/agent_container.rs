@@ -393,8 +393,9 @@ fn each_capability_that_is_taken_away_is_told_as_doctor_says() -> Result<()> {
         if is_of_probes {
             // It watches all the same, and what can't be captured is counted.
             pod.wait("a capture that failed", |metrics| {
+                // Another test's program of that name may be captured too.
                 let failed = metrics.number("heaptap_captures_total", &["result=\"failed\""]);
-                sees(metrics) && failed == Some(1.0)
+                sees(metrics) && failed.is_some_and(|failed| failed >= 1.0)
             })?;
             ensure!(captured(&deployed.captures("agent")).is_none(), "{name}");
         } else {

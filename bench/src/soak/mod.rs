@@ -20,6 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use heaptap_tests::code;
+use nix::sys::signal::{SigHandler, Signal};
 
 use crate::{report, stats::Series};
 use load::Served;
@@ -64,6 +65,11 @@ struct Pair {
 
 pub fn run(options: &Options) -> Result<()> {
     heaptap_tests::require_root()?;
+    // A shell ignores Ctrl-C for what it starts in the background, and so would all heaptaps until they are ready for it.
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the default action is no handler function.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    }
     let mut pairs = Vec::new();
     for kind in &options.servers {
         let start = |role: &str| Served::start(*kind, role);
