@@ -71,6 +71,14 @@ impl Agent {
         serde_json::from_slice(&answer.body).with_context(|| format!("{path}: {}", answer.text()))
     }
 
+    /// Asks for a second of something of a process to be captured.
+    pub fn capture(&self, pid: u32, what: &str) -> Result<Answer> {
+        self.ask(&format!(
+            "POST /api/v1/processes/{pid}/captures?what={what}&seconds=1 HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Type: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
     pub fn metrics(&self) -> Result<Metrics> {
         let answer = self.get("/metrics")?;
         ensure!(answer.status == 200, "{}", answer.text());

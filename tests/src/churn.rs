@@ -305,10 +305,7 @@ impl Drop for Program {
 /// Has the agent capture something, one kind after the other; whether it has said that it will.
 fn capture(agent: &Agent, pid: u32, number: usize) -> Result<bool> {
     let what = ["record", "map", "heap", "goroutines"][number % 4];
-    let answer = agent.ask(&format!(
-        "POST /api/v1/processes/{pid}/captures?what={what}&seconds=1 HTTP/1.1\r\nHost: localhost\r\n\
-         Content-Type: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    ))?;
+    let answer = agent.capture(pid, what)?;
     // One at a time, and not before it has seen the process.
     ensure!([202, 404, 429, 503].contains(&answer.status), "{}", answer.text());
     Ok(answer.status == 202)

@@ -154,11 +154,7 @@ fn nothing_of_the_heap_leaves_the_program() -> Result<()> {
     let captures = case.dir.path().join("captures");
     // Those of the rule, and others that are asked for.
     for what in ["map", "os"] {
-        let request = format!(
-            "POST /api/v1/processes/{pid}/captures?what={what}&seconds=1 HTTP/1.1\r\nHost: localhost\r\n\
-             Content-Type: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        let answer = agent.ask(&request)?;
+        let answer = agent.capture(pid, what)?;
         ensure!(answer.status == 202, "{what}: {}", answer.text());
         case.check(what, &answer.body)?;
     }

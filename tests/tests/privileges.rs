@@ -273,10 +273,7 @@ fn an_agent_that_records_keeps_that_for_its_recordings() -> Result<()> {
     agent.wait("somebody's program", |metrics| {
         metrics.of(pid, "go_processor_limit", &[]).is_some()
     })?;
-    let asked = agent.ask(&format!(
-        "POST /api/v1/processes/{pid}/captures?what=record&seconds=1 HTTP/1.1\r\nHost: localhost\r\n\
-         Content-Type: application/json\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    ))?;
+    let asked = agent.capture(pid, "record")?;
     ensure!(asked.status == 202, "{}", asked.text());
     let until = Instant::now() + PATIENCE;
     let captured = || fs::read_dir(dir.path().join("captures")).ok()?.flatten().find(is_profile);

@@ -69,8 +69,7 @@ impl Server for Etcd {
     }
 
     fn verify(&mut self, clients: &mut [Box<dyn Client>]) -> Result<String> {
-        let log = self.0.log()?;
-        ensure!(!log.contains("\"level\":"), "it has logged: {log}");
+        self.0.has_not_logged("\"level\":")?;
         let writes: u64 = clients.iter().map(|client| client.writes()).sum();
         let keys = look(clients, self.0.http())?;
         let before = self.hash()?;

@@ -76,8 +76,16 @@ impl Process {
     }
 
     /// What it has logged.
-    pub fn log(&self) -> Result<String> {
+    fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.dir.path().join("log"))?)
+    }
+
+    /// Fails when it has logged a line with this in it.
+    pub fn has_not_logged(&self, mark: &str) -> Result<()> {
+        let log = self.log()?;
+        let line = log.lines().find(|line| line.contains(mark));
+        ensure!(line.is_none(), "it has logged: {}", line.unwrap_or_default());
+        Ok(())
     }
 
     /// Fails when it has come to an end.

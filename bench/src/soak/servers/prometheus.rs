@@ -81,9 +81,7 @@ impl Server for Prometheus {
         let after = scrapes_but(self.0.http(), "1d", 1)?;
         let is_whole = after.first == 1 && after.last >= before.last;
         ensure!(is_whole, "{before:?} before a restart, {after:?} after it");
-        let log = self.0.log()?;
-        let error = log.lines().find(|line| line.contains("level=error"));
-        ensure!(error.is_none(), "it has logged: {}", error.unwrap_or_default());
+        self.0.has_not_logged("level=error")?;
         self.0.end()?;
         Ok(format!(
             "{} scrapes, each once, {} failed, before and after a restart; nothing in {} counters of what went wrong; no \

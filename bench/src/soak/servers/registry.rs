@@ -51,9 +51,7 @@ impl Server for Registry {
     }
 
     fn verify(&mut self, clients: &mut [Box<dyn Client>]) -> Result<String> {
-        let log = self.0.log()?;
-        let error = log.lines().find(|line| line.contains("level=error"));
-        ensure!(error.is_none(), "it has logged: {}", error.unwrap_or_default());
+        self.0.has_not_logged("level=error")?;
         let writes: u64 = clients.iter().map(|client| client.writes()).sum();
         let contents = look(clients, self.0.http())?;
         self.0.restart()?;
