@@ -48,6 +48,9 @@ pub const GROWTH: f64 = 3.0;
 const SLACK: usize = 4;
 /// How long it may take until nothing changes any more.
 const SETTLES: Duration = Duration::from_secs(30);
+/// How long it may take until what was attached to a file as a whole is let go: a minute after the last program. Files
+/// are, of which more than a few run or are being let go at once, as happens where others want the processors.
+const KEPT: Duration = Duration::from_secs(75);
 
 /// A heaptap that stays.
 struct Watcher {
@@ -94,7 +97,7 @@ pub fn run(options: &Options) -> Result<Churned> {
         for watcher in &mut watchers {
             watcher.look()?;
         }
-        agent_looks.push(settled(agent_pid)?);
+        agent_looks.push(look(agent_pid, &agent_looks)?);
     }
     churned.files = files.made;
     churned.watched = watchers.into_iter().map(Watcher::end).collect::<Result<_>>()?;
@@ -179,9 +182,7 @@ impl Watched {
     /// What is not flat.
     pub fn grown(&self) -> Option<String> {
         let (first, last) = (self.looks.first()?, self.looks.last()?);
-        let entries = |(holding, _): &(Holding, f64)| holding.entries.values().sum::<usize>();
-        let held = |look: &(Holding, f64)| [look.0.descriptors, look.0.links, entries(look)];
-        if held(first).iter().zip(held(last)).any(|(first, last)| last > first + SLACK) {
+        if is_more(&self.looks, last) {
             return Some(format!("{} held {:?}, and at the end {:?}", self.name, first.0, last.0));
         }
         let grown = last.1 - first.1;
@@ -220,7 +221,7 @@ impl Watcher {
         if let Some(status) = self.child.try_wait()? {
             anyhow::bail!("heaptap {} has ended with {status}", self.name);
         }
-        self.looks.push(settled(self.child.id())?);
+        self.looks.push(look(self.child.id(), &self.looks)?);
         Ok(())
     }
 
@@ -237,6 +238,29 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Whether more is held than at the moment when it was least: of descriptors, links or entries.
+fn is_more(before: &[(Holding, f64)], now: &(Holding, f64)) -> bool {
+    let held = |(holding, _): &(Holding, f64)| {
+        [holding.descriptors, holding.links, holding.entries.values().sum()]
+    };
+    let more = |number: usize| {
+        let least = before.iter().map(|look| held(look)[number]).min();
+        least.is_some_and(|least| held(now)[number] > least + SLACK)
+    };
+    (0..3).any(more)
+}
+
+/// What it holds, and what is resident. Where that is more than before, what is kept for a while has time to go.
+fn look(heaptap: u32, before: &[(Holding, f64)]) -> Result<(Holding, f64)> {
+    let began = Instant::now();
+    loop {
+        let now = settled(heaptap)?;
+        if !is_more(before, &now) || began.elapsed() > KEPT {
+            return Ok(now);
+        }
     }
 }
 

@@ -131,7 +131,8 @@ impl Fixture {
         let sources = Sources::read(name)?;
         let mut hasher = DefaultHasher::new();
         (&sources.files, release.version, variant.flags(), variant).hash(&mut hasher);
-        let dir = paths::target_dir().join("fixtures");
+        let goarch = std::env::var(paths::FIXTURES_GOARCH).ok();
+        let dir = paths::fixtures(goarch.as_deref());
         fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
         let stem = Fixture::stem(name, go, variant);
         let program = dir.join(format!("{stem}-{:016x}", hasher.finish()));
@@ -197,6 +198,9 @@ impl Sources {
         command.args(["build", "-buildvcs=false"]).args(variant.flags());
         command.arg("-o").arg(to).arg(".").current_dir(&self.dir);
         command.env("CGO_ENABLED", if cgo { "1" } else { "0" });
+        if let Some(goarch) = std::env::var_os(paths::FIXTURES_GOARCH) {
+            command.env("GOARCH", goarch);
+        }
         if variant.name().starts_with("arm64") {
             command.env("GOARCH", "arm64");
         }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, Map, MapData, MapInfo, MapType};
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramInfo, loaded_programs};
 use nix::libc;
 use tracer_common::{ProcEntry, record::PROC_LIVE};
 
@@ -109,14 +109,18 @@ pub fn resident(pid: u32) -> Result<f64> {
 
 /// The names of the kernel programs that it holds.
 pub fn programs(heaptap: u32) -> Result<BTreeSet<String>> {
+    let all = programs_held(heaptap)?;
+    Ok(all.iter().filter_map(|info| info.name_as_str().map(str::to_owned)).collect())
+}
+
+pub(crate) fn programs_held(heaptap: u32) -> Result<Vec<ProgramInfo>> {
     let id = |text: &String| -> Option<u32> {
         // A link tells its program's number, too.
         text.lines().find(|line| line.starts_with("prog_type:"))?;
         text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
     };
     let held: BTreeSet<u32> = descriptors(heaptap)?.iter().filter_map(id).collect();
-    let of_it = loaded_programs().filter_map(Result::ok).filter(|info| held.contains(&info.id()));
-    Ok(of_it.filter_map(|info| info.name_as_str().map(str::to_owned)).collect())
+    Ok(loaded_programs().filter_map(Result::ok).filter(|info| held.contains(&info.id())).collect())
 }
 
 /// What the kernel tells of each descriptor.

@@ -16,6 +16,8 @@ pub mod heaptap;
 pub mod holding;
 pub mod leaks;
 pub mod lines;
+#[cfg(target_arch = "x86_64")]
+pub mod machine_code;
 pub mod manifests;
 pub mod own_profile;
 pub mod owned;
@@ -35,6 +37,7 @@ pub mod storm;
 pub mod stress;
 pub mod terminal;
 pub mod told;
+pub mod turns;
 pub mod watching;
 
 use std::fs;

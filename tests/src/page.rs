@@ -71,10 +71,14 @@ impl Case {
 
     /// What cells of the table of processes say.
     pub fn cells(&mut self) -> Result<Vec<Vec<String>>> {
-        let told = self.browser.value(
-            "[...document.querySelectorAll('.node tbody tr')].map(row => [...row.children].map(cell => cell.textContent))",
-        )?;
+        let told = self.browser.value(CELLS)?;
         Ok(serde_json::from_value(told)?)
+    }
+
+    /// Until the table is not what it was.
+    pub fn until_other_than(&mut self, cells: &[Vec<String>]) -> Result<()> {
+        let before = serde_json::to_string(cells)?;
+        self.browser.until(&format!("JSON.stringify({CELLS}) !== JSON.stringify({before})"))
     }
 
     pub fn column(&mut self, at: usize) -> Result<Vec<String>> {
@@ -92,6 +96,9 @@ impl Case {
 /// How many frames the flame graph that is shown has.
 pub const FRAMES: &str = "document.querySelector('[role=tabpanel]:not([hidden]) iframe')?.contentDocument\
                       ?.querySelectorAll('#frames g').length";
+/// What the cells of the table of processes say.
+const CELLS: &str = "[...document.querySelectorAll('.node tbody tr')]\
+                     .map(row => [...row.children].map(cell => cell.textContent))";
 /// Whether the table of the node has all of them.
 pub const THREE: &str = "document.querySelectorAll('.node tbody tr').length === 3";
 

@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::agent::{Agent, Metrics};
+use heaptap_tests::holding::Holding;
 use heaptap_tests::leaks::cases;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::prometheus::{Prometheus, number};
@@ -24,8 +26,11 @@ fn program() -> Result<Running> {
 /// One whose heap profile has something in it.
 fn with_heap() -> Result<Running> {
     require_root()?;
-    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
-    let mut command = Command::new(&fixture.program);
+    with_heap_of(&Fixture::build("heap", "1.27", Variant::Default)?.program)
+}
+
+fn with_heap_of(program: &Path) -> Result<Running> {
+    let mut command = Command::new(program);
     command.env("HEAP_RATE", "4096");
     let mut program = Running::start(command)?;
     program.ask("work 60")?;
@@ -171,6 +176,41 @@ fn the_largest_stacks_are_those_of_the_heap_profile() -> Result<()> {
     let told: Vec<u64> =
         metrics.series("heaptap_stack_live_bytes", &[]).map(|bytes| bytes as u64).collect();
     ensure!(told == largest[..3], "{told:?} instead of {:?}", &largest[..3]);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_kept_of_who_has_ended() -> Result<()> {
+    let stays = with_heap()?;
+    let dir = tempfile::tempdir()?;
+    let fixture = Fixture::build("heap", "1.27", Variant::Default)?;
+    let agent = Agent::start(&[
+        "--every",
+        "100ms",
+        "--comm",
+        "heap-*",
+        "--top-stacks",
+        "1",
+        "--cpu",
+        "50%",
+    ])?;
+    let pid = stays.pid();
+    let read = |metrics: &Metrics, pid| {
+        metrics.of(pid, "heaptap_profile_live_bytes", &[]).is_some_and(|bytes| bytes > 0.0)
+    };
+    agent.wait("the profile of who stays", |metrics| read(metrics, pid))?;
+    let before = Holding::of(agent.running.pid())?.descriptors;
+    let mut others = Vec::new();
+    for number in 0..6 {
+        let file = dir.path().join(format!("heap-{number}"));
+        heaptap_tests::copy(&fixture.program, &file)?;
+        others.push(with_heap_of(&file)?);
+    }
+    agent.wait("all profiles", |metrics| others.iter().all(|one| read(metrics, one.pid())))?;
+    drop(others);
+    // A connection may be open that was not.
+    let holds = || Holding::of(agent.running.pid()).map(|held| held.descriptors);
+    agent.wait("as many descriptors as before", |_| holds().is_ok_and(|now| now <= before + 2))?;
     Ok(())
 }
 

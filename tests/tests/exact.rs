@@ -30,9 +30,14 @@ fn counts_exactly_with(go: &str, variant: Variant, flags: &[&str]) -> Result<()>
     let deep = report.path("recursion_160")?.count;
     let truncated = profile.counter("truncated_stacks");
     ensure!(truncated == deep, "{truncated} stacks truncated, {deep} are too deep");
-    // Where the probe is at the jump of the stack check, calls that grow the stack come to it twice.
+    // Where the probe is at the jump of the stack check, calls that grow the stack come to it twice. On arm64 it is
+    // there in every release; in which of them such a call comes is not known.
     let (restarted, at_check) = (profile.counter("restarted"), go == "1.19");
-    ensure!((restarted > 0) == at_check, "{restarted} calls that started again are left out");
+    let any = cfg!(target_arch = "aarch64") && !at_check;
+    ensure!(
+        any || (restarted > 0) == at_check,
+        "{restarted} calls that started again are left out"
+    );
     let version = profile.processes[0].go_version.as_deref();
     ensure!(version == Some(&report.go), "Go version {version:?} of a {} program", report.go);
     Ok(())

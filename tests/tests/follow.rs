@@ -125,12 +125,13 @@ fn programs_are_loaded_before_the_first_process() -> Result<()> {
 fn all_waits_for_programs() -> Result<()> {
     require_root()?;
     let own = Own::copy("life", Variant::Stripped, "waited-for")?;
-    let recording = own.record(&["--all"])?;
+    let recording = own.record(&["--all", "--budget", "none"])?;
     let said = &recording.said;
     ensure!(said.contains("more as they start") || said.contains("waiting for some"), "{said}");
     let mut late = own.start()?;
     until_counted(&recording, &late)?;
-    late.ask("alloc 1")?;
+    // Of one that is killed a span's rest can't be read: more than a span has room for.
+    late.ask("alloc 1000")?;
     let pid = late.pid();
     drop(late);
     recording.stop()?.expect(0)?;
@@ -197,14 +198,21 @@ fn a_storm_leaves_nothing_behind() -> Result<()> {
         let profile = own.profile()?;
         let seen: u64 = profile.processes.iter().map(|process| process.processes).sum();
         let started = storm.started as u64 + 2;
-        ensure!(seen == started + 1, "{seen} processes seen of {started} and one");
+        // Who waits for this unoptimized heaptap and the tests beside it for all of its life is counted; that nobody is
+        // missed is for `cargo xtask bench storm`.
+        let unseen = (started + 1).checked_sub(seen).context("more processes than there were")?;
+        let counted = profile.counter("ended_unseen");
+        ensure!(
+            unseen <= counted.min(started / 20),
+            "{seen} of {started} and one, {counted} unseen"
+        );
         ensure!(profile.processes.len() <= 64 + 1, "{} entries", profile.processes.len());
         let made = allocated(&profile, "main.allocate")?;
         let expected = started * OBJECTS;
-        // Who waits for this unoptimized heaptap and the tests beside it for half its life is counted as lost; that nobody is
-        // missed is for `cargo xtask bench storm`.
+        // The same of half a life.
         let lost = profile.counter("lost_exec_gap");
         let missing = expected.checked_sub(made).context("more than there were")?;
+        let missing = missing.saturating_sub(unseen * OBJECTS);
         ensure!(missing <= lost.min(expected / 100), "{made} of {expected}, {lost} in gaps");
         for loss in profile.losses() {
             ensure!(loss.name == "lost_exec_gap", "{loss:?}");

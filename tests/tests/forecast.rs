@@ -123,7 +123,8 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
     ensure_time(near, MIB, 0.0)?;
     ensure_way(process, "goroutines-off-heap", &[])?;
     ensure_way(of(&document, goroutines)?, "goroutines-off-heap", &[])?;
-    ensure_way(of(&document, churn)?, "small-churn", &[])?;
+    // Where the processors are busy the collector comes later, and the heap grows once more for that.
+    ensure_way(of(&document, churn)?, "small-churn", &["large-fragmentation"])?;
     ensure_way(of(&document, fragments)?, "large-fragmentation", &[])?;
 
     let process = of(&document, limited)?;
@@ -143,7 +144,11 @@ fn ends_are_told_in_time_and_their_ways_apart() -> Result<()> {
         let is_far = limit["outlook"] == "not in sight" || number(&limit["earliest"])? > 1200.0;
         ensure!(is_far && process["near"] == false, "{limit}");
         let ways = process["ways"].as_array().context("no ways")?;
-        ensure!(ways.iter().all(|way| way["sign"] == "no sign"), "{ways:#?}");
+        let is_calm = |way: &Value| {
+            let grew_once = way["way"] == "large-fragmentation" && way["sign"] == "possible";
+            way["sign"] == "no sign" || grew_once
+        };
+        ensure!(ways.iter().all(is_calm), "{ways:#?}");
     }
     let text = text.join().map_err(|_| anyhow::anyhow!("the other thread"))??;
     text.expect(0)?;

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -174,6 +175,112 @@ fn a_program_far_below() -> Result<()> {
     // A directory so deep is taken away step by step.
     drop(below);
     ensure!(Command::new("rm").arg("-rf").arg(dir.path()).status()?.success());
+    Ok(())
+}
+
+/// A program without its file, in a root where everything leads to what never ends: a pipe outside of it that nobody
+/// writes to. Where its file was there is one of another release.
+#[test]
+fn a_root_that_leads_elsewhere() -> Result<()> {
+    require_root()?;
+    let dir = tempfile::tempdir()?;
+    let (root, pipe) = (dir.path().join("root"), dir.path().join("pipe"));
+    fs::create_dir(&root)?;
+    copied("life", &root.join("life"))?;
+    ensure!(Command::new("mkfifo").arg(&pipe).status()?.success());
+    let mut command = Command::new("chroot");
+    command.arg(&root).arg("/life");
+    let mut program = Running::start(command)?;
+    fs::remove_file(root.join("life"))?;
+    symlink(Fixture::build("life", "1.19", Variant::Stripped)?.program, root.join("life"))?;
+    for place in ["life (deleted)", "proc", "sys", "run", "etc", "lib", "lib64", "usr"] {
+        symlink(&pipe, root.join(place))?;
+    }
+    // Where its file would be if its root were taken for the host's.
+    let inside = root.join(root.strip_prefix("/")?);
+    fs::create_dir_all(&inside)?;
+    symlink(&pipe, inside.join("life (deleted)"))?;
+    let pid = program.pid().to_string();
+    let json = dir.path().join("out.json");
+    let recording = Recording::start(["-p", &pid, "-o", &json.display().to_string()])?;
+    program.ask("alloc 700")?;
+    recording.stop()?.expect(0)?;
+    is_seen_whole(&json, 700)?;
+    for command in ["stats", "goroutines"] {
+        heaptap::run([command, "-p", &pid])?.expect(0).context(command)?;
+    }
+    let listed = heaptap::run(["ps", "--json"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed.expect(0)?.stdout)?;
+    let all = listed["processes"].as_array().context("no processes")?;
+    let own = all.iter().find(|one| one["pid"].as_u64() == Some(program.pid().into()));
+    let own = own.context("it is not listed")?;
+    let binary = &own["binary"];
+    ensure!(binary["go_version"].as_str().is_some_and(|go| go.starts_with("1.26")), "{own}");
+    ensure!(binary["path"] == "/life" && binary["deleted"] == true, "{own}");
+    Ok(())
+}
+
+/// All that `life` has allocated is told, by its name.
+fn is_seen_whole(json: &Path, expected: u64) -> Result<()> {
+    let profile = heaptap_tests::profile::Profile::read(json)?;
+    let value = profile.value("alloc_objects")?;
+    let is_own = |function: &str| function == "main.allocate";
+    let own =
+        profile.stacks.iter().filter(|s| s.frames.first().is_some_and(|f| is_own(&f.function)));
+    let found: u64 = own.map(|stack| stack.values[value]).sum();
+    ensure!(found == expected, "{found} of {expected}");
+    Ok(())
+}
+
+/// Mappings that a process may have, which are put back.
+struct Allowed(String);
+
+impl Allowed {
+    const FILE: &str = "/proc/sys/vm/max_map_count";
+
+    fn raise(to: u32) -> Result<Self> {
+        let before = fs::read_to_string(Self::FILE)?;
+        if before.trim().parse::<u32>()? < to {
+            fs::write(Self::FILE, to.to_string())?;
+        }
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        // Best effort: nobody depends on it.
+        let _ = fs::write(Self::FILE, &self.0);
+    }
+}
+
+/// A program that has a hundred thousand mappings before that of its own file.
+#[test]
+fn a_program_of_a_hundred_thousand_mappings() -> Result<()> {
+    require_root()?;
+    let _allowed = Allowed::raise(150_000)?;
+    let dir = tempfile::tempdir()?;
+    let mut program = Fixture::build("life", "1.26", Variant::PieStripped)?.start()?;
+    ensure!(program.ask("map 100000")? == "done");
+    let pid = program.pid().to_string();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let before = maps.lines().position(|line| line.contains("r-xp")).context("no code")?;
+    ensure!(before >= 100_000, "{before} mappings before its code");
+    let json = dir.path().join("out.json");
+    let started = Instant::now();
+    let recording = Recording::start(["-p", &pid, "-o", &json.display().to_string()])?;
+    program.ask("alloc 700")?;
+    let memory = recording.peak_memory().context("no memory")?;
+    recording.stop()?.expect(0)?;
+    is_seen_whole(&json, 700)?;
+    for command in ["stats", "goroutines", "ps"] {
+        let args = [command, "-p", &pid];
+        heaptap::run(&args[..if command == "ps" { 1 } else { 3 }])?.expect(0).context(command)?;
+    }
+    let took = started.elapsed();
+    println!("{before} mappings: {took:?}, {memory} kB");
+    ensure!(took < Duration::from_secs(60), "it took {took:?}");
+    ensure!(memory < 300 << 10, "{memory} kB");
     Ok(())
 }
 

@@ -52,3 +52,27 @@ fn what_doctor_says_is_missing_is_refused_and_all_else_works() -> Result<()> {
     }
     Ok(())
 }
+
+/// Uprobes are preempted: another task's run of the same program would find its words on a stack of the CPU's. Kernels since
+/// 6.13 give such stacks; 7.3 has ended by it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_program_at_a_uprobe_has_a_stack_of_its_cpu() -> Result<()> {
+    use heaptap_tests::machine_code::Uprobes;
+
+    require_root()?;
+    let process = Fixture::build("sampled", "1.27", Variant::Stripped)?.start()?;
+    let pid = process.pid().to_string();
+    let probes = heaptap_tests::stress::probes();
+    for more in
+        [&["--mode", "exact"][..], &["--mode", "sample"], &["--mode", "span", "--perf-events"]]
+    {
+        let words = ["-p", &pid, "--budget", "none", "--probe", &probes];
+        let recording = Recording::start([&words[..], more].concat())?;
+        let uprobes = Uprobes::of(recording.pid())?;
+        recording.stop()?.expect(0)?;
+        ensure!(uprobes.all.len() > 10, "{more:?}: {uprobes:?}");
+        ensure!(uprobes.with_private_stack.is_empty(), "{more:?}: {uprobes:?}");
+    }
+    Ok(())
+}

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::{Profile, Stack};
-use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root, told};
+use heaptap_tests::{Ended, Fixture, Recording, Running, Variant, require_root, told, turns};
 use serde::Deserialize;
 use xtask::each_release;
 
@@ -38,6 +38,8 @@ impl Path {
         self.mapped_space += other.mapped_space;
     }
 }
+
+const HUGE_PAGE: u64 = 2 << 20;
 
 struct Recorded {
     profile: Profile,
@@ -108,11 +110,13 @@ impl Recorded {
         Ok(self.profile.stacks.iter().filter(own).map(|stack| stack.values[value]).sum())
     }
 
-    /// Fails unless system calls of every path are as the program counted them.
+    /// Fails unless system calls of every path are as the program counted them; where the kernel has left out some,
+    /// unless it is told of as many as are missing.
     fn calls_equal(&self) -> Result<()> {
+        let left_out = self.profile.counter("lost_left_out");
         let lost = self.profile.losses();
-        ensure!(lost.is_empty(), "{lost:?}");
-        let mut wrong = Vec::new();
+        ensure!(lost.iter().all(|counter| counter.name == "lost_left_out"), "{lost:?}");
+        let (mut wrong, mut missing) = (Vec::new(), 0);
         for path in &self.paths {
             for (kind, truth) in [
                 ("mmap_calls", path.mmap_calls),
@@ -124,12 +128,17 @@ impl Recorded {
                 ("mapped_space", path.mapped_space),
             ] {
                 let seen = self.sum(kind, &path.name)?;
-                if seen != truth {
-                    wrong.push(format!("{} {kind}: {seen} of {truth}", path.name));
+                if seen == truth {
+                    continue;
+                }
+                wrong.push(format!("{} {kind}: {seen} of {truth}", path.name));
+                if kind.ends_with("_calls") {
+                    missing += truth.checked_sub(seen).with_context(|| wrong.join("\n"))?;
                 }
             }
         }
-        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let told = (missing > 0 || wrong.is_empty()) && missing <= left_out;
+        ensure!(told, "{left_out} were left out\n{}", wrong.join("\n"));
         Ok(())
     }
 
@@ -139,11 +148,14 @@ impl Recorded {
             - self.profile.total("released_space")? as i64)
     }
 
-    /// Fails unless the growth by stack is what the page tables say, within a part in 20.
+    /// Fails unless the growth by stack is what the page tables say, within a part in 20 and a huge page for each
+    /// change that the kernel has left out: the next change makes up for it, if one comes.
     fn adds_up(&self) -> Result<()> {
         let growth = self.growth()?;
+        let left_out = self.profile.counter("lost_left_out");
         let off = growth.abs_diff(self.change);
-        ensure!(off <= self.change.unsigned_abs() / 20, "{growth} of {}", self.change);
+        let most = self.change.unsigned_abs() / 20 + left_out * HUGE_PAGE;
+        ensure!(off <= most, "{growth} of {}, {left_out} left out", self.change);
         Ok(())
     }
 }
@@ -167,8 +179,10 @@ fn equals_the_programs_counts(go: &str) -> Result<()> {
                 name()
             );
         }
+        // What the kernel makes one huge page of, it makes resident itself.
+        let kernel = "[by the kernel itself or another process]";
         let heap = recorded.profile.value("resident_growth")?;
-        let of_heap = |stack: &&Stack| calls(stack, "main.heap");
+        let of_heap = |stack: &&Stack| calls(stack, "main.heap") || calls(stack, kernel);
         let heap: u64 =
             recorded.profile.stacks.iter().filter(of_heap).map(|stack| stack.values[heap]).sum();
         ensure!(heap >= 15 << 20, "{heap} of the heap, {}", name());
@@ -297,9 +311,49 @@ fn what_is_given_back_is_told() -> Result<()> {
         profile.stacks.iter().filter(has).map(|stack| stack.values[value]).sum()
     };
     ensure!(of("syscall.Munmap") >= 24 << 20, "{} unmapped", of("syscall.Munmap"));
-    // Of 16 MiB: how much of it the runtime gives back is its own affair (14.6 were seen once, all else is 15 and more).
-    ensure!(of("runtime.sysUnused") >= 14 << 20, "{} scavenged", of("runtime.sysUnused"));
+    // Of 16 MiB: how much of it the runtime gives back is its own affair (12.7 and 16.2 MiB were seen), and the
+    // change of the resident memory has it. All that was given back was so in one of the two ways.
+    ensure!(of("runtime.sysUnused") >= 8 << 20, "{} scavenged", of("runtime.sysUnused"));
+    let released = profile.total("released_space")?;
+    let known = of("syscall.Munmap") + of("runtime.sysUnused");
+    ensure!(released - known <= 1 << 20, "{released} released, {known} of it in these ways");
     Ok(())
+}
+
+/// A kernel that preempts its programs at tracepoints shows them nothing of who runs meanwhile on that CPU. What is
+/// missing is told; elsewhere nothing is.
+#[test]
+fn what_the_kernel_leaves_out_is_told() -> Result<()> {
+    require_root()?;
+    let start = || -> Result<Running> {
+        let fixture = Fixture::build("os", "1.27", Variant::Stripped)?;
+        let mut command = Command::new(fixture.program);
+        // To stop a program its runtime lets one thread spin, which would keep the others from the CPU.
+        command.env("GOGC", "off");
+        Running::start(command)
+    };
+    let (mut calling, mut first) = (start()?, start()?);
+    for program in [&calling, &first] {
+        turns::on_first_cpu(program.pid())?;
+    }
+    turns::before_others(first.pid())?;
+    let dir = tempfile::tempdir()?;
+    let json = dir.path().join("out.json");
+    let more = ["-p", &first.pid().to_string(), "-o", json.to_str().context("a path")?];
+    let recording = Recording::of(&mut command(calling.pid(), "os", &more)?)?;
+    calling.say("go 1000")?;
+    for _ in 0..200 {
+        let answer = first.ask("go 1")?;
+        ensure!(answer == "done", "the fixture answered {answer:?}");
+    }
+    ensure!(calling.hear()? == "done", "a fixture did not answer");
+    recording.stop()?.expect(0)?;
+    let profile = Profile::read(&json)?;
+    let mut paths: Vec<Path> = serde_json::from_str(&calling.ask("quit")?)?;
+    let more: Vec<Path> = serde_json::from_str(&first.ask("quit")?)?;
+    paths.iter_mut().zip(&more).for_each(|(path, more)| path.add(more));
+    println!("left out: {}", profile.counter("lost_left_out"));
+    Recorded { profile, paths, change: 0 }.calls_equal()
 }
 
 /// What was counted for programs that end is told, and of those that start meanwhile; what they had mapped

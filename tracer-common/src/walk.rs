@@ -1,6 +1,6 @@
 //! The stack walk, once, for the kernel programs and for unit tests.
 //!
-//! In: a stack pointer that points at a return address, the caller's frame pointer, and a way to
+//! In: a return address or a stack pointer that points at it, the caller's frame pointer, and a way to
 //! read the target's memory. Out: return addresses, innermost first, and their hash. It knows no Go
 //! version; what the chain's end means (goexit, mcall, C code) is decided when addresses get names.
 //!
@@ -24,6 +24,14 @@ pub trait UserMemory {
     fn window(&self, at: u64, into: &mut [u64; WINDOW]) -> bool;
     /// Reads the two words at `at` into the start of the window.
     fn pair(&self, at: u64, into: &mut [u64; WINDOW]) -> bool;
+    /// The address. The verifier of kernel programs is not to know that it is: since Linux 7 it reckons with what it knows of
+    /// two that are the same, and would follow the rest of the walk again for each frame. `unknown` is a number that it
+    /// knows nothing of.
+    #[inline(always)]
+    fn apart(&self, at: u64, unknown: u64) -> u64 {
+        let _ = unknown;
+        at
+    }
 }
 
 /// What a walk found.
@@ -36,15 +44,16 @@ pub struct Walked {
     pub hash: u64,
 }
 
-/// Walks from `sp` (which holds a return address) along the chain that starts at `fp`.
+/// Walks from the return address, which is `link` or, where that is 0, the word at `sp`, along the chain that
+/// starts at `fp`.
 ///
 /// At the first instruction of a Go function and at P the frame pointer still belongs to the
-/// caller: without the word at `sp` the immediate caller would be missing.
+/// caller: without the return address the immediate caller would be missing.
 #[inline(always)]
 pub fn walk(
     memory: &impl UserMemory,
-    sp: u64,
-    fp: u64,
+    link: u64,
+    (sp, fp): (u64, u64),
     window: &mut [u64; WINDOW],
     pcs: &mut [u64; MAX_DEPTH],
 ) -> Walked {
@@ -54,8 +63,9 @@ pub fn walk(
     let Some(base) = first_window(memory, sp, window) else {
         return Walked { depth: 0, flags: STACK_BROKEN, hash: 0 };
     };
-    pcs[0] = window[0];
-    let on = On { base, depth: 1, hash: mix(0, window[0]), bounds: None };
+    let first = if link != 0 { link } else { window[0] };
+    pcs[0] = first;
+    let on = On { base, depth: 1, hash: mix(0, first), bounds: None };
     follow(memory, on, fp, window, pcs)
 }
 
@@ -84,20 +94,20 @@ pub fn walk_interrupted<const N: usize>(
     follow(memory, On { base, depth: 1, hash: mix(0, first), bounds }, fp, window, pcs)
 }
 
-/// Walks the stack of a goroutine that does not run, from where it was left: `pc`, then, where `sp` is
-/// given, the return address that it points at, then the chain that starts at `fp`.
+/// Walks the stack of a goroutine that does not run, from where it was left: `pc`, then, where link and stack
+/// pointer are given, the return address that [`walk`] would begin with, then the chain that starts at `fp`.
 #[inline(always)]
 pub fn walk_left(
     memory: &impl UserMemory,
     pc: u64,
-    sp: Option<u64>,
+    called: Option<(u64, u64)>,
     fp: u64,
     window: &mut [u64; WINDOW],
     pcs: &mut [u64; MAX_DEPTH],
 ) -> Walked {
     pcs[0] = pc;
     let hash = mix(0, pc);
-    let Some(sp) = sp else {
+    let Some((link, sp)) = called else {
         let on = On { base: fp.wrapping_add(FAR), depth: 1, hash, bounds: None };
         return follow(memory, on, fp, window, pcs);
     };
@@ -105,8 +115,9 @@ pub fn walk_left(
     let Some(base) = read else {
         return Walked { depth: 1, flags: STACK_BROKEN, hash: hash ^ (hash >> 29) };
     };
-    pcs[1] = window[0];
-    let on = On { base, depth: 2, hash: mix(hash, window[0]), bounds: None };
+    let second = if link != 0 { link } else { window[0] };
+    pcs[1] = second;
+    let on = On { base, depth: 2, hash: mix(hash, second), bounds: None };
     follow(memory, on, fp, window, pcs)
 }
 
@@ -149,9 +160,9 @@ fn follow<const N: usize>(
         }
         if fp.wrapping_sub(base) > WINDOW_BYTES - 16 {
             if memory.window(fp, window) {
-                base = fp;
+                base = memory.apart(fp, hash);
             } else if memory.pair(fp, window) {
-                base = fp.wrapping_add(FAR);
+                base = memory.apart(fp, hash).wrapping_add(FAR);
             } else {
                 flags = STACK_BROKEN;
                 break;
@@ -270,7 +281,7 @@ mod tests {
 
     fn run(memory: &Fake, fp: u64) -> (Walked, Vec<u64>) {
         let (mut window, mut pcs) = ([0; WINDOW], [0; MAX_DEPTH]);
-        let walked = walk(memory, SP, fp, &mut window, &mut pcs);
+        let walked = walk(memory, 0, (SP, fp), &mut window, &mut pcs);
         (walked, pcs[..walked.depth as usize].to_vec())
     }
 
@@ -287,6 +298,17 @@ mod tests {
         assert_eq!(walked.flags, 0);
         assert_eq!(got[0], 0x1234);
         assert_eq!(got[1..], pcs(5));
+    }
+
+    #[test]
+    fn a_return_address_in_a_register_is_taken_instead() {
+        let mut memory = Fake::stack(SP, 4096);
+        memory.0.insert(SP, 0x1234);
+        let fp = memory.chain(SP + 64, 96, &pcs(5));
+        let (mut window, mut found) = ([0; WINDOW], [0; MAX_DEPTH]);
+        let walked = walk(&memory, 0x77, (SP, fp), &mut window, &mut found);
+        assert_eq!((walked.depth, walked.flags, found[0]), (6, 0, 0x77));
+        assert_eq!(found[1..6], pcs(5));
     }
 
     #[test]
@@ -392,19 +414,21 @@ mod tests {
         let mut memory = Fake::stack(SP, 4096);
         memory.0.insert(SP, 0x1234);
         let fp = memory.chain(SP + 64, 96, &pcs(5));
-        let left = |memory: &Fake, sp, fp| {
+        let left = |memory: &Fake, called, fp| {
             let (mut window, mut pcs) = ([0; WINDOW], [0; MAX_DEPTH]);
-            let walked = walk_left(memory, 0x99, sp, fp, &mut window, &mut pcs);
+            let walked = walk_left(memory, 0x99, called, fp, &mut window, &mut pcs);
             (walked, pcs[..walked.depth as usize].to_vec())
         };
-        let (called, got) = left(&memory, Some(SP), fp);
+        let (called, got) = left(&memory, Some((0, SP)), fp);
         assert_eq!((called.flags, &got[..2], &got[2..]), (0, &[0x99, 0x1234][..], &pcs(5)[..]));
+        let (linked, got) = left(&memory, Some((0x77, SP)), fp);
+        assert_eq!((linked.flags, &got[..2], &got[2..]), (0, &[0x99, 0x77][..], &pcs(5)[..]));
         let (midway, got) = left(&memory, None, fp);
         assert_eq!((midway.flags, got[0], &got[1..]), (0, 0x99, &pcs(5)[..]));
         assert_ne!(called.hash, midway.hash);
         let (begun, got) = left(&memory, None, 0);
         assert_eq!((begun.flags, got), (0, std::vec![0x99]));
-        let (lost, got) = left(&Fake(HashMap::new()), Some(SP), fp);
+        let (lost, got) = left(&Fake(HashMap::new()), Some((0, SP)), fp);
         assert_eq!((lost.flags, got), (STACK_BROKEN, std::vec![0x99]));
     }
 

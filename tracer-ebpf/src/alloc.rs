@@ -8,7 +8,7 @@ use crate::{
     count::count,
     maps::BY_TYPE,
     regs,
-    target::{Amount, keep, read_word, selected},
+    target::{Amount, keep, selected},
 };
 
 #[uprobe]
@@ -18,7 +18,7 @@ pub fn alloc(ctx: ProbeContext) -> u32 {
     let size = regs.arg0;
     if hit.cookie.kind == Cookie::NESTED {
         // A return address is that of the instruction after the call.
-        let call = read_word(regs.sp).unwrap_or(0).wrapping_sub(1);
+        let call = regs.returns_to().unwrap_or(0).wrapping_sub(1);
         if call.wrapping_sub(hit.process.mallocgc) < hit.process.mallocgc_len {
             count(Counter::Forwarded);
             return 0;

@@ -20,12 +20,12 @@ pub fn goroutine_new(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let mut regs = regs::read(&ctx);
     let new = regs.arg0;
-    // As at P: the word at the stack pointer is who called.
-    let Some(fp) = read_word(regs.fp) else {
+    // As at P.
+    let Some(called) = regs.as_called() else {
         count(Counter::StackUnread);
         return 0;
     };
-    (regs.sp, regs.fp) = (regs.fp.wrapping_add(8), fp);
+    regs = called;
     // It has its creator's profiler labels already.
     regs.g = new;
     let start = read_word(new.wrapping_add(hit.process.g_startpc as u64));

@@ -31,6 +31,7 @@ mod scratch;
 mod slice;
 mod span;
 mod stack;
+mod stackless;
 mod target;
 
 #[panic_handler]

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use tracer_common::{
     ProcEntry, StackKey, StackValue,
@@ -115,6 +115,14 @@ pub static USAGE: PerCpuArray<Usage> = PerCpuArray::with_max_entries(1, 0);
 /// Execs and exits of processes in the table, for the loader.
 #[map]
 pub static NOTICES: RingBuf = RingBuf::with_byte_size(64 * 1024, 0);
+
+/// Leads nowhere; see [`crate::stackless`].
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Never anything but 0.
+#[unsafe(no_mangle)]
+pub static GOES: Global<u8> = Global::new(0);
 
 /// Whether execs of processes that are not traced are told too; 0 or 1, set at load time.
 #[unsafe(no_mangle)]

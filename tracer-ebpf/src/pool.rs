@@ -10,7 +10,7 @@ use tracer_common::{Counter, record::STACK_IS_FUNCTION};
 
 use crate::{
     count::count,
-    regs::{self, Regs},
+    regs,
     target::{Amount, keep, keep_function, read_word, selected},
 };
 
@@ -43,11 +43,10 @@ pub fn pool_put(ctx: ProbeContext) -> u32 {
 pub fn pool_miss(ctx: ProbeContext) -> u32 {
     let Some(hit) = selected(&ctx) else { return 0 };
     let regs = regs::read(&ctx);
-    let Some(fp) = read_word(regs.fp) else {
+    let Some(caller) = regs.as_called() else {
         count(Counter::StackUnread);
         return 0;
     };
-    let caller = Regs { sp: regs.fp.wrapping_add(8), fp, ..regs };
     let _ = keep(&ctx, &hit, &caller, regs.arg2, &ONE);
     if regs.closure != 0
         && let Some(code) = read_word(regs.closure)

@@ -32,13 +32,11 @@ pub fn slice(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if site & IN_FRAME != 0 {
-        // As it was when the function was called.
-        let frame = regs.fp;
-        let Some(callers) = read_word(frame) else {
+        let Some(called) = regs.as_called() else {
             count(Counter::StackUnread);
             return 0;
         };
-        (regs.sp, regs.fp) = (frame.wrapping_add(8), callers);
+        regs = called;
     }
     let class = if BY_TYPE.load() != 0 { class(kind(site), &regs) } else { 0 };
     let _ = keep(&ctx, &hit, &regs, class, &Amount { weight: built.copied, bytes: built.asked });

@@ -8,7 +8,7 @@ use tracer_common::{Counter, ProcEntry, record::Moved, walk::walk_left};
 
 use crate::{
     count::count,
-    regs,
+    regs::{self, CALL},
     target::{Amount, Target, keep_walked, read_word, selected},
 };
 
@@ -19,6 +19,8 @@ struct Left {
     sp: u64,
     pc: u64,
     fp: u64,
+    /// Where who was called returns to, where the machine has a register for it; 0: it is on the stack.
+    link: u64,
 }
 
 /// Argument 0 is the goroutine, argument 1 the size of its new stack.
@@ -48,7 +50,7 @@ pub fn stack_move(ctx: ProbeContext) -> u32 {
     regs.g = regs.arg0;
     let amount = Amount { weight: 1, bytes: used };
     let _ = keep_walked(&ctx, &hit, &regs, Moved { old, new }.class(), &amount, |window, pcs| {
-        walk_left(&Target, pc, sp, left.fp, window, pcs)
+        walk_left(&Target, pc, sp.map(|sp| (left.link, sp)), left.fp, window, pcs)
     });
     0
 }
@@ -62,20 +64,20 @@ fn left(p: &ProcEntry, g: u64) -> Option<Left> {
         sp: field(p.g_sched_sp)?,
         pc: field(p.g_sched_pc)?,
         fp: field(p.g_sched_bp)?,
+        // Only arm64 has one; elsewhere the field is always 0.
+        link: field(p.g_sched_lr)?,
     })
 }
 
-/// Whether an address is behind a call of `morestack`: `call` has five bytes, of which the last four are
-/// how far away the function is.
+/// Whether an address is behind a call of `morestack`.
 #[inline(always)]
 fn by_morestack(p: &ProcEntry, pc: u64) -> bool {
-    let mut code = [0u8; 5];
-    let at = pc.wrapping_sub(5);
-    // SAFETY: the helper checks the source and writes five bytes.
-    if unsafe { bpf_probe_read_user(code.as_mut_ptr().cast(), 5, at as *const _) } != 0 {
+    let mut code = [0u8; CALL];
+    let at = pc.wrapping_sub(CALL as u64);
+    // SAFETY: the helper checks the source and writes a call's bytes.
+    if unsafe { bpf_probe_read_user(code.as_mut_ptr().cast(), CALL as u32, at as *const _) } != 0 {
         return false;
     }
-    let away = i32::from_le_bytes([code[1], code[2], code[3], code[4]]);
-    let target = pc.wrapping_add(away as i64 as u64);
-    code[0] == 0xe8 && (target == p.morestack[0] || target == p.morestack[1])
+    let target = regs::called(&code, pc);
+    target.is_some_and(|target| target == p.morestack[0] || target == p.morestack[1])
 }

@@ -14,12 +14,14 @@ use tracer_common::{
 
 use crate::{
     atomic,
+    bound::forgotten,
     count::count,
     gate::{self, Passed},
     labels,
     maps::{PROCESSES, STACKS},
     regs::{self, Regs},
     scratch::Owned,
+    stackless::forbid_private_stack,
 };
 
 /// A hit that is to be counted: whose it is and where.
@@ -41,6 +43,7 @@ pub struct Amount {
 /// The process table decides: nothing when this process is not traced for this site's binary.
 #[inline(always)]
 pub fn selected(ctx: &ProbeContext) -> Option<Hit> {
+    forbid_private_stack(ctx);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(entry) = PROCESSES.get_ptr(tgid) else {
         count(Counter::NotSelected);
@@ -85,6 +88,11 @@ impl UserMemory for Target {
         // SAFETY: as above, 16 bytes.
         unsafe { bpf_probe_read_user(into.as_mut_ptr().cast(), 16, at as *const _) == 0 }
     }
+
+    #[inline(always)]
+    fn apart(&self, at: u64, unknown: u64) -> u64 {
+        forgotten(at, unknown)
+    }
 }
 
 /// Reads one word of the target.
@@ -104,7 +112,7 @@ pub fn keep(
     amount: &Amount,
 ) -> Option<StackKey> {
     keep_walked(ctx, hit, regs, class, amount, |window, pcs| {
-        walk(&Target, regs.sp, regs.fp, window, pcs)
+        walk(&Target, regs.link, (regs.sp, regs.fp), window, pcs)
     })
 }
 
@@ -118,10 +126,12 @@ pub fn keep_walked(
     amount: &Amount,
     walk: impl FnOnce(&mut [u64; WINDOW], &mut [u64; MAX_DEPTH]) -> Walked,
 ) -> Option<StackKey> {
-    let labels = labels::of(hit, regs);
+    let apart = |number| forgotten(number, regs.sp);
+    let (labels, class) = (labels::of(hit, regs), apart(class));
+    let amount = &Amount { weight: apart(amount.weight), bytes: apart(amount.bytes) };
     let mut owned = Owned::take()?;
     let scratch = owned.get();
-    let walked = walk(&mut scratch.window, &mut scratch.value.pcs);
+    let walked = walked(walk(&mut scratch.window, &mut scratch.value.pcs));
     if walked.depth == 0 {
         count(Counter::StackUnread);
         warn!(ctx, "no stack at {:x} in image {}", regs.sp, hit.image);
@@ -149,6 +159,14 @@ pub fn keep_walked(
     add(kept, amount);
     scratch.recorded = scratch.recorded.wrapping_add(1);
     Some(key)
+}
+
+/// What a walk has found, as numbers of which the verifier knows nothing: it would follow all that comes after it for each
+/// depth.
+#[inline(always)]
+pub fn walked(found: Walked) -> Walked {
+    let apart = |number: u32| forgotten(number as u64, found.hash) as u32;
+    Walked { depth: apart(found.depth), flags: apart(found.flags), hash: found.hash }
 }
 
 #[inline(always)]

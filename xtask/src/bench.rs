@@ -25,7 +25,7 @@ const ALL: &[&str] = &[
     "recording",
     "leaks",
     "budget",
-    "slowdown",
+    "exact",
     "probes",
     "storm",
     "stress",
@@ -34,7 +34,7 @@ const ALL: &[&str] = &[
 
 #[derive(Args)]
 pub struct Options {
-    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, recording, leaks, budget, slowdown, slices, probes, storm, stress, host, agent, churn, soak) and its flags;
+    /// Which benchmark (cost, symbols, frames, footprint, goroutines, sampling, reading, records, recording, leaks, budget, exact, slices, probes, storm, stress, host, agent, churn, soak) and its flags;
     /// all but slices, agent, churn and soak when none is named.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME")]
     bench: Vec<String>,

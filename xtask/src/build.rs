@@ -22,12 +22,56 @@ pub struct Options {
     /// Build only the kernel programs.
     #[arg(long)]
     kernel_only: bool,
+    /// Build for another machine, one program that needs nothing else: to `target/static/heaptap-aarch64`.
+    #[arg(long, value_enum)]
+    target: Option<Machine>,
+}
+
+/// A machine that heaptap is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Machine {
+    X86_64,
+    Aarch64,
+}
+
+impl Machine {
+    /// The one that xtask runs on.
+    pub fn host() -> Self {
+        if cfg!(target_arch = "aarch64") { Machine::Aarch64 } else { Machine::X86_64 }
+    }
+
+    /// As Rust calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Machine::X86_64 => "x86_64",
+            Machine::Aarch64 => "aarch64",
+        }
+    }
+
+    /// As Go calls it, if it is another one than xtask runs on.
+    pub fn goarch(self) -> Option<&'static str> {
+        let name = match self {
+            Machine::X86_64 => "amd64",
+            Machine::Aarch64 => "arm64",
+        };
+        (self != Machine::host()).then_some(name)
+    }
+
+    /// Rust's target.
+    pub fn triple(self) -> String {
+        format!("{}-unknown-linux-gnu", self.name())
+    }
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    kernel_object()?;
+    let machine = options.target.unwrap_or(Machine::host());
+    kernel_object_for(machine)?;
     if options.kernel_only {
         return Ok(());
+    }
+    if machine != Machine::host() {
+        return cross_heaptap(machine, options.release).map(|_| ());
     }
     if options.with_static {
         static_heaptap()?;
@@ -35,13 +79,64 @@ pub fn run(options: &Options) -> Result<()> {
     heaptap(options.release).map(|_| ())
 }
 
-/// Builds the kernel programs and returns the linked object. Does nothing when nothing changed.
+/// Builds the kernel programs of this machine and returns the linked object. Does nothing when nothing changed.
 pub fn kernel_object() -> Result<PathBuf> {
-    process::loud(kernel_cargo("build")?.args(kernel_flags()))?;
-    let built = kernel_target_dir().join("bpfel-unknown-none/release/heaptap");
-    let object = paths::bpf_object();
+    kernel_object_for(Machine::host())
+}
+
+/// The same for any machine: the instructions are the kernel's own on all of them, the registers are not.
+pub fn kernel_object_for(machine: Machine) -> Result<PathBuf> {
+    process::loud(kernel_cargo_for(machine, "build")?.args(kernel_flags()))?;
+    let built = kernel_target_dir(machine).join("bpfel-unknown-none/release/heaptap");
+    let object = object(machine);
     copy_if_changed(&built, &object)?;
     Ok(object)
+}
+
+/// Where the linked kernel programs of a machine lie.
+fn object(machine: Machine) -> PathBuf {
+    let own = paths::bpf_object();
+    if machine == Machine::host() {
+        own
+    } else {
+        own.with_file_name(format!("heaptap-{}.o", machine.name()))
+    }
+}
+
+/// Builds a `heaptap` for another machine that needs no loader and no libraries there, and returns it.
+pub fn cross_heaptap(machine: Machine, release: bool) -> Result<PathBuf> {
+    let (name, triple) = (machine.name(), machine.triple());
+    let mut cargo = cross_cargo(machine)?;
+    cargo.args(["build", "--workspace", "--bin", "heaptap", "--target", &triple]);
+    if release {
+        cargo.arg("--release");
+    }
+    process::loud(&mut cargo)?;
+    let profile = if release { "release" } else { "debug" };
+    let built = paths::target_dir().join(triple).join(profile).join("heaptap");
+    let place = paths::static_heaptap().with_file_name(format!("heaptap-{name}"));
+    replace(&built, &place)?;
+    Ok(place)
+}
+
+/// The same cargo for another machine: what it builds needs no libraries there.
+pub fn cross_cargo(machine: Machine) -> Result<Command> {
+    let (name, triple) = (machine.name(), machine.triple());
+    let linker = format!("{name}-linux-gnu-gcc");
+    if paths::find_program(&linker).is_none() || !toolchain::has_std_of(&triple) {
+        bail!("nothing here can build for {name}: run `cargo xtask setup --for {name}`");
+    }
+    let mut cargo = cargo();
+    let variable = triple.replace('-', "_");
+    let of_target = |what: &str| format!("CARGO_TARGET_{}_{what}", variable.to_uppercase());
+    cargo.env("HEAPTAP_BPF_OBJECT", object(machine));
+    cargo.env(of_target("LINKER"), &linker);
+    cargo.env(of_target("RUSTFLAGS"), "-Ctarget-feature=+crt-static -Cstrip=debuginfo");
+    // Left out by the linker, it would only take time and room.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    // What C there is in dependencies.
+    cargo.env(format!("CC_{variable}"), &linker);
+    Ok(cargo)
 }
 
 /// Builds `heaptap` and returns the program.
@@ -66,14 +161,18 @@ pub fn static_heaptap() -> Result<PathBuf> {
     cargo.args(["-Ctarget-feature=+crt-static", "-Cstrip=debuginfo"]);
     process::loud(&mut cargo)?;
     let place = paths::static_heaptap();
-    let dir = place.parent().unwrap_or(&place);
-    fs::create_dir_all(dir).with_context(|| format!("can't make {}", dir.display()))?;
     // What cargo left in the ordinary place is made anew by the ordinary build.
-    let built = paths::target_dir().join("debug/heaptap");
-    let part = place.with_extension("part");
-    fs::copy(&built, &part).with_context(|| format!("can't copy {}", built.display()))?;
-    fs::rename(&part, &place).with_context(|| format!("can't write {}", place.display()))?;
+    replace(&paths::target_dir().join("debug/heaptap"), &place)?;
     Ok(place)
+}
+
+/// Copies a program to a place where it appears whole.
+fn replace(built: &Path, place: &Path) -> Result<()> {
+    let dir = place.parent().unwrap_or(place);
+    fs::create_dir_all(dir).with_context(|| format!("can't make {}", dir.display()))?;
+    let part = place.with_extension("part");
+    fs::copy(built, &part).with_context(|| format!("can't copy {}", built.display()))?;
+    fs::rename(&part, place).with_context(|| format!("can't write {}", place.display()))
 }
 
 /// The cargo that runs xtask, in the repository, told where the kernel object lies.
@@ -91,6 +190,10 @@ pub fn cargo() -> Command {
 
 /// A cargo command for tracer-ebpf with the compiler that can build for the BPF target.
 pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
+    kernel_cargo_for(Machine::host(), subcommand)
+}
+
+fn kernel_cargo_for(machine: Machine, subcommand: &str) -> Result<Command> {
     let Some(tools) = toolchain::bpf() else {
         bail!("nothing here can build the kernel programs: run `cargo xtask setup`");
     };
@@ -111,13 +214,16 @@ pub fn kernel_cargo(subcommand: &str) -> Result<Command> {
         env::join_paths(first.chain(env::split_paths(&path))).context("PATH is not valid")?;
     let mut flags = encoded(remapped());
     flags.push("\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf");
+    if machine != Machine::host() {
+        flags.push(format!("\u{1f}--cfg=bpf_target_arch=\"{}\"", machine.name()));
+    }
     command
         .arg(subcommand)
         .current_dir(paths::repo().join("tracer-ebpf"))
         .env("PATH", path)
         .env("RUSTC", &tools.rustc)
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
-        .env("CARGO_TARGET_DIR", kernel_target_dir());
+        .env("CARGO_TARGET_DIR", kernel_target_dir(machine));
     if tools.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
@@ -158,8 +264,13 @@ pub fn kernel_flags() -> Vec<OsString> {
     flags.iter().map(OsString::from).collect()
 }
 
-fn kernel_target_dir() -> PathBuf {
-    paths::target_dir().join("bpf/build")
+fn kernel_target_dir(machine: Machine) -> PathBuf {
+    let own = paths::target_dir().join("bpf/build");
+    if machine == Machine::host() {
+        own
+    } else {
+        own.with_file_name(format!("build-{}", machine.name()))
+    }
 }
 
 /// Copies when the contents differ, so that what depends on the copy is not rebuilt for nothing.

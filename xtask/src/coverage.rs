@@ -102,11 +102,12 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 /// Lines by file, those of which least is reached first, and all of them.
 fn table(told: &Value) -> Result<String> {
     let found = told["data"][0]["files"].as_array().context("llvm-cov told of no files")?;
-    let repo = paths::repo();
+    // As the compiler tells files, which knows no symbolic links.
+    let repo = fs::canonicalize(paths::repo()).context("no repository")?;
     let mut rows = Vec::new();
     for file in found {
         let path = Path::new(file["filename"].as_str().unwrap_or_default());
-        let name = path.strip_prefix(repo).unwrap_or(path).display().to_string();
+        let name = path.strip_prefix(&repo).unwrap_or(path).display().to_string();
         let is_parser = PARSERS.iter().any(|parser| name.starts_with(parser));
         if !is_parser || NOT.iter().any(|not| name.ends_with(not)) {
             continue;
@@ -117,6 +118,12 @@ fn table(told: &Value) -> Result<String> {
     let part = |covered: u64, count: u64| 100.0 * covered as f64 / count.max(1) as f64;
     rows.sort_by(|a, b| part(a.1, a.2).total_cmp(&part(b.1, b.2)));
     let sum = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.1, sum.1 + row.2));
+    if sum.1 == 0 {
+        bail!(
+            "no line of a parser was counted: were they built elsewhere than in {}?",
+            repo.display()
+        );
+    }
     rows.push(("all".to_owned(), sum.0, sum.1));
     let mut text = "| file | lines | reached | |\n| --- | --: | --: | --: |\n".to_owned();
     for (name, covered, count) in rows {

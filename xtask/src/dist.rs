@@ -24,14 +24,33 @@ pub struct Options {
     /// No image archive, which takes podman.
     #[arg(long)]
     no_image: bool,
+    /// Make all of it once more from a clone in another directory, and compare.
+    #[arg(long)]
+    twice: bool,
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    if options.twice {
+        is_committed()?;
+    }
+    let sums = make(options)?;
+    if options.twice {
+        let clone = paths::target_dir().join("dist/in-another-directory");
+        let again = make_elsewhere(options, &clone)?;
+        ensure!(sums == again, "it is another one in {}:\n{again}", clone.display());
+        fs::remove_dir_all(&clone).with_context(|| clone.display().to_string())?;
+        println!("dist: the same in another directory");
+    }
+    Ok(())
+}
+
+/// Makes all of it in `target/dist`, and returns the checksums.
+fn make(options: &Options) -> Result<String> {
     let dist = paths::target_dir().join("dist");
     let version = env!("CARGO_PKG_VERSION");
     let name = format!("heaptap-{version}-x86_64-linux");
     let stage = dist.join(&name);
-    for old in [&stage, &dist.join("context")] {
+    for old in [&stage, &dist.join("context"), &dist.join("layout")] {
         match fs::remove_dir_all(old) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
                 return Err(err).with_context(|| old.display().to_string());
@@ -53,7 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
     documents(&program, &stage)?;
     supply::materials(&stage, &epoch)?;
     let archive = format!("{name}.tar.gz");
-    pack(&dist, &name, &archive, &epoch)?;
+    pack(&dist, &[&name], &dist.join(&archive), &epoch, &["--use-compress-program=gzip -n -9"])?;
     let mut files = vec![archive];
     if !options.no_image {
         files.push(image(&dist, &program, version, &epoch)?);
@@ -61,9 +80,35 @@ pub fn run(options: &Options) -> Result<()> {
     let sums = Command::new("sha256sum").args(&files).current_dir(&dist).output()?;
     ensure!(sums.status.success(), "sha256sum failed");
     fs::write(dist.join("SHA256SUMS"), &sums.stdout)?;
-    print!("{}", String::from_utf8_lossy(&sums.stdout));
+    let sums = String::from_utf8_lossy(&sums.stdout).into_owned();
+    print!("{sums}");
     println!("dist: {}", dist.display());
+    Ok(sums)
+}
+
+/// A clone has only what is committed.
+fn is_committed() -> Result<()> {
+    let mut git = Command::new("git");
+    let changes = process::capture(git.args(["status", "--porcelain"]).current_dir(paths::repo()))?;
+    ensure!(changes.is_empty(), "--twice compares what is committed: commit first\n{changes}");
     Ok(())
+}
+
+/// Makes all of it from a clone in another directory, with nothing that was built here, and returns the checksums.
+fn make_elsewhere(options: &Options, clone: &Path) -> Result<String> {
+    if clone.exists() {
+        fs::remove_dir_all(clone).with_context(|| clone.display().to_string())?;
+    }
+    process::loud(Command::new("git").args(["clone", "--quiet"]).arg(paths::repo()).arg(clone))?;
+    let mut cargo = build::cargo();
+    cargo.args(["xtask", "dist"]).current_dir(clone);
+    if options.no_image {
+        cargo.arg("--no-image");
+    }
+    // The place of what is built is the clone's own.
+    cargo.env_remove("CARGO_TARGET_DIR").env_remove("HEAPTAP_BPF_OBJECT");
+    process::loud(&mut cargo)?;
+    Ok(fs::read_to_string(clone.join("target/dist/SHA256SUMS"))?)
 }
 
 /// Seconds since 1970 of the last commit.
@@ -116,12 +161,12 @@ fn documents(program: &Path, stage: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An archive that is the same whenever and wherever it is made.
-fn pack(dir: &Path, name: &str, archive: &str, epoch: &str) -> Result<()> {
+/// Packs files of a directory into an archive that is the same whenever and wherever it is made.
+fn pack(dir: &Path, files: &[&str], archive: &Path, epoch: &str, more: &[&str]) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
-    tar.arg("--mode=u+rw,go=rX").arg(format!("--mtime=@{epoch}"));
-    tar.args(["--use-compress-program", "gzip -n -9", "-cf", archive, name]).current_dir(dir);
+    tar.arg("--mode=u+rw,go=rX").arg(format!("--mtime=@{epoch}")).args(more);
+    tar.arg("-cf").arg(archive).args(files).current_dir(dir);
     process::loud(&mut tar)
 }
 
@@ -138,7 +183,8 @@ fn image(dist: &Path, program: &Path, version: &str, epoch: &str) -> Result<Stri
     }
     let tag = format!("heaptap:{version}");
     let mut build = Command::new(&podman);
-    build.args(["build", "--quiet", "--timestamp", epoch, "--tag", &tag, "--file"]);
+    // What an earlier build left is not taken for what this one made.
+    build.args(["build", "--quiet", "--no-cache", "--timestamp", epoch, "--tag", &tag, "--file"]);
     build.arg(paths::repo().join("deploy/Containerfile")).arg(&context);
     process::loud(&mut build)?;
     let archive = format!("heaptap-{version}-x86_64.oci.tar");
@@ -147,5 +193,10 @@ fn image(dist: &Path, program: &Path, version: &str, epoch: &str) -> Result<Stri
     let mut save = Command::new(&podman);
     save.args(["save", "--quiet", "--format", "oci-archive", "--output"]).arg(&path).arg(&tag);
     process::loud(&mut save)?;
+    // podman's has the time at which it was made.
+    let layout = dist.join("layout");
+    fs::create_dir_all(&layout)?;
+    process::loud(Command::new("tar").arg("-xf").arg(&path).arg("-C").arg(&layout))?;
+    pack(&layout, &["blobs", "index.json", "oci-layout"], &path, epoch, &[])?;
     Ok(archive)
 }

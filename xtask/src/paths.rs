@@ -30,6 +30,15 @@ pub fn bpf_object() -> PathBuf {
     target_dir().join("bpf/heaptap.o")
 }
 
+/// Where the Go programs that tests trace are built; those for another machine than this have a place of their own.
+pub fn fixtures(goarch: Option<&str>) -> PathBuf {
+    let own = target_dir().join("fixtures");
+    goarch.map_or(own.clone(), |goarch| own.with_file_name(format!("fixtures-{goarch}")))
+}
+
+/// The variable that has `fixtures` build for another machine (GOARCH).
+pub const FIXTURES_GOARCH: &str = "HEAPTAP_FIXTURES_GOARCH";
+
 /// The program that `cargo xtask build --static` makes.
 pub fn static_heaptap() -> PathBuf {
     target_dir().join("static/heaptap")

@@ -38,6 +38,8 @@ pub enum Purpose {
     Bench,
     /// Building, every Go release, and what boots other kernels.
     Kernels,
+    /// Building, also for arm64, and what runs that.
+    Aarch64,
     /// Looking at what heaptap is made of.
     Supply,
     /// Building, and telling which lines fuzzers reach.
@@ -81,6 +83,8 @@ enum Thing {
     Manifests,
     Bpftrace,
     Emulator,
+    StdOfAarch64,
+    ToolsOfAarch64,
     Program(RealProgram),
     CargoTool((&'static str, &'static str)),
     CoverageTools,
@@ -137,6 +141,15 @@ fn missing(purpose: Purpose) -> Result<Vec<Thing>> {
     if purpose == Purpose::Fuzz && toolchain::coverage_tools()?.is_none() {
         things.push(Thing::CoverageTools);
     }
+    if purpose == Purpose::Aarch64 {
+        if !toolchain::has_std_of(AARCH64) {
+            things.push(Thing::StdOfAarch64);
+        }
+        let programs = ["aarch64-linux-gnu-gcc", "qemu-system-aarch64"];
+        if programs.iter().any(|name| paths::find_program(name).is_none()) {
+            things.push(Thing::ToolsOfAarch64);
+        }
+    }
     if purpose == Purpose::Bench {
         if ["bpftrace", "objcopy"].iter().any(|tool| paths::find_program(tool).is_none()) {
             things.push(Thing::Bpftrace);
@@ -161,7 +174,7 @@ fn lacks_emulator() -> bool {
 fn releases_for(purpose: Purpose) -> &'static [GoRelease] {
     match purpose {
         // The demo takes the newest release, the one whose allocator is the least known.
-        Purpose::Demo => &pins::GO[pins::GO.len() - 1..],
+        Purpose::Demo | Purpose::Aarch64 => &pins::GO[pins::GO.len() - 1..],
         Purpose::Test | Purpose::Bench | Purpose::Kernels => pins::GO,
         Purpose::Supply | Purpose::Fuzz => &[],
     }
@@ -190,11 +203,26 @@ impl Thing {
                 "binutils",
                 "debian-archive-keyring",
             ]),
+            Thing::StdOfAarch64 => std_of_aarch64(),
+            // With what links, and machines to run it on.
+            Thing::ToolsOfAarch64 => {
+                apt.install(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-system-arm"])
+            }
             Thing::Program(program) => fetch::install(program, apt),
             Thing::CargoTool(tool) => cargo_tool(tool),
             Thing::CoverageTools => coverage_tools(apt),
         }
     }
+}
+
+/// Rust's target for arm64.
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
+fn std_of_aarch64() -> Result<()> {
+    println!("setup: Rust's standard library for {AARCH64}");
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", AARCH64]).current_dir(paths::repo());
+    process::quiet("rustup-target", &mut rustup)
 }
 
 /// rustup's nightly and its linker; where one of them can't be had, the distribution's packages.

@@ -86,13 +86,14 @@ pub fn materials(to: &Path, epoch: &str) -> Result<()> {
         cyclonedx.arg("--manifest-path").arg(paths::repo().join(dir).join("Cargo.toml"));
         process::quiet("sbom", cyclonedx.env("SOURCE_DATE_EPOCH", epoch))?;
         // It writes one beside each manifest of the workspace.
+        let own = paths::repo().join(dir);
         let mut made = None;
-        for other in fs::read_dir(paths::repo())?.flatten() {
+        for other in fs::read_dir(paths::repo())?.chain(fs::read_dir(&own)?).flatten() {
             let file = other.path().join(format!("{name}.json"));
             if !file.is_file() {
                 continue;
             }
-            if other.file_name() == dir {
+            if other.path() == own {
                 made = Some(fs::read_to_string(&file)?);
             }
             fs::remove_file(&file).with_context(|| file.display().to_string())?;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::setup::{self, Purpose};
@@ -26,10 +26,38 @@ pub fn run(options: &Options) -> Result<()> {
     if !options.unit && !setup::is_root() {
         bail!("the integration tests attach real probes: run as root, or add --unit");
     }
+    if options.filter.is_none() && !options.unit {
+        has_room()?;
+    }
     let mut steps = Steps::default();
     let done = run_steps(options, &mut steps);
     steps.summary()?;
     done
+}
+
+/// What a run from nothing leaves in the target directory: 5.3 GB, and some for what tests write; more where
+/// cargo keeps what makes a second build faster.
+const ROOM: u64 = 6 << 30;
+
+/// Said before an hour's work rather than by whatever test is the first to find a full disk.
+fn has_room() -> Result<()> {
+    let target = paths::target_dir();
+    let first = |command: &mut Command| -> Result<u64> {
+        let said = process::capture(command.arg("--block-size=1").arg(&target))?;
+        let number = said.split_whitespace().find_map(|word| word.parse().ok());
+        number.with_context(|| format!("{} tells no number", command.get_program().display()))
+    };
+    let free = first(Command::new("df").arg("--output=avail"))?;
+    let there = first(Command::new("du").args(["--summarize", "--one-file-system"]))?;
+    ensure!(
+        free + there >= ROOM,
+        "{} takes {} GB in all, of which {:.1} are there and {:.1} free: make room, or set CARGO_TARGET_DIR",
+        target.display(),
+        ROOM >> 30,
+        there as f64 / f64::from(1 << 30),
+        free as f64 / f64::from(1 << 30),
+    );
+    Ok(())
 }
 
 fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {

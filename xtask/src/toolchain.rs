@@ -52,6 +52,16 @@ pub fn nightly_root() -> Option<PathBuf> {
     (has_core_source(&root) && root.join("bin/cargo").is_file()).then_some(root)
 }
 
+/// Whether the compiler that builds heaptap has the standard library of a target.
+pub fn has_std_of(triple: &str) -> bool {
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    // Not that of the cargo that runs this, but that of the repository.
+    rustc.args(["--print", "target-libdir", "--target", triple]).current_dir(paths::repo());
+    let output = rustc.output().ok().filter(|output| output.status.success());
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.is_some_and(|dir| fs::read_dir(dir).is_ok_and(|mut dir| dir.next().is_some()))
+}
+
 /// The distribution's cargo, when its compiler and core's source are there too.
 pub fn packaged_cargo() -> Option<PathBuf> {
     let cargo = PathBuf::from("/usr/bin/cargo");

@@ -2,10 +2,7 @@
 //! `os_exit` are passed by every system call of the host; others than these leave after one look.
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
-        generated::{bpf_get_current_task, bpf_probe_read_kernel},
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_current_task},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -18,15 +15,9 @@ use super::{current_tgid, kernel_word, pass, passes, slow::Under, stack, traced}
 use crate::{
     count::count,
     maps::{BUDGET, CALLING, MAPPINGS, OS_MM_BRK, OS_TASK_MM},
+    regs::{BRK, MADVISE, MMAP, MREMAP, MUNMAP, call_of, given},
     target::Amount,
 };
-
-/// Numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
-const MMAP: u64 = 9;
-const MUNMAP: u64 = 11;
-const BRK: u64 = 12;
-const MREMAP: u64 = 25;
-const MADVISE: u64 = 28;
 
 /// Nobody is woken for each: the loader looks often enough (BPF_RB_NO_WAKEUP).
 const NO_WAKEUP: u64 = 1;
@@ -72,25 +63,11 @@ pub fn os_enter(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// What the call was given, of `struct pt_regs`, in words: they outlast it.
-#[derive(Clone, Copy)]
-struct Given([u64; 9]);
-
-impl Given {
-    const R10: usize = 0;
-    const DX: usize = 5;
-    const SI: usize = 6;
-    const DI: usize = 7;
-    const ORIG_AX: usize = 8;
-    /// Byte offset of the first word in `struct pt_regs`.
-    const AT: u64 = 56;
-}
-
 /// Argument 0 are the registers, argument 1 is what the call returns.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn os_exit(ctx: RawTracePointContext) -> i32 {
     let regs: u64 = ctx.arg(0);
-    let Some(call) = kernel_word(regs.wrapping_add(120)) else { return 0 };
+    let Some(call) = call_of(regs) else { return 0 };
     let Some(happening) = happening(call) else { return 0 };
     let tgid = current_tgid();
     let Some(process) = traced(tgid) else { return 0 };
@@ -98,12 +75,7 @@ pub fn os_exit(ctx: RawTracePointContext) -> i32 {
     let under = Under::current();
     under.works(false);
     under.ends();
-    let mut given = Given([0; 9]);
-    // SAFETY: the helper checks the source and writes nine words.
-    let read = unsafe {
-        let from = regs.wrapping_add(Given::AT) as *const _;
-        bpf_probe_read_kernel((&raw mut given.0).cast(), size_of::<Given>() as u32, from)
-    };
+    let given = given(regs, call);
     let id = bpf_get_current_pid_tgid();
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
@@ -114,14 +86,13 @@ pub fn os_exit(ctx: RawTracePointContext) -> i32 {
         calling = unsafe { *known };
         let _ = CALLING.remove(id);
     }
-    if read != 0 || given.0[Given::ORIG_AX] != call {
+    let Some([first, second, third, fourth]) = given else {
         count(Counter::CallUnread);
         return 0;
-    }
+    };
     let result: u64 = ctx.arg(1);
     // The last page of addresses are errors.
     let failed = result >= 4096u64.wrapping_neg();
-    let [first, second, third] = [given.0[Given::DI], given.0[Given::SI], given.0[Given::DX]];
     let mut change = Mapping { at: now, ..Mapping::default() };
     let mut class = 0;
     let mut bytes = 0;
@@ -142,7 +113,7 @@ pub fn os_exit(ctx: RawTracePointContext) -> i32 {
         Happening::Mremap => {
             bytes = whole_pages(third);
             (change.address, change.length) = (result, bytes);
-            if given.0[Given::R10] & DONTUNMAP == 0 {
+            if fourth & DONTUNMAP == 0 {
                 (change.old_address, change.old_length) = (first, whole_pages(second));
             }
         }

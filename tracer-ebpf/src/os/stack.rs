@@ -19,16 +19,10 @@ use super::kernel_word;
 use crate::{
     count::count,
     maps::OS_TASK_FSBASE,
+    regs::{Interrupted, REGS, interrupted, is_call},
     scratch::Owned,
-    target::{Amount, Target, add, find_or_insert, read_word, same_stack},
+    target::{Amount, Target, add, find_or_insert, read_word, same_stack, walked},
 };
-
-/// `struct pt_regs` of x86, in words.
-const BP: usize = 4;
-const ORIG_AX: usize = 15;
-const IP: usize = 16;
-const SP: usize = 19;
-const REGS: usize = 21;
 
 const GOROUTINE: usize = MAX_DEPTH - SYSTEM_FRAMES;
 
@@ -43,7 +37,7 @@ pub fn keep(
 ) -> Option<StackKey> {
     let mut owned = Owned::take()?;
     let scratch = owned.get();
-    let hash = walked(process, scratch)?;
+    let hash = walk_counted(process, scratch)?;
     keep_under(process, scratch, hash, happening, class, amount)
 }
 
@@ -53,7 +47,7 @@ pub fn keep(
 pub fn keep_all(process: &ProcEntry, amounts: [(Happening, u64, u64); 3]) {
     let Some(mut owned) = Owned::take() else { return };
     let scratch = owned.get();
-    let Some(hash) = walked(process, scratch) else { return };
+    let Some(hash) = walk_counted(process, scratch) else { return };
     let mut at = 0;
     while at < amounts.len() {
         let (happening, class, bytes) = amounts[at];
@@ -67,7 +61,7 @@ pub fn keep_all(process: &ProcEntry, amounts: [(Happening, u64, u64); 3]) {
 
 /// Fills in the stack of the current thread; its hash.
 #[inline(always)]
-fn walked(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
+fn walk_counted(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
     let hash = walk(process, scratch);
     if hash.is_none() {
         count(Counter::StackUnread);
@@ -112,7 +106,7 @@ pub fn keep_without(process: &ProcEntry, happening: Happening, class: u64, amoun
 
 #[inline(always)]
 fn walk(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
-    // SAFETY: the kernel's own task; the helper checks the source and writes 21 words of 256.
+    // SAFETY: the kernel's own task; the helper checks the source and writes [`REGS`] words of 256.
     let read = unsafe {
         let regs = bpf_task_pt_regs(bpf_get_current_task_btf());
         let into = scratch.window.as_mut_ptr().cast();
@@ -121,10 +115,9 @@ fn walk(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
     if read != 0 {
         return None;
     }
-    let window = &scratch.window;
-    let (bp, sp, call) = (window[BP], window[SP], window[ORIG_AX] as i64);
+    let Interrupted { ip, sp, fp: bp, is_call } = interrupted(&scratch.window);
     // A system call returns behind its instruction, a fault to it: one byte more makes both the same.
-    let ip = window[IP].wrapping_add(u64::from(call < 0));
+    let ip = ip.wrapping_add(u64::from(!is_call));
     let code = (process.code, process.code_len);
     let behind = behind(process);
     let value = &mut scratch.value;
@@ -157,7 +150,7 @@ fn walk(process: &ProcEntry, scratch: &mut Scratch) -> Option<u64> {
     let part = unsafe {
         &mut *value.pcs.as_mut_ptr().add(SYSTEM_FRAMES + 1).cast::<[u64; GOROUTINE - 1]>()
     };
-    let walked = walk_interrupted(&Target, frames, None, code, &mut scratch.window, part);
+    let walked = walked(walk_interrupted(&Target, frames, None, code, &mut scratch.window, part));
     value.depth = SYSTEM_FRAMES as u32 + 1 + walked.depth;
     value.flags = flags | walked.flags;
     value.labels = 0;
@@ -208,5 +201,5 @@ fn behind(process: &ProcEntry) -> Option<Behind> {
 pub fn is_fault() -> bool {
     // SAFETY: the kernel's own task.
     let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
-    kernel_word(regs.wrapping_add(8 * ORIG_AX as u64)).is_some_and(|call| (call as i64) < 0)
+    is_call(regs) == Some(false)
 }

@@ -177,6 +177,12 @@ impl Facts {
         }
     }
 
+    /// Whether its runtime corrects all frame pointers of a stack that it moves: on arm64 since Go 1.21
+    /// (runtime/stack.go, adjustframe). Else they lead into memory that was the stack before.
+    pub fn keeps_frame_pointers(&self) -> bool {
+        self.machine == Machine::Amd64 || self.version.is_some_and(|version| version.at_least(21))
+    }
+
     /// The value of a `go build` setting.
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.settings.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())

@@ -62,6 +62,18 @@ fn the_undamaged_file_is_read() {
 }
 
 #[test]
+fn stacks_on_arm64_are_walked_since_go_1_21() {
+    let keeps = |version: &str, machine: u8| {
+        let fake = Fake::with_build_info(version, "path\tfake\n").patched(18, &[machine, 0]);
+        open(&fake).unwrap().facts().keeps_frame_pointers()
+    };
+    assert!(keeps("go1.20.14", 62));
+    assert!(keeps("go1.21.0", 183));
+    assert!(!keeps("go1.20.14", 183));
+    assert!(!keeps("devel", 183));
+}
+
+#[test]
 fn other_files_are_named_for_what_they_are() {
     let fake = Fake::new();
     assert!(error(b"").contains("not an ELF file"));

@@ -90,13 +90,14 @@ fn walks(bytes: &[u8]) {
     let memory = Lies(Cell::new(bytes));
     let next = || memory.next().unwrap_or(0);
     let (sp, fp, pc, low, high) = (next(), next(), next(), next(), next());
+    let link = if low % 2 == 0 { 0 } else { low };
     let (mut window, mut pcs) = ([0; WINDOW], [0; MAX_DEPTH]);
     let bounds = Some((low, high));
     let walked = [
-        walk(&memory, sp, fp, &mut window, &mut pcs),
+        walk(&memory, link, (sp, fp), &mut window, &mut pcs),
         walk_interrupted(&memory, (sp, fp), None, (low, high), &mut window, &mut pcs),
         walk_interrupted(&memory, (sp, fp), bounds, (low, high), &mut window, &mut pcs),
-        walk_left(&memory, pc, Some(sp), fp, &mut window, &mut pcs),
+        walk_left(&memory, pc, Some((link, sp)), fp, &mut window, &mut pcs),
         walk_left(&memory, pc, None, fp, &mut window, &mut pcs),
     ];
     assert!(walked.iter().all(|walked| walked.depth as usize <= MAX_DEPTH));

@@ -1,10 +1,16 @@
 //! Reads what the kernel programs have kept: stacks, counters, notices, log.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd as _, AsRawFd},
+    time::Duration,
+};
 
 use aya::{
     Pod,
     maps::{HashMap as KernelMap, MapData, PerCpuArray, RingBuf},
+    programs::Program,
 };
 use aya_log::EbpfLogger;
 use log::Log;
@@ -19,10 +25,15 @@ use super::{
     Error, Kernel,
     decode::{Notice, RawStack, Text, decode_notice, raw_stack, texts},
     load::{map, take_map},
+    syscall::recursion_misses,
 };
 
 /// Profiler labels, names and values, by image and [`RawStack::labels`].
 pub type LabelTexts = HashMap<(u32, u64), Vec<[Text; 2]>>;
+
+/// The programs that give notices, and the tracepoints that they are at.
+pub(super) const NOTIFY: [(&str, &str); 2] =
+    [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
 
 /// Notices as they come.
 pub struct Notices(AsyncFd<RingBuf<MapData>>);
@@ -86,6 +97,7 @@ impl Kernel {
         let recorded =
             self.sum_over_cpus("SCRATCH", SCRATCH_SLOTS, |scratch: &Scratch| scratch.recorded)?;
         sums[Counter::Recorded as usize] = recorded.iter().sum();
+        sums[Counter::LeftOut as usize] = self.left_out(|_| true)?;
         Ok(Counter::ALL.iter().copied().zip(sums).collect())
     }
 
@@ -94,7 +106,23 @@ impl Kernel {
         let name = "COUNTERS";
         let map: PerCpuArray<&MapData, u64> = map(&self.ebpf, name)?;
         let lost = map.get(&(Counter::NotifyFull as u32), 0);
-        Ok(lost.map_err(|source| Error::Map { map: name, source })?.iter().sum())
+        let lost: u64 = lost.map_err(|source| Error::Map { map: name, source })?.iter().sum();
+        Ok(lost + self.left_out(|program| NOTIFY.iter().any(|(name, _)| *name == program))?)
+    }
+
+    /// How many events of tracepoints the kernel kept from programs that were running already on that CPU, for a task
+    /// that had been preempted. It does not do so to programs at uprobes.
+    fn left_out(&self, of: impl Fn(&str) -> bool) -> Result<u64, Error> {
+        let mut sum = 0;
+        for (name, program) in self.ebpf.programs() {
+            if let Program::RawTracePoint(raw) = program
+                && of(name)
+                && let Ok(fd) = raw.fd()
+            {
+                sum += recursion_misses(fd.as_fd()).map_err(Error::Facts)?;
+            }
+        }
+        Ok(sum)
     }
 
     /// One sum over CPUs for each of the first `entries` of a map.

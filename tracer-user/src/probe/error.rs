@@ -37,6 +37,8 @@ pub enum Error {
     Map { map: &'static str, source: aya::maps::MapError },
     #[error("kernel map {map}: {source}")]
     Batch { map: &'static str, source: super::syscall::Refused },
+    #[error("facts about kernel programs: {0}")]
+    Facts(super::syscall::Refused),
     #[error("kernel log: {0}")]
     Log(#[from] aya_log::Error),
     #[error("ring buffer: {0}")]

@@ -10,7 +10,7 @@ use log::Level;
 use tracer_common::{ProcEntry, counter::COUNTERS};
 
 use super::{
-    Error, attach, attach::Program, collections::Collections, ends, groups::Groups,
+    Error, attach, attach::Program, collections::Collections, drain::NOTIFY, ends, groups::Groups,
     iterations::Iterations, multi::Multi, os,
 };
 
@@ -206,9 +206,7 @@ impl Kernel {
 
     /// Follows execs and exits of traced processes; see [`Kernel::notices`].
     pub fn watch_processes(&mut self) -> Result<(), Error> {
-        for (program, tracepoint) in
-            [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")]
-        {
+        for (program, tracepoint) in NOTIFY {
             attach::raw_tracepoint(&mut self.ebpf, program, tracepoint)?;
         }
         Ok(())

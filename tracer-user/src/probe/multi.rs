@@ -24,6 +24,8 @@ use super::{
 /// The uprobe programs of the kernel object, loaded for such links when first used.
 pub struct Multi {
     object: Object,
+    /// One of its own, as the kernel has each such map be of programs of one kind.
+    _nowhere: Option<MapData>,
     loaded: HashMap<Program, OwnedFd>,
 }
 
@@ -33,15 +35,20 @@ impl Multi {
         let mut object = Object::parse(super::object())?;
         let text = object.functions.keys().map(|(section, _)| *section).collect::<HashSet<_>>();
         let maps = std::mem::take(&mut object.maps);
-        let made = ebpf.maps().filter_map(|(name, map)| {
-            let fd = data(map)?.fd().as_fd().as_raw_fd();
-            Some((name, fd, maps.get(name)?))
+        let name = "NOWHERE";
+        let make = |map: &aya_obj::Map| MapData::create(map.clone(), name, None);
+        let nowhere = maps.get(name).map(make).transpose();
+        let nowhere = nowhere.map_err(|source| Error::Map { map: name, source })?;
+        let own = nowhere.iter().map(|data| (name, data));
+        let made = ebpf.maps().filter_map(|(name, map)| Some((name, data(map)?))).chain(own);
+        let made = made.filter_map(|(name, data)| {
+            Some((name, data.fd().as_fd().as_raw_fd(), maps.get(name)?))
         });
         object.relocate_maps(made, &text)?;
         object.relocate_calls(&text)?;
         // The kernel needs no debug information to run them.
         (object.btf, object.btf_ext) = (None, None);
-        Ok(Self { object, loaded: HashMap::new() })
+        Ok(Self { object, _nowhere: nowhere, loaded: HashMap::new() })
     }
 
     /// Attaches a program to sites of the file at `path`, as long as the link is kept.

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use aya::Pod;
+use aya_obj::generated::bpf_prog_info;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -38,6 +39,7 @@ impl Refused {
 const CMD_MAP_CREATE: libc::c_long = 0;
 const CMD_PROG_LOAD: libc::c_long = 5;
 const CMD_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const CMD_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const CMD_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const CMD_LINK_CREATE: libc::c_long = 28;
 
@@ -97,6 +99,13 @@ struct RawTracepointOpen {
     name: u64,
     program: u32,
     pad: u32,
+}
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
 }
 
 #[repr(C)]
@@ -228,6 +237,27 @@ pub fn open_raw_tracepoint(program: &OwnedFd) -> Result<OwnedFd, Refused> {
     let attr = RawTracepointOpen { name: name.as_ptr() as u64, program: number(program), pad: 0 };
     // SAFETY: the name is a static that ends in 0.
     unsafe { bpf("bpf(BPF_RAW_TRACEPOINT_OPEN)", CMD_RAW_TRACEPOINT_OPEN, &attr) }
+}
+
+/// How often the kernel did not run a program because it was running already on that CPU. Kernels before 5.12 count
+/// nothing.
+pub fn recursion_misses(program: BorrowedFd<'_>) -> Result<u64, Refused> {
+    // SAFETY: all of it is numbers and arrays of them.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = InfoByFd {
+        fd: program.as_raw_fd().unsigned_abs(),
+        len: size_of::<bpf_prog_info>() as u32,
+        info: &raw mut info as u64,
+    };
+    // SAFETY: `info` has the length that is given and lives until the call returns; it is zero, so that the kernel
+    // follows no pointer in it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, CMD_OBJ_GET_INFO_BY_FD, &raw mut attr, size_of::<InfoByFd>())
+    };
+    match result {
+        0 => Ok(info.recursion_misses),
+        _ => Err(Refused { call: "bpf(BPF_OBJ_GET_INFO_BY_FD)", errno: Errno::last() }),
+    }
 }
 
 /// Lets a program run at each hit of a perf event, with a number of ours.

@@ -13,16 +13,15 @@ use crate::address::FileOffset;
 /// A function made to be trapped, by what stands at its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trapped {
-    /// `push %rbp`: what stands at P since Go 1.21; jumps cost the same.
+    /// On amd64 `push %rbp`, what stands at P since Go 1.21; jumps cost the same. On arm64 a jump.
     Emulated,
-    /// `sub $8,%rsp`: for what is single-stepped, as returns are.
+    /// A subtraction from the stack pointer: for what is single-stepped, as returns are on amd64.
     SingleStepped,
 }
 
 #[cfg(target_arch = "x86_64")]
 mod functions {
     use super::Trapped;
-    use crate::address::RuntimeAddr;
 
     std::arch::global_asm!(
         ".pushsection .text.heaptap_trap,\"ax\",@progbits",
@@ -47,11 +46,6 @@ mod functions {
         ".popsection",
     );
 
-    unsafe extern "C" {
-        fn heaptap_trap_emulated();
-        fn heaptap_trap_stepped();
-    }
-
     impl Trapped {
         /// The bytes of the first instruction.
         pub(in crate::probe) fn instruction(self) -> &'static [u8] {
@@ -60,7 +54,57 @@ mod functions {
                 Trapped::SingleStepped => &[0x48, 0x83, 0xec, 0x08],
             }
         }
+    }
+}
 
+#[cfg(target_arch = "aarch64")]
+mod functions {
+    use super::Trapped;
+
+    std::arch::global_asm!(
+        ".pushsection .text.heaptap_trap,\"ax\",@progbits",
+        ".hidden heaptap_trap_emulated",
+        ".globl heaptap_trap_emulated",
+        ".type heaptap_trap_emulated,@function",
+        ".p2align 4",
+        "heaptap_trap_emulated:",
+        "b .+4",
+        "ret",
+        ".size heaptap_trap_emulated, . - heaptap_trap_emulated",
+        ".hidden heaptap_trap_stepped",
+        ".globl heaptap_trap_stepped",
+        ".type heaptap_trap_stepped,@function",
+        ".p2align 4",
+        "heaptap_trap_stepped:",
+        "sub sp, sp, #16",
+        "add sp, sp, #16",
+        "ret",
+        ".size heaptap_trap_stepped, . - heaptap_trap_stepped",
+        ".popsection",
+    );
+
+    impl Trapped {
+        /// The bytes of the first instruction.
+        pub(in crate::probe) fn instruction(self) -> &'static [u8] {
+            match self {
+                Trapped::Emulated => &[0x01, 0, 0, 0x14],
+                Trapped::SingleStepped => &[0xff, 0x43, 0, 0xd1],
+            }
+        }
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod known {
+    use super::Trapped;
+    use crate::address::RuntimeAddr;
+
+    unsafe extern "C" {
+        fn heaptap_trap_emulated();
+        fn heaptap_trap_stepped();
+    }
+
+    impl Trapped {
         /// Where the function is in heaptap's memory.
         pub fn address(self) -> Option<RuntimeAddr> {
             let function = match self {
@@ -82,7 +126,7 @@ mod functions {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod functions {
     use super::Trapped;
     use crate::address::RuntimeAddr;
@@ -92,7 +136,7 @@ mod functions {
             &[]
         }
 
-        /// Nowhere: which instructions the kernel emulates was established for x86-64 only.
+        /// Nowhere: which instructions the kernel emulates was established for x86-64 and arm64 only.
         pub fn address(self) -> Option<RuntimeAddr> {
             None
         }
@@ -140,7 +184,7 @@ fn median(function: Trapped) -> Duration {
     batches[BATCHES / 2]
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use super::*;
 

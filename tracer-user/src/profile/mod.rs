@@ -11,6 +11,7 @@ mod ages;
 pub mod build;
 pub mod diff;
 pub mod estimate;
+pub mod exp;
 pub mod fold;
 mod intern;
 pub mod iterations;

@@ -4,9 +4,11 @@
 //! that `runtime/pprof.scaleHeapSample` (protomem.go) makes, to the last bit: an object of size s is
 //! sampled with probability 1 − exp(−s/rate). Knows no stack.
 
+use super::exp::Exp;
+
 /// Objects and bytes that stand behind `count` samples of `size` bytes.
 pub fn heap_sample(count: u64, size: u64, rate: u64) -> (u64, u64) {
-    if count == 0 { (0, 0) } else { Scale::new(size, rate, is_fused()).values(count) }
+    if count == 0 { (0, 0) } else { Scale::new(size, rate, Exp::here()).values(count) }
 }
 
 /// What samples of one size stand for.
@@ -18,9 +20,9 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// `is_fused`: as on a processor where [`is_fused`] says that.
-    pub fn new(size: u64, rate: u64, is_fused: bool) -> Self {
-        let factor = || 1.0 / (1.0 - exp(-(size as f64) / rate as f64, is_fused));
+    /// As a program computes it whose exponential function is this one.
+    pub fn new(size: u64, rate: u64, exp: Exp) -> Self {
+        let factor = || 1.0 / (1.0 - exp.of(-(size as f64) / rate as f64));
         Self { size, factor: (rate > 1).then(factor) }
     }
 
@@ -44,58 +46,6 @@ impl Scale {
         let mut all = [near, near.saturating_sub(1), near.saturating_add(1)].into_iter();
         all.find(|count| self.values(*count) == (objects, bytes))
     }
-}
-
-/// `math.Exp` of Go on amd64 for arguments up to 0, the same in Go 1.19 to 1.27 (math/exp_amd64.s),
-/// whose last bits are other ones than libm's: with small objects and a large rate they would show.
-///
-/// After Shibata, "Efficient evaluation methods of elementary functions suitable for SIMD
-/// computation" (ISC 2010): x is brought down to a sixteenth of what is left of it modulo ln 2, a
-/// series gives exp − 1 of that, which is doubled four times.
-fn exp(x: f64, fused: bool) -> f64 {
-    const LN2_UPPER: f64 = 0.693_147_180_559_663;
-    const LN2_LOWER: f64 = 2.823_529_056_303_157_7e-13;
-    const SERIES: [f64; 9] = [
-        2.480_158_730_158_73e-5,
-        0.000_198_412_698_412_698_4,
-        0.001_388_888_888_888_889,
-        0.008_333_333_333_333_333,
-        0.041_666_666_666_666_664,
-        0.166_666_666_666_666_66,
-        0.5,
-        1.0,
-        2.0,
-    ];
-    if x < -700.0 {
-        // Nothing that 1 − exp(x) would show.
-        return 0.0;
-    }
-    let multiply_add = |a: f64, b: f64, c: f64| if fused { a.mul_add(b, c) } else { a * b + c };
-    let power = (x * std::f64::consts::LOG2_E).round_ties_even();
-    let rest = multiply_add(-power, LN2_UPPER, x);
-    let rest = multiply_add(-power, LN2_LOWER, rest) * 0.0625;
-    let [first, series @ .., two] = SERIES;
-    let sum = series.into_iter().fold(first, |sum, c| multiply_add(sum, rest, c));
-    let mut less_one = rest * sum;
-    for _ in 0..3 {
-        less_one *= less_one + two;
-    }
-    let doubled = less_one + two;
-    let whole = multiply_add(less_one, doubled, 1.0);
-    // The power is −1010 at the least.
-    whole * f64::from_bits(((power as i64 + 1023) as u64) << 52)
-}
-
-/// Whether Go's code would fuse multiplications and additions on this processor, and heaptap runs on
-/// the one that the program runs on.
-#[cfg(target_arch = "x86_64")]
-pub fn is_fused() -> bool {
-    std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub fn is_fused() -> bool {
-    true
 }
 
 #[cfg(test)]
@@ -134,6 +84,10 @@ mod tests {
     fn as_go_scales() {
         for (count, size, rate, objects, bytes) in GO {
             assert_eq!(heap_sample(count, size, rate), (objects, bytes), "{count} {size} {rate}");
+            for exp in [Exp::Amd64Fused, Exp::Arm64] {
+                let values = Scale::new(size, rate, exp).values(count);
+                assert_eq!(values, (objects, bytes), "{count} {size} {rate} {exp:?}");
+            }
         }
     }
 
@@ -145,24 +99,13 @@ mod tests {
     #[test]
     fn samples_are_found_again() {
         for (count, size, rate, objects, bytes) in GO {
-            let scale = Scale::new(size, rate, is_fused());
+            let scale = Scale::new(size, rate, Exp::here());
             assert_eq!(scale.count(objects, bytes), Some(count), "{count} {size} {rate}");
             assert_eq!(scale.count(objects + 1, bytes), None);
         }
-        assert_eq!(Scale::new(0, 4096, true).count(0, 0), Some(0));
-        assert_eq!(Scale::new(0, 4096, true).count(1, 0), None);
-        assert_eq!(Scale::new(16, 1, true).count(7, 112), Some(7));
-        assert_eq!(Scale::new(16, 4096, true).count(u64::MAX, u64::MAX), None);
-    }
-
-    #[test]
-    fn exp_is_exp() {
-        for i in 0..7000 {
-            let x = f64::from(i) * -0.1;
-            let exp = |x| exp(x, is_fused());
-            let error = (exp(x) - x.exp()).abs() / x.exp().max(f64::MIN_POSITIVE);
-            assert!(error < 1e-15 || x < -690.0, "exp of {x}: {error}");
-        }
-        assert_eq!(exp(0.0, true), 1.0);
+        assert_eq!(Scale::new(0, 4096, Exp::Amd64Fused).count(0, 0), Some(0));
+        assert_eq!(Scale::new(0, 4096, Exp::Amd64Fused).count(1, 0), None);
+        assert_eq!(Scale::new(16, 1, Exp::Amd64Fused).count(7, 112), Some(7));
+        assert_eq!(Scale::new(16, 4096, Exp::Amd64Fused).count(u64::MAX, u64::MAX), None);
     }
 }

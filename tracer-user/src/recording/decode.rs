@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::wire::{Get, Wrong, grows_with_count, in_proportion};
 use super::{Error, Shot, Shown, codes};
+use crate::profile::exp::Exp;
 use crate::profile::{
     Ages, Binary, Cost, Interner, Iterations, Location, LocationId, Meta, Process, Sample, Source,
 };
@@ -31,7 +32,7 @@ pub struct Decoder {
     meta: Meta,
     shown: Shown,
     /// Values are what was sampled, and how they were scaled.
-    sampled: Option<bool>,
+    sampled: Option<Exp>,
     /// Files and processes of the last snapshot.
     of_binaries: Vec<u32>,
     of_processes: Vec<Present>,
@@ -216,8 +217,7 @@ impl Decoder {
         self.shown = Shown { by_type, label_roots };
         self.sampled = match get.number()? {
             0 => None,
-            how @ (1 | 2) => Some(how == 2),
-            _ => return Err("no such values".into()),
+            how => Some(Exp::numbered(how).ok_or("no such values")?),
         };
         let types = self.meta.value_types.len();
         let width = if self.sampled.is_some() { 2 } else { types };

@@ -13,9 +13,10 @@ use super::numbers::Numbers;
 use super::sampled::Counts;
 use super::table::Table;
 use super::wire::{Put, grows_with_count, in_proportion};
+use crate::profile::exp::Exp;
 use crate::profile::{
     Ages, Cost, Iterations, LabelValue, Location, LocationId, Meta, Name, Process, Profile, Sample,
-    ValueType, scale,
+    ValueType,
 };
 
 /// What the snapshots of a segment have said.
@@ -269,7 +270,7 @@ impl Encoder {
         put.number(u8::from(shown.label_roots));
         put.number(match self.is_sampled {
             false => 0u8,
-            true => 1 + u8::from(scale::is_fused()),
+            true => Exp::here().number(),
         });
     }
 

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::profile::scale::{self, Scale};
+use crate::profile::exp::Exp;
+use crate::profile::scale::Scale;
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, LabelValue, Meta, Profile, SPACE,
     Sample, Source, ValueType,
@@ -22,22 +23,22 @@ const SIZE: &str = "bytes";
 /// How values follow from counts.
 pub struct Sampled {
     rate: u64,
-    is_fused: bool,
+    exp: Exp,
     /// By size of objects.
     scales: HashMap<u64, Scale>,
 }
 
 impl Sampled {
     /// With what a profile says of its sampler; nothing: its values are no such ones.
-    pub fn new(meta: &Meta, is_fused: bool) -> Option<Self> {
+    pub fn new(meta: &Meta, exp: Exp) -> Option<Self> {
         let period = meta.period.filter(|period| period.of == SPACE)?;
         let is_heap = meta.source == Source::Records && meta.value_types == TYPES;
-        is_heap.then(|| Self { rate: period.length, is_fused, scales: HashMap::new() })
+        is_heap.then(|| Self { rate: period.length, exp, scales: HashMap::new() })
     }
 
     /// The counts of all samples of a profile that was scaled on this machine.
     pub fn counts(profile: &Profile) -> Option<Vec<Counts>> {
-        let mut sampled = Self::new(&profile.meta, scale::is_fused())?;
+        let mut sampled = Self::new(&profile.meta, Exp::here())?;
         let key = profile.names.get(SIZE)?;
         let count = |sample: &Sample| {
             let size = sample.labels.iter().find(|label| label.key == key)?;
@@ -57,8 +58,8 @@ impl Sampled {
     }
 
     fn scale(&mut self, size: u64) -> &Scale {
-        let Self { rate, is_fused, scales } = self;
-        scales.entry(size).or_insert_with(|| Scale::new(size, *rate, *is_fused))
+        let Self { rate, exp, scales } = self;
+        scales.entry(size).or_insert_with(|| Scale::new(size, *rate, *exp))
     }
 }
 

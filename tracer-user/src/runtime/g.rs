@@ -72,6 +72,8 @@ pub struct Place {
     pub sp: RuntimeAddr,
     /// Frame pointer; 0 where a release does not keep it.
     pub bp: RuntimeAddr,
+    /// The register of return addresses, on machines that have one; else 0.
+    pub link: RuntimeAddr,
 }
 
 /// What an entry of `allgs` is.
@@ -237,11 +239,13 @@ impl<M: Memory> Live<M> {
                 pc: address(fields.sched_pc),
                 sp: address(fields.sched_sp),
                 bp: address(fields.sched_bp),
+                link: address(fields.sched_lr),
             },
             syscall: Place {
                 pc: address(fields.syscallpc),
                 sp: address(fields.syscallsp),
                 bp: optional(fields.syscallbp),
+                link: RuntimeAddr(0),
             },
         }))
     }

@@ -497,7 +497,8 @@ fn start(g: &G) -> Result<Walk, NoStack> {
         g::COPYSTACK => Err(NoStack::Moving),
         _ => {
             let (place, in_syscall) = stopped(g);
-            Walk::new(place.pc, place.sp, g.stack, in_syscall).ok_or(NoStack::Unreadable)
+            let from = (place.sp, place.link);
+            Walk::new(place.pc, from, g.stack, in_syscall).ok_or(NoStack::Unreadable)
         }
     }
 }

@@ -3,9 +3,12 @@
 //! In: where a goroutine stopped, and parts of its stack. Out: its return addresses, innermost first,
 //! as Go's own unwinder finds them (runtime/traceback.go, `unwinder`; up to Go 1.20 `gentraceback`).
 //! Frame pointers are not needed and not asked. Reads no memory: it says which part it needs next.
+//!
+//! On amd64 a call pushes its return address, which lies above the frame of what is called. On arm64 it stays in
+//! a register, and the one who is called stores it at the low end of its frame, if it makes one.
 
 use crate::address::{LoadBias, RuntimeAddr};
-use crate::gobin::{AddressTable, GoBinary};
+use crate::gobin::{AddressTable, GoBinary, Machine};
 
 /// Bits of `internal/abi.FuncFlag`: the outermost function of a stack; one that moves the stack
 /// pointer in ways that its table does not tell.
@@ -18,7 +21,7 @@ const CACHED: usize = 1 << 13;
 /// What there is to know of an address in code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In a function whose return address lies this many bytes above the stack pointer.
+    /// In a function whose frame has this many bytes: on amd64 its return address lies above.
     Frame(u32),
     /// In a function that nothing called, or that what called can't be told of.
     Last,
@@ -34,6 +37,10 @@ pub struct Frames<'a> {
     bias: LoadBias,
     /// Writes the stack pointer and can be walked beyond all the same.
     cgocallback: Option<u32>,
+    /// Those that the runtime has a signal call in the middle of a function (traceback.go, injectedCall).
+    injected: [Option<u32>; 3],
+    /// Return addresses are left in a register.
+    links: bool,
     decoded: AddressTable,
     cache: Vec<Known>,
 }
@@ -44,14 +51,25 @@ struct Known {
     place: Place,
     /// Whether a function begins there.
     is_entry: bool,
+    is_injected: bool,
 }
 
 impl<'a> Frames<'a> {
     pub fn new(go: &'a GoBinary, bias: LoadBias) -> Self {
-        let cgocallback = go.find_function("runtime.cgocallback").map(|f| f.index);
+        let names = [
+            "runtime.cgocallback",
+            "runtime.asyncPreempt",
+            "runtime.sigpanic",
+            "runtime.debugCallV2",
+        ];
+        let mut found = go.find_functions(&names).into_iter().map(|f| f.map(|f| f.index));
+        let mut next = || found.next().flatten();
+        let (cgocallback, injected) = (next(), [next(), next(), next()]);
+        let links = go.machine() == Machine::Arm64;
         // No code lies at 0.
-        let cache = vec![Known { pc: 0, place: Place::Nowhere, is_entry: false }; CACHED];
-        Self { go, bias, cgocallback, decoded: AddressTable::default(), cache }
+        let none = Known { pc: 0, place: Place::Nowhere, is_entry: false, is_injected: false };
+        let cache = vec![none; CACHED];
+        Self { go, bias, cgocallback, injected, links, decoded: AddressTable::default(), cache }
     }
 
     /// How far above the stack pointer the return address lies at an instruction; nothing where that is
@@ -80,7 +98,9 @@ impl<'a> Frames<'a> {
         let place = entry.map_or(Place::Nowhere, |(index, entry)| {
             self.place(index, at.0.saturating_sub(entry.0) as u32, in_syscall)
         });
-        Known { pc: pc.0, place, is_entry: entry.is_some_and(|(_, entry)| entry == at) }
+        let is_injected = entry.is_some_and(|(index, _)| self.injected.contains(&Some(index)));
+        let is_entry = entry.is_some_and(|(_, entry)| entry == at);
+        Known { pc: pc.0, place, is_entry, is_injected }
     }
 
     /// What lies at an offset in function `index`. A stack pointer that is written in a system call is
@@ -127,21 +147,24 @@ pub struct Walk {
     pub pcs: Vec<RuntimeAddr>,
     pc: RuntimeAddr,
     sp: u64,
+    /// Where a function without a frame returns to, if that is known; else 0.
+    link: RuntimeAddr,
     /// End of the stack.
     end: u64,
     in_syscall: bool,
 }
 
 impl Walk {
-    /// Begins where a goroutine stopped; nothing when that is outside of its stack.
+    /// Begins where a goroutine stopped, with what was in the register of return addresses, if the machine has
+    /// one; nothing when that is outside of its stack.
     pub fn new(
         pc: RuntimeAddr,
-        sp: RuntimeAddr,
+        (sp, link): (RuntimeAddr, RuntimeAddr),
         stack: (RuntimeAddr, RuntimeAddr),
         in_syscall: bool,
     ) -> Option<Self> {
         let inside = stack.0 <= sp && sp < stack.1 && sp.0.is_multiple_of(8);
-        let walk = Self { pcs: Vec::new(), pc, sp: sp.0, end: stack.1.0, in_syscall };
+        let walk = Self { pcs: Vec::new(), pc, sp: sp.0, link, end: stack.1.0, in_syscall };
         inside.then_some(walk)
     }
 
@@ -154,8 +177,14 @@ impl Walk {
         };
         // A call through a nil function: its caller's frame is the innermost.
         if self.pc.0 == 0 && self.pcs.is_empty() {
-            let Some(pc) = word(self.sp) else { return Step::Needs(RuntimeAddr(self.sp)) };
-            (self.pc, self.sp, self.in_syscall) = (pc, self.sp.saturating_add(8), false);
+            let pushed = if frames.links { 0 } else { 8 };
+            if frames.links && self.link.0 != 0 {
+                self.pc = std::mem::replace(&mut self.link, RuntimeAddr(0));
+            } else {
+                let Some(pc) = word(self.sp) else { return Step::Needs(RuntimeAddr(self.sp)) };
+                self.pc = pc;
+            }
+            (self.sp, self.in_syscall) = (self.sp.saturating_add(pushed), false);
         }
         loop {
             let innermost = self.pcs.is_empty();
@@ -164,13 +193,19 @@ impl Walk {
                 Place::Nowhere => return Step::Broken,
                 Place::Foreign => return Step::Whole,
                 Place::Last => None,
+                Place::Frame(size) if frames.links => {
+                    match self.above(size, known, frames, &word) {
+                        Ok(next) => Some(next),
+                        Err(step) => return step,
+                    }
+                }
                 Place::Frame(size) => {
                     let slot = self.sp.saturating_add(u64::from(size));
                     let Some(above) = slot.checked_add(8).filter(|above| *above <= self.end) else {
                         return Step::Broken;
                     };
                     let Some(pc) = word(slot) else { return Step::Needs(RuntimeAddr(slot)) };
-                    Some((pc, above))
+                    Some((pc, above, RuntimeAddr(0)))
                 }
             };
             if self.pcs.len() == most {
@@ -181,9 +216,38 @@ impl Walk {
             match next {
                 None => return Step::Whole,
                 // Each frame lies above the one before: a walk ends.
-                Some((pc, sp)) => (self.pc, self.sp) = (pc, sp),
+                Some((pc, sp, link)) => (self.pc, self.sp, self.link) = (pc, sp, link),
             }
         }
+    }
+
+    /// Where what left its return address in a register returns to, the stack pointer there, and what was in that
+    /// register, if a signal saved it.
+    fn above(
+        &self,
+        size: u32,
+        known: Known,
+        frames: &mut Frames,
+        word: &impl Fn(u64) -> Option<RuntimeAddr>,
+    ) -> Result<(RuntimeAddr, u64, RuntimeAddr), Step> {
+        let read = |at: u64| word(at).ok_or(Step::Needs(RuntimeAddr(at)));
+        let above = self.sp.saturating_add(u64::from(size));
+        if above > self.end.saturating_sub(8) {
+            return Err(Step::Broken);
+        }
+        // Without a frame it is in the register, or has been stored there by who called on (gosave…).
+        let pc = if size == 0 && self.link.0 != 0 { self.link } else { read(self.sp)? };
+        if size == 0 && self.link.0 == 0 && !self.pcs.is_empty() {
+            return Err(Step::Broken);
+        }
+        if !known.is_injected {
+            return Ok((pc, above, RuntimeAddr(0)));
+        }
+        // The signal has stored the register in 16 bytes of its own, before it set it to the place of the call.
+        let saved = read(above)?;
+        let above = above.checked_add(16).filter(|above| *above <= self.end).ok_or(Step::Broken)?;
+        let has_frame = matches!(frames.at(pc, false).place, Place::Frame(1..));
+        Ok((pc, above, if has_frame { RuntimeAddr(0) } else { saved }))
     }
 }
 
@@ -198,10 +262,33 @@ mod tests {
         let top = u64::MAX - 7;
         for (pc, first) in [(0, MAIN + 4), (MAIN + 4, MAIN + 4), (MAIN + 0x48, 0)] {
             let all = (RuntimeAddr(0), RuntimeAddr(u64::MAX));
-            let mut walk = Walk::new(RuntimeAddr(pc), RuntimeAddr(top), all, false).unwrap();
+            let mut walk =
+                Walk::new(RuntimeAddr(pc), (RuntimeAddr(top), RuntimeAddr(0)), all, false).unwrap();
             let mut frames = Frames::new(&go, LoadBias(0));
             let step = walk.on(&first.to_le_bytes(), RuntimeAddr(top), &mut frames, 10);
             assert!(matches!(step, Step::Broken | Step::Whole), "{pc:#x}: {step:?}");
         }
+    }
+
+    #[test]
+    fn a_register_keeps_the_return_address_of_who_calls_nobody() {
+        const SP: u64 = 0x1000;
+        let go = open(&Fake::new().patched(18, &[183, 0])).unwrap();
+        let stack: Vec<u8> = [5, 6, 7, 8].iter().flat_map(|at| (MAIN + at).to_le_bytes()).collect();
+        let all = (RuntimeAddr(SP), RuntimeAddr(SP + 0x100));
+        let walk = |pc: u64, link: u64| {
+            let from = (RuntimeAddr(SP), RuntimeAddr(link));
+            let mut walk = Walk::new(RuntimeAddr(pc), from, all, false).unwrap();
+            let mut frames = Frames::new(&go, LoadBias(0));
+            let step = walk.on(&stack, RuntimeAddr(SP), &mut frames, 3);
+            assert_eq!(step, Step::Cut);
+            walk.pcs.iter().map(|pc| pc.0 - MAIN).collect::<Vec<_>>()
+        };
+        // Frames of 8 bytes, each with its return address at the low end.
+        assert_eq!(walk(MAIN + 4, 0), [4, 5, 6]);
+        assert_eq!(walk(MAIN + 4, MAIN + 9), [4, 5, 6]);
+        // A call of nothing: who called is in the register, or was stored.
+        assert_eq!(walk(0, MAIN + 9), [9, 5, 6]);
+        assert_eq!(walk(0, 0), [5, 5, 6]);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::machine::Said;
 use super::packages::Packaged;
 use super::suite::{Part, Takes};
+use crate::build::Machine;
 
 /// How one part went on one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Line {
 
 /// The oldest kernel on which everything that records must work.
 pub const RECORDS_FROM: (u32, u32) = (5, 15);
-/// The oldest on which the probes `os` and `os-alloc` must.
+/// The oldest on which the probes `os` and `os-alloc` must; on arm64 there is none yet.
 pub const OS_FROM: (u32, u32) = (6, 2);
 
 impl Outcome {
@@ -134,6 +135,7 @@ fn went(part: &Part, kernel: &Packaged, doctor: &[Line], said: &Said) -> Went {
 
 /// A kernel may lack something if it is old enough, and doctor says what.
 fn lacks(part: &Part, kernel: &Packaged, doctor: &[Line]) -> Went {
+    let refused = kernel.machine == Machine::Aarch64 && matches!(part.takes, Takes::Line(_));
     let (from, line) = match part.takes {
         Takes::Nothing => return Went::Failed("it takes nothing, and was left out".to_owned()),
         Takes::Recording => (RECORDS_FROM, doctor.iter().find(|line| line.is_missing)),
@@ -144,7 +146,7 @@ fn lacks(part: &Part, kernel: &Packaged, doctor: &[Line]) -> Went {
     };
     match line {
         None => Went::Failed("left out, and doctor does not say why".to_owned()),
-        Some(line) if kernel.series >= from => {
+        Some(line) if kernel.series >= from && !refused => {
             Went::Failed(format!("should work here; doctor: {}: {}", line.name, line.text))
         }
         Some(line) => Went::Lacks(format!("{}: {}", line.name, line.text)),
@@ -172,7 +174,8 @@ mod tests {
     };
 
     fn outcome(series: (u32, u32), lines: &[&str]) -> Outcome {
-        let kernel = Packaged::of_test(series);
+        let version = format!("{}.{}.0", series.0, series.1);
+        let kernel = Packaged::known(version, String::new()).unwrap();
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         read(&kernel, &[&RECORDS], &Said { lines, took: Duration::ZERO, cut: false })
     }
@@ -217,5 +220,18 @@ mod tests {
         assert_eq!(old.parts[0].1, Went::Lacks(why.to_owned()));
         assert!(failures(&outcome((5, 15), &lines)).contains("should work here"));
         assert!(failures(&outcome((5, 10), &lines[1..])).contains("does not say why"));
+    }
+
+    #[test]
+    fn what_a_machine_is_refused_it_may_lack() {
+        let part = Part { name: "probe os", takes: Takes::Line("probe os"), ..RECORDS };
+        let said = ["@@ doctor limited  probe os      only elsewhere", "@@ lacks probe os"];
+        let lines: Vec<String> = said.iter().map(|line| (*line).to_owned()).collect();
+        let doctor: Vec<Line> = lines[..1].iter().filter_map(|l| doctor_line(&l[10..])).collect();
+        let said = Said { lines, took: Duration::ZERO, cut: false };
+        let mut kernel = Packaged::known("6.12.0".to_owned(), String::new()).unwrap();
+        assert!(matches!(went(&part, &kernel, &doctor, &said), Went::Failed(_)));
+        kernel.machine = Machine::Aarch64;
+        assert!(matches!(went(&part, &kernel, &doctor, &said), Went::Lacks(_)));
     }
 }

@@ -13,7 +13,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
+use super::packages;
 use super::suite::{self, Part, Takes};
+use crate::build::Machine;
 use crate::process;
 use xtask::pins::{self, GoRelease, GoSource};
 use xtask::{paths, toolchain};
@@ -32,34 +34,45 @@ pub struct Image {
     pub file: PathBuf,
 }
 
+/// With the compiler for arm64 (libc6-arm64-cross).
+const CROSS_LOADER: &str = "/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1";
+
 /// Begins the machines' script; what is run follows.
 const INIT: &str = include_str!("init.sh");
 
 /// Makes the archive.
-pub fn make(heaptap: &Path, tests: &[Test], parts: &[&Part]) -> Result<Image> {
+pub fn make(machine: Machine, heaptap: &Path, tests: &[Test], parts: &[&Part]) -> Result<Image> {
     let dir = paths::target_dir().join("kernels");
     fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
-    let file = dir.join("image.cpio");
+    let file = dir.join(format!("image-{}.cpio", machine.name()));
     let out = File::create(&file).with_context(|| format!("can't write {}", file.display()))?;
     let mut archive = Archive::new(BufWriter::new(out));
-    let busybox = paths::find_program("busybox").context("no busybox: run `cargo xtask setup`")?;
+    let busybox = packages::busybox(machine)?;
     let mut programs = vec![busybox.clone(), heaptap.to_path_buf()];
     programs.extend(tests.iter().map(|test| test.program.clone()));
-    for library in libraries(&programs)? {
-        add(&mut archive, &library, &library)?;
+    // Of what is built for another machine only Go's position-independent programs need something: their loader.
+    match machine {
+        Machine::Aarch64 if machine != Machine::host() => {
+            add(&mut archive, CROSS_LOADER.as_ref(), "/lib/ld-linux-aarch64.so.1".as_ref())?;
+        }
+        _ => {
+            for library in libraries(&programs)? {
+                add(&mut archive, &library, &library)?;
+            }
+        }
     }
     add(&mut archive, &busybox, "/bin/busybox".as_ref())?;
     add(&mut archive, heaptap, "/bin/heaptap".as_ref())?;
     for test in tests {
         let stripped = dir.join(&test.name);
-        stripped_copy(&test.program, &stripped)?;
+        stripped_copy(machine, &test.program, &stripped)?;
         add(&mut archive, &stripped, &test.program)?;
         let _ = fs::remove_file(&stripped);
     }
     // It tells tests where the target directory is.
     archive.file(text(&paths::target_dir().join("CACHEDIR.TAG"))?, b"")?;
-    fixtures(&mut archive, parts)?;
-    compilers(&mut archive, &dir)?;
+    fixtures(&mut archive, machine, parts)?;
+    compilers(&mut archive, machine, &dir)?;
     archive.file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")?;
     archive.file("/init", script(tests, parts)?.as_bytes())?;
     archive.finish()?;
@@ -96,14 +109,18 @@ fn libraries(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Debug information is most of a test program.
-fn stripped_copy(program: &Path, to: &Path) -> Result<()> {
-    let mut strip = Command::new("strip");
+fn stripped_copy(machine: Machine, program: &Path, to: &Path) -> Result<()> {
+    let mut strip = Command::new(match machine == Machine::host() {
+        true => "strip".to_owned(),
+        false => format!("{}-linux-gnu-strip", machine.name()),
+    });
     process::quiet("strip", strip.args(["--strip-debug", "-o"]).arg(to).arg(program))
 }
 
 /// What tests trace, and the sources by which they tell whether it is what they want.
-fn fixtures(archive: &mut Out, parts: &[&Part]) -> Result<()> {
-    let built = paths::target_dir().join("fixtures");
+fn fixtures(archive: &mut Out, machine: Machine, parts: &[&Part]) -> Result<()> {
+    let built = paths::fixtures(machine.goarch());
+    let at = paths::fixtures(None);
     let sources = paths::repo().join("tests/fixtures");
     for stem in suite::fixtures(parts) {
         let is_it = |path: &PathBuf| {
@@ -114,7 +131,8 @@ fn fixtures(archive: &mut Out, parts: &[&Part]) -> Result<()> {
         let files = fs::read_dir(&built)?.filter_map(|entry| Some(entry.ok()?.path()));
         let program = files.filter(is_it).collect::<Vec<_>>();
         let [program] = &program[..] else { bail!("{} of {stem} were built", program.len()) };
-        add(archive, program, program)?;
+        let name = program.file_name().context("a program without a name")?;
+        add(archive, program, &at.join(name))?;
     }
     let mut named: Vec<&str> = suite::fixtures(parts)
         .iter()
@@ -135,7 +153,7 @@ fn fixtures(archive: &mut Out, parts: &[&Part]) -> Result<()> {
 const GO: &[u8] = b"#!/bin/sh\nshift 2\nexec /bin/pprof \"$@\"\n";
 
 /// Where tests look for Go.
-fn compilers(archive: &mut Out, dir: &Path) -> Result<()> {
+fn compilers(archive: &mut Out, machine: Machine, dir: &Path) -> Result<()> {
     for &release in pins::GO {
         let root = toolchain::go_root(release)?;
         if release.from == GoSource::PyPi {
@@ -148,6 +166,9 @@ fn compilers(archive: &mut Out, dir: &Path) -> Result<()> {
     let pprof = dir.join("pprof");
     let mut build = toolchain::go_command(&newest);
     build.args(["build", "-o"]).arg(&pprof).arg("cmd/pprof").env("CGO_ENABLED", "0");
+    if let Some(other) = machine.goarch() {
+        build.env("GOARCH", other);
+    }
     process::quiet("pprof", build.current_dir(dir))?;
     add(archive, &pprof, "/bin/pprof".as_ref())
 }

@@ -1,6 +1,6 @@
 //! One machine: an emulated one with two CPUs, without disk and network.
 //!
-//! In: a kernel and its first file system. Out: what it said on its serial line, by lines.
+//! In: which machine, a kernel and its first file system. Out: what it said on its serial line, by lines.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::build::Machine;
 
 /// What a machine said, and for how long it ran.
 #[derive(Debug)]
@@ -24,8 +26,14 @@ pub struct Said {
 /// MiB: the archive is there twice for a moment.
 const MEMORY: &str = "4096";
 
+/// What emulates a machine.
+pub fn emulator(machine: Machine) -> String {
+    format!("qemu-system-{}", machine.name())
+}
+
 /// Boots it, and waits for its end; each line goes to the log and to `heard`.
 pub fn boot(
+    machine: Machine,
     kernel: &Path,
     image: &Path,
     most: Duration,
@@ -34,17 +42,24 @@ pub fn boot(
 ) -> Result<Said> {
     let mut log_file =
         File::create(log).with_context(|| format!("can't write {}", log.display()))?;
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2"]);
+    let emulator = emulator(machine);
+    let (kind, console) = match machine {
+        Machine::X86_64 => (&["-cpu", "max"][..], "ttyS0"),
+        // Of "max" some features take an emulator most of its time.
+        Machine::Aarch64 => (&["-M", "virt", "-cpu", "cortex-a72"][..], "ttyAMA0"),
+    };
+    let mut command = Command::new(&emulator);
+    command.args(["-accel", "tcg,thread=multi,tb-size=1024", "-smp", "2"]).args(kind);
     command.args(["-m", MEMORY, "-nodefaults", "-display", "none", "-serial", "stdio"]);
     command.arg("-no-reboot").arg("-kernel").arg(kernel).arg("-initrd").arg(image);
     // Of mitigations an emulated CPU needs none, and they take their time.
-    command.args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off"]);
+    let line = format!("console={console} quiet loglevel=1 panic=-1 mitigations=off");
+    command.args(["-append", &line]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("can't start qemu-system-x86_64: run `cargo xtask setup --for kernels`")?;
+        .with_context(|| format!("can't start {emulator}: run `cargo xtask setup`"))?;
     let stdout = child.stdout.take().context("a machine without a serial line")?;
     let (sender, lines) = mpsc::channel();
     let reader = thread::spawn(move || {

@@ -114,7 +114,13 @@ pub const PARTS: &[Part] = &[
     part("probe goroutine", Takes::Recording, "spawn", &["go1_27::exact"], GOROUTINES),
     part("probe stack", Takes::Recording, "stack", &["go1_27::exact"], STACKS),
     part("probe assist", Takes::Recording, "assist", &["go1_27::time"], ASSISTS),
-    part("probe os", Takes::Line("probe os"), "os", &["go1_27::exact"], OS),
+    part(
+        "probe os",
+        Takes::Line("probe os"),
+        "os",
+        &["go1_27::exact", "what_the_kernel_leaves_out_is_told"],
+        OS,
+    ),
     part("probe os-alloc", Takes::Line("probe os-alloc"), "os", &["go1_27::slow"], OS),
 ];
 

@@ -1,6 +1,6 @@
 //! The table of kernel × feature, as Markdown.
 //!
-//! In: how each kernel went. Out: text; written between two marks of docs/kernels.md.
+//! In: how each kernel went, in which run. Out: text; written between two marks of docs/kernels.md.
 
 use std::fs;
 use std::time::SystemTime;
@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use super::console::{Outcome, Went};
+use super::kept::Run;
 use super::suite::Part;
-use crate::process;
 use xtask::paths;
 
 const FILE: &str = "docs/kernels.md";
@@ -20,20 +20,23 @@ const END: &str = "<!-- end of what is made -->\n";
 const LINES: [&str; 4] = ["attach cookies", "uprobe_multi", "probe os", "probe os-alloc"];
 
 /// Kernels are columns. What a kernel lacks is told below.
-pub fn text(outcomes: &[Outcome], parts: &[&Part]) -> String {
+pub fn text(runs: &[(Run, Outcome)], parts: &[&Part]) -> String {
     let mut reasons: Vec<String> = Vec::new();
-    let mut text = row("", outcomes.iter().map(|one| format!("{}.{}", one.series.0, one.series.1)));
-    text += &row("---", outcomes.iter().map(|_| "---".to_owned()));
+    let of_each = |cell: &dyn Fn(&Run, &Outcome) -> String| -> Vec<String> {
+        runs.iter().map(|(run, one)| cell(run, one)).collect()
+    };
+    let mut text = row("", of_each(&|_, one| format!("{}.{}", one.series.0, one.series.1)));
+    text += &row("---", of_each(&|_, _| "---".to_owned()));
     for name in LINES {
-        let cell = |one: &Outcome| match one.line(name) {
+        let cell = |(_, one): &(Run, Outcome)| match one.line(name) {
             Some(line) if line.is_ok => "yes".to_owned(),
             Some(line) => mark(&mut reasons, format!("{name}: {}", line.text)),
             None => "?".to_owned(),
         };
-        text += &row(&format!("doctor: {name}"), outcomes.iter().map(cell).collect::<Vec<_>>());
+        text += &row(&format!("doctor: {name}"), runs.iter().map(cell).collect::<Vec<_>>());
     }
     for part in parts {
-        let cell = |one: &Outcome| {
+        let cell = |(_, one): &(Run, Outcome)| {
             let went = one.parts.iter().find(|(name, _)| name == part.name).map(|(_, went)| went);
             match went {
                 Some(Went::Passed(passed)) => format!("{passed} ok"),
@@ -41,18 +44,20 @@ pub fn text(outcomes: &[Outcome], parts: &[&Part]) -> String {
                 Some(Went::Failed(_)) | None => "**FAILED**".to_owned(),
             }
         };
-        text += &row(part.name, outcomes.iter().map(cell).collect::<Vec<_>>());
+        text += &row(part.name, runs.iter().map(cell).collect::<Vec<_>>());
     }
-    let seconds = outcomes.iter().map(|one| one.took.as_secs().to_string());
-    text += &row("seconds", seconds);
+    text += &row("seconds", of_each(&|_, one| one.took.as_secs().to_string()));
+    text += &row("day", of_each(&|run, _| run.day.clone()));
+    text += &row("heaptap", of_each(&|run, _| run.commit.clone()));
     text.push('\n');
     for (at, reason) in reasons.iter().enumerate() {
         text += &format!("{}. {reason}\n", at + 1);
     }
-    text.push_str("\nKernels (Debian's packages): ");
-    let version = |one: &Outcome| format!("{} ({})", one.version, one.packaged);
-    text += &outcomes.iter().map(version).collect::<Vec<_>>().join(", ");
-    text.push_str(".\n");
+    let version = |_: &Run, one: &Outcome| format!("{} ({})", one.version, one.packaged);
+    text += &format!("\nKernels (Debian's packages): {}.\n", of_each(&version).join(", "));
+    let mut emulators = of_each(&|run, _| run.emulator.clone());
+    emulators.dedup();
+    text += &format!("Emulated by {}.\n", emulators.join(", "));
     text
 }
 
@@ -70,16 +75,12 @@ fn mark(reasons: &mut Vec<String>, why: String) -> String {
     format!("no ({})", at + 1)
 }
 
-/// Puts it into the documentation, with the day.
-pub fn write(table: &str, now: SystemTime) -> Result<()> {
+/// Puts it into the documentation.
+pub fn write(runs: &[(Run, Outcome)], parts: &[&Part]) -> Result<()> {
     let path = paths::repo().join(FILE);
     let old = fs::read_to_string(&path).with_context(|| format!("can't read {FILE}"))?;
-    let emulator =
-        process::capture(std::process::Command::new("qemu-system-x86_64").arg("--version"))?;
-    let emulator = emulator.split(" (").next().unwrap_or_default().trim();
-    let made = format!("Run on {} with {emulator}.\n\n{table}", day(now));
-    let new =
-        replaced(&old, &made).with_context(|| format!("{FILE} has no place for the table"))?;
+    let new = replaced(&old, &text(runs, parts))
+        .with_context(|| format!("{FILE} has no place for the table"))?;
     fs::write(&path, new).with_context(|| format!("can't write {FILE}"))?;
     println!("written: {FILE}");
     Ok(())
@@ -92,7 +93,7 @@ fn replaced(text: &str, made: &str) -> Option<String> {
 }
 
 /// `2026-11-22`, by the calendar of RFC 3339.
-fn day(now: SystemTime) -> String {
+pub fn day(now: SystemTime) -> String {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     // Howard Hinnant's civil_from_days, for days after 1970.
     let days = seconds / 86_400 + 719_468;
@@ -109,6 +110,8 @@ fn day(now: SystemTime) -> String {
 mod tests {
     use std::time::Duration;
 
+    use super::super::kept;
+    use super::super::suite::PARTS;
     use super::*;
 
     #[test]
@@ -129,9 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn the_documentation_has_a_place_for_the_table() {
-        let text = fs::read_to_string(paths::repo().join(FILE)).unwrap();
-        let new = replaced(&text, "TABLE\n").unwrap();
-        assert!(new.contains(&format!("{BEGIN}\nTABLE\n\n{END}")), "{new}");
+    fn the_documentation_shows_what_is_kept() {
+        let documented = fs::read_to_string(paths::repo().join(FILE)).unwrap();
+        let parts: Vec<&Part> = PARTS.iter().collect();
+        let kept = kept::all(&parts).unwrap();
+        let made = text(&kept, &parts);
+        assert_eq!(
+            Some(&documented),
+            replaced(&documented, &made).as_ref(),
+            "`cargo xtask kernels --table` writes it"
+        );
+        assert!(!made.contains("FAILED"), "these are to be run again:\n{made}");
     }
 }

@@ -87,6 +87,7 @@ pub const GROUPS: &[Group] = &[
             f("sched_sp", "sched.sp", 8),
             f("sched_pc", "sched.pc", 8),
             f("sched_bp", "sched.bp", 8),
+            f("sched_lr", "sched.lr", 8),
             f("syscallsp", "syscallsp", 8),
             f("syscallpc", "syscallpc", 8),
             optional("syscallbp", "syscallbp", 8),

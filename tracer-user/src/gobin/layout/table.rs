@@ -45,6 +45,8 @@ pub struct G {
     pub sched_pc: u32,
     /// `sched.bp`, 8 bytes.
     pub sched_bp: u32,
+    /// `sched.lr`, 8 bytes.
+    pub sched_lr: u32,
     /// `syscallsp`, 8 bytes.
     pub syscallsp: u32,
     /// `syscallpc`, 8 bytes.
@@ -469,6 +471,7 @@ const fn row(column: usize) -> Layout {
             sched_sp:         [56, 56, 56, 56, 56, 56, 56, 56][column],
             sched_pc:         [64, 64, 64, 64, 64, 64, 64, 64][column],
             sched_bp:         [104, 104, 104, 104, 104,  96,  96,  96][column],
+            sched_lr:         [96, 96, 96, 96, 96, 88, 88, 88][column],
             syscallsp:        [112, 112, 112, 112, 112, 104, 104, 104][column],
             syscallpc:        [120, 120, 120, 120, 120, 112, 112, 112][column],
             syscallbp:        [     None,      None,      None, Some(128), Some(128), Some(120), Some(120), Some(120)][column],

@@ -47,10 +47,14 @@ impl<'a> Heaps<'a> {
         Ok(watched.profile())
     }
 
-    /// Lets go of programs that nobody runs any more.
-    pub fn forget_unused(&mut self) {
-        // One count is ours; that of the file's opener goes when no process has it.
-        self.by_program.retain(|(program, _)| Arc::strong_count(program) > 2);
+    /// Lets go of processes that have ended, and of programs that none of `running` runs.
+    pub fn forget_ended<'r>(&mut self, running: impl Iterator<Item = &'r Rc<LiveProcess>>) {
+        let running: Vec<_> = running.map(|process| &process.live.program).collect();
+        let runs = |known: &Arc<Program>| running.iter().any(|one| Arc::ptr_eq(one, known));
+        self.by_program.retain(|(program, _)| runs(program));
+        for (_, watched) in &mut self.by_program {
+            watched.forget_ended();
+        }
     }
 }
 

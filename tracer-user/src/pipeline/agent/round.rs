@@ -163,7 +163,7 @@ impl<'a> Rounds<'a> {
         let has_ended = !before.is_empty();
         drop(before);
         if has_ended {
-            self.heaps.forget_unused();
+            self.heaps.forget_ended(self.watched.values().map(|watched| &watched.process));
         }
         processes
     }

@@ -381,13 +381,20 @@ fn settings(system: &System) -> Vec<Check> {
     checks
 }
 
+/// Where heaptap has the kernel single-step; on arm64 it emulates returns, too.
+const SINGLE_STEPPED: &str = if cfg!(target_arch = "x86_64") {
+    "at a function's return"
+} else {
+    "where the kernel single-steps"
+};
+
 fn trap_cost(emulated: &Result<Duration, Problem>, stepped: &Result<Duration, Problem>) -> Check {
     let name = "cost of one trap";
     match (emulated, stepped) {
         (Ok(emulated), Ok(stepped)) => Check::ok(
             name,
             format!(
-                "{} µs, at a function's return {} µs; at 100,000 allocations a second, exact mode \
+                "{} µs, {SINGLE_STEPPED} {} µs; at 100,000 allocations a second, exact mode \
                  takes {:.1} % of a CPU, and the walk of the stack comes on top",
                 micros(*emulated),
                 micros(*stepped),

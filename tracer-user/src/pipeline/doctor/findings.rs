@@ -165,7 +165,7 @@ fn tracepoints(offsets: Offsets) -> Result<Vec<Tracepoint>, Problem> {
 
 /// Where a function of heaptap's own lies in its file.
 fn own_offset(function: Trapped) -> Result<FileOffset, Problem> {
-    let machine = || Problem::other("it is measured on x86-64 only");
+    let machine = || Problem::other("it is measured on x86-64 and arm64 only");
     let address = function.address().ok_or_else(machine)?;
     let mappings = host::mappings(std::process::id())?;
     mappings

@@ -126,6 +126,14 @@ impl<'a> Assembler<'a> {
         &self.profile
     }
 
+    /// Lets go of what the last profile was made of, if one of its processes has ended.
+    pub fn forget_ended(&mut self) {
+        if !self.last.iter().all(|(process, _)| process.is_there()) {
+            self.last.clear();
+            self.profile.samples.clear();
+        }
+    }
+
     /// Begins anew when much of what is kept is of programs and stacks that are not there any more.
     fn forget_unused(&mut self, all: &[Read]) {
         let runs = |known: &WrittenStacks| {

@@ -1,4 +1,4 @@
-//! How fast the processor's counter runs, which Go's profiles of contention count in. Out: ticks in a
+//! How fast the counter runs, which Go's profiles of contention count in. Out: ticks in a
 //! second. Asked only for programs whose runtime has not worked it out itself.
 
 /// Measured here for as long as it takes to be right to a few millionths; nothing where the counter
@@ -34,7 +34,13 @@ pub fn ticks_per_second() -> Option<f64> {
     Some(last.wrapping_sub(first) as f64 / (ended - began).as_secs_f64())
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// On arm64 Go counts nanoseconds instead (runtime/os_linux_arm64.go, `cputicks`, Go 1.19 to 1.27).
+#[cfg(target_arch = "aarch64")]
+pub fn ticks_per_second() -> Option<f64> {
+    Some(1e9)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn ticks_per_second() -> Option<f64> {
     None
 }

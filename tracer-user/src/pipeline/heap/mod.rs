@@ -142,6 +142,11 @@ impl<'a> Watched<'a> {
     pub fn profile(&self) -> &Profile {
         self.assembler.last()
     }
+
+    /// Lets go of the process if it has ended; names that were found for it are kept.
+    pub fn forget_ended(&mut self) {
+        self.assembler.forget_ended();
+    }
 }
 
 /// Reading under way.

@@ -76,6 +76,12 @@ impl Tapped {
                 "it can load plugins, whose code heaptap can't see; that is not supported".into(),
             ));
         }
+        if !go.facts().keeps_frame_pointers() {
+            return Err(unsupported(
+                "only since Go 1.21 a stack on arm64 can be walked by frame pointers after it was moved; build it with a newer Go"
+                    .into(),
+            ));
+        }
         let planned = Plan::of(&go, exe, opener, source, wanted.probes)?;
         let Plan { sites, incomplete, missing, records, mallocgc, morestack } = planned;
         let records = match records {
@@ -177,7 +183,7 @@ impl Tapped {
             g_sched_bp: layout.map_or(0, |l| l.g.sched_bp),
             g_m: layout.map_or(0, |l| l.g.m),
             m_curg: layout.map_or(0, |l| l.m.curg),
-            _pad: 0,
+            g_sched_lr: layout.map_or(0, |l| l.g.sched_lr),
             mallocgc: self.mallocgc.map_or(0, |(start, _)| bias.to_runtime(start).0),
             code: bias.to_runtime(text.0).0,
             code_len: text.1.0.saturating_sub(text.0.0),

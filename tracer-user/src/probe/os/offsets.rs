@@ -52,6 +52,8 @@ pub enum Unsuited {
     TooManyCpus(usize),
     #[error("how many CPUs there can be is not known: {0}")]
     Cpus(std::io::Error),
+    #[error("probe os works on x86-64 only")]
+    Machine,
     #[error("probe os needs {0}, which this kernel does not have")]
     Missing(&'static str),
 }
@@ -69,6 +71,10 @@ impl Offsets {
     /// # Errors
     /// It does not tell, or can't do what the probe needs.
     pub fn of_kernel() -> Result<Self, Unsuited> {
+        // How threads are interrupted there was not tried elsewhere.
+        if cfg!(not(target_arch = "x86_64")) {
+            return Err(Unsuited::Machine);
+        }
         let cpus = nr_cpus().map_err(|(_, err)| Unsuited::Cpus(err))?;
         let known = u32::try_from(cpus).ok().filter(|cpus| *cpus <= CPUS_AT_MOST);
         let cpus = known.ok_or(Unsuited::TooManyCpus(cpus))?;

@@ -61,9 +61,9 @@ impl Decoder {
             Ok(made)
         };
         let mut sampled = None;
-        if let Some(is_fused) = self.sampled {
+        if let Some(exp) = self.sampled {
             let what = "it has no sampler whose counts these could be";
-            sampled = Some(Sampled::new(&self.meta, is_fused).ok_or(what)?);
+            sampled = Some(Sampled::new(&self.meta, exp).ok_or(what)?);
         }
         for (first, count) in &self.runs {
             for Series { sample, node } in &self.series[*first as usize..][..*count as usize] {
