@@ -24,7 +24,7 @@ use crate::{
     target::{self, Target},
     tracer::Tracer,
     watch::{Watch, maps_megabytes},
-    work::{Size, Work},
+    work::Work,
 };
 
 #[derive(clap::Args)]
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
             writeln!(body, "| {name}: can't be had on this machine | | | | | | | | | |")?;
             continue;
         }
-        let work = Work::prepare(name, Size::Short)?;
+        let work = Work::prepare(name)?;
         for mode in &options.modes {
             // What heaptap refuses to record is a result too.
             match real(options, &work, mode) {

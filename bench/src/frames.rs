@@ -14,7 +14,7 @@ use crate::{
     report,
     stats::Series,
     tracer::Tracer,
-    work::{self, Size, Took, Work},
+    work::{self, Took, Work},
 };
 
 #[derive(clap::Args)]
@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
             writeln!(remarks, "- {name} can't be had on this machine: left out")?;
             continue;
         }
-        let work = Work::prepare(name, Size::Short)?;
+        let work = Work::prepare(name)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
         let recorded = measure(options, &work, &mut times).with_context(|| name.clone())?;
         for (mode, frames) in MODES.iter().zip(&recorded) {

@@ -17,7 +17,7 @@ use heaptap_tests::{
     holding::{Processes, resident},
 };
 
-use crate::{binaries, report, stats::Series, tracer::Tracer, watch::Watch};
+use crate::{binaries, report, stats::Series, tracer::Tracer, watch::Watch, work::cpu_seconds};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -131,20 +131,4 @@ fn stats(options: &Options) -> Result<(f64, f64)> {
     tracer.stop()?;
     let _ = reader.join();
     Ok((share, memory))
-}
-
-/// CPU time of a process until now, in user and kernel mode.
-pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"));
-    // Nanoseconds on a CPU of the first thread; threads that have ended are in `stat` alone.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = stat.rsplit_once(')').context("no name in stat")?.1;
-    let ticks: f64 = rest
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<f64>().unwrap_or(0.0))
-        .sum();
-    let first = text.ok().and_then(|t| t.split_ascii_whitespace().next()?.parse::<f64>().ok());
-    Ok((ticks / 100.0).max(first.unwrap_or(0.0) / 1e9))
 }

@@ -9,6 +9,7 @@ mod binaries;
 mod budget;
 mod churn;
 mod cost;
+mod exact;
 mod footprint;
 mod frames;
 mod goroutines;
@@ -25,7 +26,6 @@ mod report;
 mod requests;
 mod sampling;
 mod slices;
-mod slowdown;
 mod soak;
 mod stats;
 mod storm;
@@ -55,15 +55,15 @@ enum What {
     Cost(cost::Options),
     /// Opening real binaries and naming addresses in them, beside go tool addr2line
     Symbols(symbols::Options),
-    /// Recordings of real programs: frames with names, losses, slowdown
+    /// Recordings of real programs: frames with names, losses, how much slower
     Frames(frames::Options),
     /// heaptap itself: memory, time to the first event, time to end
     Footprint(footprint::Options),
     /// Mode sample at 1 GB/s: CPU that it costs the program, traps, its figures beside mode exact
     Sampling(sampling::Options),
-    /// Real programs beside each way to watch the host, and wholly traced, beside bpftrace
-    Slowdown(slowdown::Options),
-    /// The same within one run, slice by slice, of programs that go on
+    /// Real programs with every allocation traced, by heaptap and by bpftrace
+    Exact(exact::Options),
+    /// Real programs that go on beside each way to watch the host, slice by slice
     Slices(slices::Options),
     /// Throughput of a program whose records are read each second
     Reading(reading::Options),
@@ -115,7 +115,7 @@ fn run(what: What) -> Result<()> {
         What::Frames(options) => frames::run(&options),
         What::Footprint(options) => footprint::run(&options),
         What::Sampling(options) => sampling::run(&options),
-        What::Slowdown(options) => slowdown::run(&options),
+        What::Exact(options) => exact::run(&options),
         What::Slices(options) => slices::run(&options),
         What::Reading(options) => reading::run(&options),
         What::Goroutines(options) => goroutines::run(&options),

@@ -25,7 +25,7 @@ use nix::{
 };
 use xtask::programs::RealProgram;
 
-use crate::{host::cpu_seconds, report, stats::Series, tracer::Tracer};
+use crate::{report, stats::Series, tracer::Tracer, work::cpu_seconds};
 
 #[derive(clap::Args)]
 pub struct Options {

@@ -15,7 +15,6 @@ use crate::{recorded::Frames, tracer::Tracer};
 
 /// A way to watch.
 pub struct Watcher {
-    pub name: &'static str,
     pub arguments: &'static [&'static str],
     pub kind: Kind,
 }
@@ -31,11 +30,14 @@ pub enum Kind {
 }
 
 pub const WATCHERS: [Watcher; 4] = [
-    Watcher { name: "top", arguments: &["top"], kind: Kind::Shows },
-    Watcher { name: "stats", arguments: &["stats", "--all", "--watch", "1"], kind: Kind::Prints },
-    Watcher { name: "heap", arguments: &["heap", "--all", "--watch", "1"], kind: Kind::Prints },
-    Watcher { name: "record", arguments: &["record", "--all"], kind: Kind::Records },
+    Watcher { arguments: &["top"], kind: Kind::Shows },
+    Watcher { arguments: &["stats", "--all", "--watch", "1"], kind: Kind::Prints },
+    Watcher { arguments: &["heap", "--all", "--watch", "1"], kind: Kind::Prints },
+    Watcher { arguments: &["record", "--all"], kind: Kind::Records },
 ];
+
+/// What a program is called that is to be left alone: `--exclude comm=NAME`.
+pub const LEFT_ALONE: &str = "untapped";
 
 /// A watcher that watches.
 pub struct Watched {

@@ -14,7 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::target;
@@ -25,6 +25,7 @@ use nix::{
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, waitid},
     },
+    time::clock_getcpuclockid,
     unistd::Pid,
 };
 use tempfile::TempDir;
@@ -45,21 +46,6 @@ pub struct Work {
     dir: TempDir,
 }
 
-/// How much there is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// About a second at most; as much as can be waited for when each allocation is traced.
-    Short,
-    /// A few seconds where there is enough to do, so that the start of the program is a small part.
-    Long,
-}
-
-impl Size {
-    fn of<T>(self, short: T, long: T) -> T {
-        if self == Size::Short { short } else { long }
-    }
-}
-
 /// Real programs that [`Work::prepare`] knows.
 pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
 
@@ -67,15 +53,16 @@ pub const ALL: [&str; 4] = ["hugo", "esbuild", "compile", "prometheus"];
 pub const CHURN: &str = "churn";
 
 impl Work {
-    /// Generates what the program works on.
-    pub fn prepare(name: &str, size: Size) -> Result<Work> {
+    /// Generates what the program works on: about a second's work at most; as much as can be waited for when each
+    /// allocation is traced, which takes up to fifty times as long.
+    pub fn prepare(name: &str) -> Result<Work> {
         let dir = tempfile::tempdir()?;
-        let requests = size.of(1_500, 6_000);
+        let requests = 1_500;
         let at = |path: &str| dir.path().join(path).into_os_string();
         let word = |text: &str| OsString::from(text);
         let (name, about, program, arguments) = match name {
             "hugo" => {
-                let pages = size.of(150, 450);
+                let pages = 150;
                 site::generate(&dir.path().join("site"), pages)?;
                 let arguments = vec![
                     word("--source"),
@@ -90,7 +77,7 @@ impl Work {
                 ("hugo", about, real(RealProgram::Hugo)?, arguments)
             }
             "esbuild" => {
-                let modules = size.of(500, 1000);
+                let modules = 500;
                 bundle::generate(&dir.path().join("source"), modules)?;
                 let mut arguments = vec![at("source/main.ts")];
                 arguments.extend(
@@ -115,7 +102,7 @@ impl Work {
                 ("prometheus", about, real(RealProgram::Prometheus)?, Vec::new())
             }
             CHURN => {
-                let objects = size.of(1_000_000, 200_000_000);
+                let objects = 1_000_000;
                 let about = format!("allocates {objects} objects of 64 bytes");
                 let program = target::build(CHURN, GoRelease::newest().minor())?;
                 (CHURN, about, program, vec![word(&objects.to_string())])
@@ -157,14 +144,6 @@ impl Work {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "objcopy failed: {}", said.trim());
         symbols::set_sizes(&copy, functions)?;
-        self.program = copy;
-        Ok(())
-    }
-
-    /// Makes it run a copy of the program that is called otherwise.
-    pub fn copy_program(&mut self, name: &str) -> Result<()> {
-        let copy = self.dir.path().join(name);
-        fs::copy(&self.program, &copy).with_context(|| self.program.display().to_string())?;
         self.program = copy;
         Ok(())
     }
@@ -271,14 +250,10 @@ impl Drop for Running {
     }
 }
 
-/// User and system time of a process or zombie (proc(5), `stat`, fields 14 and 15).
+/// Processor time that a process or zombie has had, in seconds.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |field: usize| -> Result<f64> { Ok(fields.get(field).context("short")?.parse()?) };
-    // USER_HZ is 100 on every architecture that Go and Linux share.
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+    Ok(Duration::from(clock.now()?).as_secs_f64())
 }
 
 /// A real program by its name.
@@ -299,4 +274,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
         fs::create_dir_all(parent)?;
     }
     fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_told_of_who_has_ended() -> Result<()> {
+        let mut child = Command::new("sh")
+            .args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"])
+            .spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+        let used = cpu_seconds(child.id())?;
+        assert!(used > 0.001, "{used}");
+        child.wait()?;
+        Ok(())
+    }
 }

@@ -27,12 +27,15 @@ use crate::{
 
 /// Who asks at the same time: the program is never without work.
 const CLIENTS: usize = 4;
-const MODULES: usize = 60;
+/// What each asks for before it reads.
+const ROW: usize = 16;
+/// A request is a small part of a slice.
+const MODULES: usize = 6;
 const PAGES: usize = 60;
 
 /// A program that goes on.
 pub struct Steady {
-    _child: Killed,
+    child: Killed,
     live: Live<ProcessMemory>,
     clients: Option<Clients>,
     pub about: String,
@@ -50,11 +53,15 @@ struct Clients {
 }
 
 impl Steady {
-    /// Starts a program; `place` starts processes where the program is to be.
-    pub fn start(name: &str, place: impl FnOnce(&mut Command) -> Result<Child>) -> Result<Self> {
+    /// Starts a copy of a program that is called otherwise; `place` starts processes where the program is to be.
+    pub fn start(
+        name: &str,
+        called: &str,
+        place: impl FnOnce(&mut Command) -> Result<Child>,
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let port = server::free_port()?;
-        let (mut command, paths, about) = prepare(name, dir.path(), port)?;
+        let (mut command, paths, about) = prepare(name, called, dir.path(), port)?;
         let log = fs::File::create(dir.path().join("stderr"))?;
         command.current_dir(dir.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let child = place(&mut command)?;
@@ -64,7 +71,11 @@ impl Steady {
         }
         let clients = (!paths.is_empty()).then(|| Clients::start(port, &paths));
         let live = target::live(child.0.id())?;
-        Ok(Self { _child: child, live, clients, about, _dir: dir })
+        Ok(Self { child, live, clients, about, _dir: dir })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// How far it is.
@@ -87,12 +98,19 @@ impl Drop for Killed {
 }
 
 /// The command, what is asked for in turn, and what it does.
-fn prepare(name: &str, dir: &Path, port: u16) -> Result<(Command, Vec<String>, String)> {
+fn prepare(
+    name: &str,
+    called: &str,
+    dir: &Path,
+    port: u16,
+) -> Result<(Command, Vec<String>, String)> {
     let program = match name {
         CHURN => target::build(CHURN, GoRelease::newest().minor())?,
         real => work::program(real)?,
     };
-    let mut command = Command::new(program);
+    let copy = dir.join(called);
+    fs::copy(&program, &copy).with_context(|| program.display().to_string())?;
+    let mut command = Command::new(copy);
     let (paths, about): (Vec<String>, String) = match name {
         CHURN => {
             command.arg("1000000000000000");
@@ -135,8 +153,8 @@ impl Clients {
                     if ended.load(Ordering::Relaxed) {
                         break;
                     }
-                    server::ask(port, path)?;
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    server::ask_in_a_row(port, path, ROW)?;
+                    answered.fetch_add(ROW as u64, Ordering::Relaxed);
                 }
                 Ok(())
             })

@@ -1,6 +1,7 @@
 //! A prometheus that scrapes itself, and requests for it, on loopback.
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
@@ -93,5 +94,22 @@ pub fn ask(port: u16, path: &str) -> Result<()> {
     if !first.ends_with(b"200 OK") {
         bail!("{path} was answered with {}", String::from_utf8_lossy(first));
     }
+    Ok(())
+}
+
+/// So many requests in a row over one connection, without a wait for answers, which are read and dropped: whoever asks
+/// so has less to do than whoever answers.
+pub fn ask_in_a_row(port: u16, path: &str, requests: usize) -> Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+    let mut text = format!("{request}\r\n").repeat(requests.saturating_sub(1));
+    write!(text, "{request}Connection: close\r\n\r\n")?;
+    stream.write_all(text.as_bytes())?;
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers)?;
+    const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\n";
+    let good = answers.windows(GOOD.len()).filter(|bytes| *bytes == GOOD).count();
+    ensure!(good == requests, "{path}: {good} good answers to {requests} requests");
     Ok(())
 }

@@ -1,9 +1,6 @@
-//! What real programs feel of heaptap: each does the same work beside each way to watch the whole host,
-//! compared with a twin that is not watched ([`twins`]), and, in a second table, with every allocation
-//! traced by heaptap and by bpftrace. heaptap is started before the program, so that all of it is seen. A
-//! program that serves is asked the same questions.
-
-mod twins;
+//! What it costs real programs when every allocation is traced: by heaptap, and by bpftrace at the same functions. Each
+//! does the same work alone, beside the one and beside the other. Who traces is started before the program, so that all
+//! of it is seen. A program that serves is asked the same questions.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -16,23 +13,17 @@ use crate::{
     stats::Series,
     target::{self, Target},
     tracer::Tracer,
-    watchers::{Kind, WATCHERS, Watched, Watcher},
-    work::{Named, Size, Took, Work},
+    watchers::{Kind, Watched, Watcher},
+    work::{Named, Took, Work},
 };
 
 #[derive(clap::Args)]
 pub struct Options {
-    #[arg(long, default_value_t = 11)]
-    rounds: usize,
-    /// Rounds of the second table
     #[arg(long, default_value_t = 3)]
-    exact_rounds: usize,
+    rounds: usize,
     /// The heaptap to measure
     #[arg(long, default_value_os_t = crate::heaptap())]
     heaptap: PathBuf,
-    /// Ways to watch the host, of those that are known
-    #[arg(long, value_delimiter = ',', default_values_t = WATCHERS.map(|w| w.name.to_owned()))]
-    watchers: Vec<String>,
     /// Programs
     #[arg(default_values_t = PROGRAMS.map(String::from))]
     programs: Vec<String>,
@@ -41,7 +32,6 @@ pub struct Options {
 const PROGRAMS: [&str; 5] = ["hugo", "esbuild", "compile", "prometheus", "churn"];
 
 const EXACT: Watcher = Watcher {
-    name: "exact",
     arguments: &["record", "--all", "--mode", "exact", "--budget", "none"],
     kind: Kind::Records,
 };
@@ -58,81 +48,46 @@ struct Times {
 pub fn run(options: &Options) -> Result<()> {
     // Somebody to watch before and after the program.
     let _bystander = Target::start_with(&target::build("parked", "1.27")?, &["10"])?;
-    let mut about = String::new();
-    let mut defaults = String::from(
-        "\n## Watching the whole host, as it is by default\n\n\
-         | program | beside | time, s | slower than its twin, % | heaptap's own CPU, % of the program's | \
-         events | lost |\n\
+    let (mut about, mut remarks) = (String::new(), String::new());
+    let mut table = String::from(
+        "| program | CPU alone, s | heaptap: events | lost | cost, s | bpftrace: cost, s | bpftrace / heaptap |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    let mut exact = String::from(
-        "\n## Every allocation, without a budget\n\n\
-         Cost is the CPU time that the program took beyond what it takes alone in the same round, traps \
-         included. bpftrace sums bytes by process and stack (`@[pid, ustack(64)] = sum(reg(\"ax\"))`) at the \
-         same functions.\n\n\
-         | program | CPU alone, s | heaptap: events | lost | cost, s | bpftrace: cost, s | bpftrace / heaptap |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    let mut remarks = String::new();
     for name in &options.programs {
         if !Work::is_there(name)? {
             writeln!(remarks, "- {name} can't be had on this machine: left out")?;
             continue;
         }
-        let work = Work::prepare(name, Size::Long)?;
+        let work = Work::prepare(name)?;
         writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
-        if options.rounds > 0 {
-            let rows = twins::rows(options, work).with_context(|| name.clone())?;
-            // It takes long: what is known is told.
-            eprint!("{rows}");
-            defaults += &rows;
-        }
-        if options.exact_rounds > 0 {
-            // A work that is traced wholly takes up to fifty times as long.
-            let work = Work::prepare(name, Size::Short)?;
-            writeln!(about, "  - traced wholly: {}", work.about)?;
-            traced_wholly(options, work, &mut exact).with_context(|| name.clone())?;
-        }
+        traced_wholly(options, work, &mut table).with_context(|| name.clone())?;
     }
     let mut body = format!(
-        "{} rounds, {} of the second table; medians (smallest to largest). A program and its twin work at \
-         the same time, each on one processor, heaptap on that of the program that it watches; then they \
-         change places. Slower: the median of the means of all pairs of rounds (95 % confidence interval of the \
-         signed-rank test); beside nobody it is what the method is wrong by.\n\n{about}",
-        options.rounds, options.exact_rounds
+        "{} rounds; medians (smallest to largest). Cost is the CPU time that the program took beyond what it takes \
+         alone in the same round, traps included. bpftrace sums bytes by process and stack \
+         (`@[pid, ustack(64)] = sum(reg(\"ax\"))`) at the same functions.\n\n{about}\n{table}",
+        options.rounds
     );
-    if options.rounds > 0 {
-        body += &defaults;
-    }
-    if options.exact_rounds > 0 {
-        body += &exact;
-    }
     if !remarks.is_empty() {
         write!(body, "\n## Remarks\n\n{remarks}")?;
     }
-    body += "\nBars: within the noise and at most 1.5 % slower by default; exact at most a fifth of bpftrace's \
-             cost.\n";
+    body += "\nBar: at most a fifth of bpftrace's cost.\n";
     let versions = [
         format!("heaptap {}", env!("CARGO_PKG_VERSION")),
         report::first_line("bpftrace", &["--version"]),
     ];
-    report::keep("slowdown", "What programs feel", &versions, &body)
+    report::keep("exact", "Every allocation, without a budget", &versions, &body)
 }
 
-/// The second table's row of one program.
+/// The row of one program.
 fn traced_wholly(options: &Options, mut work: Work, table: &mut String) -> Result<()> {
     let functions = allocators(&work)?;
     if !has_symbols(&work)? {
         work.name_functions(&functions)?;
     }
     let (mut alone, mut heaptap, mut peer) = (Times::default(), Times::default(), Times::default());
-    for round in 0..options.exact_rounds {
-        eprint!(
-            "\rslowdown: {}, all traced, round {} of {} ",
-            work.name,
-            round + 1,
-            options.exact_rounds
-        );
+    for round in 0..options.rounds {
+        eprint!("\rexact: {}, round {} of {} ", work.name, round + 1, options.rounds);
         alone.cpu.push(by_itself(&work)?.cpu);
         let watched = Watched::start(&options.heaptap, &EXACT, &[])?;
         heaptap.cpu.push(by_itself(&work)?.cpu);
