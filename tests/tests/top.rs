@@ -96,12 +96,30 @@ fn signals_end_it_and_the_terminal_is_given_back() -> Result<()> {
 #[test]
 fn in_the_background_the_terminal_is_the_shells() -> Result<()> {
     let program = program()?;
-    let mut top = top(&program, SMALL)?;
+    // A shell with control of its jobs goes on when one of them stands still.
+    let script = "set -m; \"$0\" top -w 0.1 -p \"$1\"; echo it stands still; read line; fg";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(heaptap::program()?).arg(program.pid().to_string());
+    let mut top = Terminal::of(SMALL, shell)?;
     top.see(&["q quit"])?;
     top.press("\x1a")?;
+    top.see(&["it stands still"])?;
     top.is_restored()?;
-    top.signal(Signal::SIGCONT)?;
+    top.press("\n")?;
+    top.see(&["q quit", "ALLOC/S"])?;
+    top.press("q")?;
+    ensure!(top.ended()?.code() == Some(0));
+    Ok(())
+}
+
+/// Nobody is there who could let it go on.
+#[test]
+fn without_a_shell_it_stays_on_its_screen() -> Result<()> {
+    let program = program()?;
+    let mut top = top(&program, SMALL)?;
     top.see(&["q quit"])?;
+    top.press("\x1ap")?;
+    top.see(&["q quit", "ALLOC/S", "PAUSED"])?;
     top.press("q")?;
     ensure!(top.ended()?.code() == Some(0));
     Ok(())

@@ -148,8 +148,9 @@ impl<'a> Live<'a> {
             Input::Redraw => self.screen.forget(),
             Input::Suspend => {
                 screen::give_back();
-                // It goes on with SIGCONT, which takes the terminal again.
+                // It stands still in there, but where nobody is who could let it go on (an orphaned process group).
                 let _ = raise(Sent::SIGTSTP);
+                self.screen.take()?;
             }
         }
         Ok(Action::None)
