@@ -54,12 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for name in &options.programs {
-        if !Work::is_there(name)? {
-            writeln!(remarks, "- {name} can't be had on this machine: left out")?;
-            continue;
-        }
-        let work = Work::prepare(name)?;
-        writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
+        let Some(work) = Work::known(name, &mut about, &mut remarks)? else { continue };
         traced_wholly(options, work, &mut table).with_context(|| name.clone())?;
     }
     let mut body = format!(

@@ -67,12 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     );
     let mut remarks = String::new();
     for name in &options.programs {
-        if !Work::is_there(name)? {
-            writeln!(remarks, "- {name} can't be had on this machine: left out")?;
-            continue;
-        }
-        let work = Work::prepare(name)?;
-        writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
+        let Some(work) = Work::known(name, &mut about, &mut remarks)? else { continue };
         let recorded = measure(options, &work, &mut times).with_context(|| name.clone())?;
         for (mode, frames) in MODES.iter().zip(&recorded) {
             match frames {

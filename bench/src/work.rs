@@ -11,6 +11,7 @@ mod symbols;
 
 use std::{
     ffi::OsString,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -123,6 +124,17 @@ impl Work {
             Some(program) => program.path()?.is_some(),
             None => true,
         })
+    }
+
+    /// The same, with a line on what it does; for a program that can't be had here a remark.
+    pub fn known(name: &str, about: &mut String, remarks: &mut String) -> Result<Option<Work>> {
+        if !Self::is_there(name)? {
+            writeln!(remarks, "- {name} can't be had on this machine: left out")?;
+            return Ok(None);
+        }
+        let work = Self::prepare(name)?;
+        writeln!(about, "- {name} ({}): {}", work.version(), work.about)?;
+        Ok(Some(work))
     }
 
     /// What the program says its Go release is, as heaptap reads it.

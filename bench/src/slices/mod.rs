@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -118,11 +118,7 @@ fn measure(options: &Options, name: &str) -> Result<(String, String)> {
     let twins = Twins { tapped: start("tapped")?, twin: start(LEFT_ALONE)? };
     let slice = Duration::from_secs_f64(options.slice);
     let mut all = vec![Beside::default()];
-    let is_asked = |watcher: &&Watcher| {
-        let command = watcher.arguments.first().copied().unwrap_or_default();
-        options.beside.is_empty() || options.beside.iter().any(|asked| asked == command)
-    };
-    for watcher in WATCHERS.iter().filter(is_asked) {
+    for watcher in asked(&options.beside)? {
         let stopped = match watcher.kind {
             Kind::Records => None,
             _ => Some(on_processor(here, || watch(options, watcher))?),
@@ -170,6 +166,19 @@ fn measure(options: &Options, name: &str) -> Result<(String, String)> {
         write!(about, " ({answered} answers)")?;
     }
     Ok((rows, about))
+}
+
+/// Those whose command was asked for, or all.
+fn asked(commands: &[String]) -> Result<Vec<&'static Watcher>> {
+    let named = |watcher: &Watcher, command: &str| watcher.arguments.first() == Some(&command);
+    for command in commands {
+        let known = WATCHERS.iter().any(|watcher| named(watcher, command));
+        ensure!(known, "no watcher is called {command}");
+    }
+    let is_asked = |watcher: &&Watcher| {
+        commands.is_empty() || commands.iter().any(|command| named(watcher, command))
+    };
+    Ok(WATCHERS.iter().filter(is_asked).collect())
 }
 
 /// Starts a heaptap that leaves the twin alone.
