@@ -56,6 +56,15 @@ pub fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Ended> 
     run_command(command)
 }
 
+/// How many snapshots a recording over time has; none while it is not there.
+pub fn snapshots(file: &str) -> Result<u64> {
+    let ended = run(["export", file])?;
+    let first = ended.stdout.lines().next().unwrap_or_default();
+    let Some((_, told)) = first.rsplit_once("htap: ") else { return Ok(0) };
+    let count = told.split(' ').next().context("no count")?.replace(',', "");
+    count.parse().with_context(|| format!("no count in {first:?}"))
+}
+
 /// Runs a prepared command (heaptap behind another program, say) to its end.
 pub fn run_command(mut command: Command) -> Result<Ended> {
     let output = command.stdin(Stdio::null()).output().context("can't start heaptap")?;

@@ -117,14 +117,6 @@ fn a_difference_is_the_one_that_go_tool_pprof_makes() -> Result<()> {
     Ok(())
 }
 
-/// How many snapshots a recording has; none while it is not there.
-fn snapshots(file: &str) -> Result<u64> {
-    let ended = heaptap::run(["export", file])?;
-    let Some((_, told)) = ended.stdout.split_once("htap: ") else { return Ok(0) };
-    let count = told.split(' ').next().context("no count")?.replace(',', "");
-    count.parse().with_context(|| format!("no count in {told:?}"))
-}
-
 /// A recording in which the heap rests, grows and rests again, with `rest` snapshots of each or more.
 fn grown_recording(heap: &mut Heap, file: &str, rest: u64) -> Result<()> {
     let pid = heap.program.pid().to_string();
@@ -132,10 +124,10 @@ fn grown_recording(heap: &mut Heap, file: &str, rest: u64) -> Result<()> {
     command.args(["heap", "-q", "-p", &pid, "--every", "0.05", "-o", file]);
     let mut recording = command.stdin(std::process::Stdio::null()).spawn()?;
     let mut grow = || -> Result<()> {
-        while snapshots(file)? < rest {}
+        while heaptap::snapshots(file)? < rest {}
         heap.work(4)?;
-        let there = snapshots(file)?;
-        while snapshots(file)? < there + rest {}
+        let there = heaptap::snapshots(file)?;
+        while heaptap::snapshots(file)? < there + rest {}
         Ok(())
     };
     let grown = grow();

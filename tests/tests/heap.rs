@@ -1,5 +1,6 @@
 //! `heaptap heap`, `block` and `mutex` against what programs write of themselves.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -9,10 +10,13 @@ use anyhow::{Context, Result, ensure};
 use heaptap_tests::own_profile;
 use heaptap_tests::pprof::Pprof;
 use heaptap_tests::profile::Profile;
-use heaptap_tests::{Ended, Fixture, Running, Variant, heaptap, require_root};
+use heaptap_tests::{Ended, Fixture, Running, Variant, heaptap, require_root, turns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xtask::each_release;
+
+/// How often a test looks that wants to come at the wrong moment.
+const READS: usize = 20;
 
 /// The fixture heap, running with a sampling rate, and a place for files.
 struct Heap {
@@ -179,6 +183,43 @@ fn a_program_that_allocates_hard() -> Result<()> {
         }
         ensure!(last > 0, "nothing was seen");
     }
+    Ok(())
+}
+
+/// A program and heaptap share a CPU, and heaptap goes first: it comes in the middle of what the runtime does to its profile,
+/// which stands still meanwhile. What is told is as of the end of one collection all the same: as much from both ends of
+/// the list as was allocated from there.
+#[test]
+fn counts_that_are_being_added_up_are_not_read() -> Result<()> {
+    require_root()?;
+    let mut heap = Heap::start("1.27", Variant::Stripped, 1)?;
+    turns::on_first_cpu(heap.program.pid())?;
+    for line in ["gc", "gc", "rounds"] {
+        heap.tell(line)?;
+    }
+    let (pid, path) = (heap.program.pid().to_string(), heap.path("read.folded"));
+    let (mut last, mut settled) = (0, 0);
+    for read in 0..READS {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0"]).arg(heaptap::program()?);
+        command.args(["heap", "-p", &pid, "--type", "alloc_objects", "-o"]).arg(&path);
+        let ended = heaptap::run_command(command)?;
+        // It collects so fast that heaptap may have none of its eight attempts for itself.
+        if ended.expect(0)?.stderr.contains("which changed while it was read") {
+            continue;
+        }
+        settled += 1;
+        let told = fs::read_to_string(&path)?;
+        let of_rounds = told.lines().filter(|line| line.contains("main.rounds"));
+        let counts = of_rounds.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        // All others in the list were allocated from once.
+        let counts: BTreeSet<u64> = counts.filter(|count| *count > 1).collect();
+        ensure!(counts.len() <= 1, "read {read}: {counts:?}: {}", ended.stderr);
+        let count = counts.first().copied().unwrap_or_default();
+        ensure!(count >= last, "read {read}: {count} after {last}");
+        last = count;
+    }
+    ensure!(last > 0 && settled >= READS / 4, "{settled} of {READS}");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use heaptap_tests::agent::Agent;
-use heaptap_tests::{Fixture, Recording, Running, Variant, heaptap, require_root};
+use heaptap_tests::{Fixture, Recording, Running, Variant, heaptap, real, require_root};
 
 /// A file name with what means something to a terminal, a browser, a shell, and a line. The first 15 bytes are the command's name.
 const NAME: &[u8] = b"\x1b[2J<b a=\"'&;\n\xff\\}]]><script>alert(1)<script>\r\t{x}\x07";
@@ -85,9 +85,9 @@ fn a_name_is_text_everywhere() -> Result<()> {
     };
     let odd = metrics.0.lines().find(|line| !is_line(line) && !line.contains('{'));
     ensure!(odd.is_none(), "{odd:?}");
-    let mut promtool = Command::new("promtool");
+    let mut promtool = Command::new(real::promtool()?);
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut promtool = promtool.spawn().context("no promtool: cargo xtask setup")?;
+    let mut promtool = promtool.spawn().context("promtool")?;
     std::io::Write::write_all(
         &mut promtool.stdin.take().context("no stdin")?,
         metrics.0.as_bytes(),

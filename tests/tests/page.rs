@@ -47,9 +47,7 @@ impl Made {
     }
 
     fn snapshots(&self) -> Result<u64> {
-        let ended = heaptap::run(["export", &self.path("run.htap")])?;
-        let told = ended.stdout.split_once("htap: ").and_then(|(_, rest)| rest.split_once(' '));
-        told.map_or(Ok(0), |(count, _)| count.parse().context("no count"))
+        heaptap::snapshots(&self.path("run.htap"))
     }
 
     /// What `export` writes as JSON.

@@ -60,18 +60,9 @@ impl Made {
     }
 }
 
-/// How many snapshots a recording has; none while it is not there.
-fn snapshots(file: &str) -> Result<u64> {
-    let ended = heaptap::run(["export", file])?;
-    let first = ended.stdout.lines().next().unwrap_or_default();
-    let Some((_, told)) = first.rsplit_once("htap: ") else { return Ok(0) };
-    let count = told.split(' ').next().context("no count")?.replace(',', "");
-    count.parse().with_context(|| format!("no count in {first:?}"))
-}
-
 /// Waits for so many snapshots.
 fn wait_for(file: &str, count: u64) -> Result<()> {
-    while snapshots(file)? < count {}
+    while heaptap::snapshots(file)? < count {}
     Ok(())
 }
 
@@ -144,10 +135,10 @@ fn snapshots_of_a_recording_add_up() -> Result<()> {
     let recording = Recording::start(["-p", &pid, "--every", "0.1", "-o", &file, "-o", shown])?;
     let first = alloc.rounds(2)?;
     // One may be under way.
-    wait_for(&file, snapshots(&file)? + 2)?;
+    wait_for(&file, heaptap::snapshots(&file)? + 2)?;
     let middle = exported(&file, &[])?;
     let second = alloc.rounds(3)?;
-    wait_for(&file, snapshots(&file)? + 2)?;
+    wait_for(&file, heaptap::snapshots(&file)? + 2)?;
     recording.stop()?.expect(0)?;
     let idle = alloc.report()?.idle;
 
@@ -197,7 +188,7 @@ fn a_recording_survives_a_kill() -> Result<()> {
     heaptap.kill()?;
     heaptap.wait()?;
     ensure!(fs::metadata(&file)?.len() <= 64 << 10, "it is larger than it may be");
-    ensure!(snapshots(&file)? > 2, "there is nothing left");
+    ensure!(heaptap::snapshots(&file)? > 2, "there is nothing left");
     let profile = exported(&file, &[])?;
     let kept =
         profile.stacks.iter().any(|stack| stack.frames.iter().any(|f| f.function == "main.main"));
@@ -209,7 +200,7 @@ fn a_recording_survives_a_kill() -> Result<()> {
     let recording = Recording::start(["-p", &pid, "--every", "0.05", "-o", &file])?;
     wait_for(&file, 3)?;
     drop(recording);
-    ensure!(snapshots(&file)? >= 3, "snapshots are gone");
+    ensure!(heaptap::snapshots(&file)? >= 3, "snapshots are gone");
     exported(&file, &["--from", "0"])?;
     Ok(())
 }
@@ -286,7 +277,7 @@ fn statistics_go_along_with_snapshots_from_any_source() -> Result<()> {
     wait_for(&file, 3)?;
     recording.stop()?.expect(0)?;
     equal_statistics(&file, &pid)?;
-    let (told, count) = (heaptap::run(["export", &file])?.stdout, snapshots(&file)?);
+    let (told, count) = (heaptap::run(["export", &file])?.stdout, heaptap::snapshots(&file)?);
     ensure!(told.contains(&format!("statistics of {count} times")), "{told}");
     let then = heaptap::run(["export", &file, "--stats", "--at", "0", "--process", &pid])?;
     ensure!(then.expect(0)?.stdout.starts_with("heap-go1.27"), "{}", then.stdout);

@@ -61,11 +61,13 @@ pub enum Symbol {
     /// u32: sweepers at work; the highest bit says that nothing is left to sweep since the last
     /// collection (`activeSweep`, mgcsweep.go).
     SweepState,
+    /// A `mutex` (word): held while counts of the heap profile are added up (mprof.go).
+    ProfMemActiveLock,
 }
 
 impl Symbol {
     /// All of them, in order.
-    pub const ALL: [Symbol; 22] = [
+    pub const ALL: [Symbol; 23] = [
         Symbol::MBuckets,
         Symbol::BBuckets,
         Symbol::XBuckets,
@@ -88,6 +90,7 @@ impl Symbol {
         Symbol::Ticks,
         Symbol::FingStatus,
         Symbol::SweepState,
+        Symbol::ProfMemActiveLock,
     ];
 
     /// Its name in Go, without the package.
@@ -115,6 +118,7 @@ impl Symbol {
             Symbol::Ticks => "ticks",
             Symbol::FingStatus => "fingStatus",
             Symbol::SweepState => "sweep.active.state",
+            Symbol::ProfMemActiveLock => "profMemActiveLock",
         }
     }
 }
@@ -324,6 +328,11 @@ impl Finder<'_> {
                 self.tell(symbol, SYSTEM, |s| all_equal(loads(s, bytes)))
             }
             Symbol::SweepState => self.tell(symbol, COMMIT, |s| compared_with(s, SWEEP_DRAINED)),
+            // Taken and given back; so is one of several locks, whose address is computed.
+            Symbol::ProfMemActiveLock => {
+                let cycle = self.find(Symbol::MProfCycle)?;
+                self.tell(symbol, FLUSH, |s| twice(addresses(s).filter(|at| *at != cycle)))
+            }
         }
     }
 

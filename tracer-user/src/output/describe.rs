@@ -8,7 +8,7 @@ use super::text::{bytes, duration, grouped, nanoseconds, printable, share, utc};
 use crate::profile::{
     AGES, ALLOC_OBJECTS, ALLOC_SPACE, Ages, BOX_VALUES, Cost, GC_ASSIST_MARKING, GC_ASSISTS,
     GOROUTINES_CREATED, INUSE_SPACE, MAP_TIME, Process, Profile, Rest, SLICE_CALLS, SLICE_COPIED,
-    SLICE_SPACE, STACK_COPIED, STACK_GROWTHS, Source, ValueType,
+    SLICE_SPACE, STACK_COPIED, STACK_GROWTHS, Source, UNSETTLED, ValueType,
 };
 
 /// Processes named before the rest is only counted.
@@ -368,7 +368,9 @@ fn bars(counts: &[u64]) -> String {
 /// Whether the numbers are complete, in one line.
 pub fn verdict(profile: &Profile) -> &'static str {
     let lost = profile.meta.lost() > 0;
+    let unsettled = profile.meta.counters.iter().any(|counter| counter.name == UNSETTLED);
     match (profile.meta.is_estimate(), lost) {
+        _ if unsettled => "nearly as in the program's own profile, which changed while it was read",
         _ if profile.meta.source == Source::Records && lost => {
             "as in the program's own profile, but for the losses"
         }
@@ -386,6 +388,7 @@ pub fn verdict(profile: &Profile) -> &'static str {
 mod tests {
     use super::*;
     use crate::output::sample;
+    use crate::profile::CounterValue;
     use crate::profile::build::Build;
 
     #[test]
@@ -503,6 +506,14 @@ mod tests {
             "in use 12.0 MiB in 24 objects; allocated since the start 112.0 MiB in 1,224 objects";
         assert_eq!(totals(&heap), line);
         assert_eq!(verdict(&heap), "as in the program's own profile; nothing lost");
+        let mut changed = sample::heap();
+        changed.meta.counters = vec![CounterValue {
+            name: UNSETTLED.into(),
+            help: String::new().into(),
+            is_loss: false,
+            count: 1,
+        }];
+        assert!(verdict(&changed).starts_with("nearly as in the program's own profile"));
         assert!(heap.meta.is_estimate());
         let block = sample::block();
         assert_eq!(totals(&block), "total 2.5 s in 3 contentions");

@@ -138,6 +138,9 @@ pub struct ValueType {
     pub unit: &'static str,
 }
 
+/// A counter: heap profiles that are not of one moment.
+pub const UNSETTLED: &str = "heap_profiles_unsettled";
+
 pub const ALLOC_OBJECTS: ValueType = ValueType { kind: "alloc_objects", unit: "count" };
 pub const ALLOC_SPACE: ValueType = ValueType { kind: "alloc_space", unit: "bytes" };
 pub const INUSE_OBJECTS: ValueType = ValueType { kind: "inuse_objects", unit: "count" };

@@ -8,6 +8,7 @@
 mod as_of;
 
 use std::ops::Range;
+use std::time::Duration;
 
 pub use as_of::{AsOf, Change, Known};
 
@@ -23,6 +24,12 @@ const MAX_STACK: u64 = 1024 + 16;
 const MAX_OBJECT: u64 = 1 << 48;
 /// How often all of a list is read again because it changed meanwhile.
 const ATTEMPTS: u32 = 8;
+/// Either bit of a lock says that it is held, or about to be (lock_futex.go: locked, sleeping; lock_spinbit.go: the
+/// first; the second that somebody waits).
+const HELD: u64 = 3;
+/// How long whoever holds it is waited for before each attempt: as long as another thread may have its CPU.
+const WAITS: u32 = 20;
+const WAIT: Duration = Duration::from_millis(if cfg!(any(test, fuzzing)) { 0 } else { 1 });
 
 /// What may be read of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,9 @@ pub struct HeapRecords {
     /// Of the profile's cycles the first and the last that buckets are of: the same but in a program
     /// that collects faster than its buckets can be read.
     pub cycles: (u32, u32),
+    /// Whether it was changing each time that it was read: buckets are as of neighbouring cycles, and one may be
+    /// counted twice.
+    pub unsettled: bool,
     /// Whether a collection has been published. If not, counts are of everything until now.
     pub collected: bool,
     /// Mean bytes between samples; 0 when the sampler is off.
@@ -178,8 +188,10 @@ impl<M: Memory> Live<M> {
     /// Reads the heap profile.
     ///
     /// It is read twice and believed when both looks are of one cycle and agree on everything that is
-    /// published: between a cycle's end and its flush, and during it, they do not. In a program that
-    /// collects so fast that this never is, each bucket is taken as it was in a cycle of its own.
+    /// published, and nobody held the lock under which that is added up, before, between and after: who
+    /// has it may stand still in the middle of an addition, so that both looks agree on what never was.
+    /// In a program that collects so fast that this never is, each bucket is taken as it was in a cycle
+    /// of its own, and the result says that it is unsettled.
     ///
     /// # Errors
     /// The list can't be found or leads nowhere, is longer than allowed, or the process is gone.
@@ -188,24 +200,46 @@ impl<M: Memory> Live<M> {
         let mut windows = Windows::new(&self.memory, cycle, limits.memory);
         let mut attempt = 1;
         loop {
+            let mut added_up = self.is_added_up_soon()?;
             let [head, rate] = self.words([Symbol::MBuckets, Symbol::MemProfileRate])?;
             windows.read_again();
-            let look = self.look_at_heap(head, rate, &mut windows, limits)?;
+            let mut look = self.look_at_heap(head, rate, &mut windows, limits)?;
             let agree = match windows.stamp().map(number) {
                 None => head == 0,
                 Some(cycle) => {
+                    added_up &= self.is_added_up()?;
                     windows.read_again();
-                    self.agrees(head, cycle, &look.records, &mut windows, limits)?
-                        && windows.stamp().map(number) == Some(cycle)
+                    let agrees = self.agrees(head, cycle, &look.records, &mut windows, limits)?;
+                    added_up &= self.is_added_up()?;
+                    agrees && windows.stamp().map(number) == Some(cycle)
                 }
             };
             self.memory.check()?;
-            if agree || attempt == ATTEMPTS {
+            let settled = agree && added_up;
+            if settled || attempt == ATTEMPTS {
+                look.records.unsettled = !settled;
                 return Ok(publish(look));
             }
             attempt += 1;
             std::thread::yield_now();
         }
+    }
+
+    /// Whether nobody adds up counts of the heap profile, or copies them.
+    fn is_added_up(&self) -> Result<bool, Error> {
+        let [lock] = self.words([Symbol::ProfMemActiveLock])?;
+        Ok(lock & HELD == 0)
+    }
+
+    /// The same, after a while if need be.
+    fn is_added_up_soon(&self) -> Result<bool, Error> {
+        for _ in 0..WAITS {
+            if self.is_added_up()? {
+                return Ok(true);
+            }
+            std::thread::sleep(WAIT);
+        }
+        Ok(false)
     }
 
     fn look_at_heap(

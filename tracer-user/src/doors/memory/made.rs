@@ -104,6 +104,7 @@ impl World {
         }
         self.variable(Symbol::MProfCycle, 4 << 1);
         self.variable(Symbol::SweepState, SWEEP_DRAINED);
+        self.variable(Symbol::ProfMemActiveLock, 0);
         for rate in [Symbol::MemProfileRate, Symbol::BlockProfileRate, Symbol::MutexProfileRate] {
             self.variable(rate, 512 << 10);
         }

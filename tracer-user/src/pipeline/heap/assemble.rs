@@ -18,7 +18,7 @@ use crate::pipeline::written::{How, WrittenStacks};
 use crate::profile::{
     ALLOC_OBJECTS, ALLOC_SPACE, BinaryId, CONTENTIONS, CounterValue, DELAY, INUSE_OBJECTS,
     INUSE_SPACE, Label, LabelValue, LocationId, Meta, Period, ProcessId, Profile, SPACE, Sample,
-    Source, scale,
+    Source, UNSETTLED, scale,
 };
 use crate::runtime::buckets::{ContentionRecords, HeapBucket, HeapRecords};
 use crate::symbolize::logical::Written;
@@ -42,6 +42,8 @@ struct Facts {
     rates: Vec<u64>,
     cycles: Vec<(u32, u32)>,
     uncollected: bool,
+    /// How many of the profiles changed each time that they were read.
+    unsettled: u64,
     refused: u64,
 }
 
@@ -216,6 +218,14 @@ impl<'a> Assembler<'a> {
                 records.buckets.len()
             ));
         }
+        self.facts.unsettled += u64::from(records.unsettled);
+        if records.unsettled && first == last {
+            self.profile.meta.notes.push(format!(
+                "process {}: its runtime was adding its heap profile up each time that it was read; \
+                 stacks may be as of neighbouring collections, and one may be counted twice",
+                target.process.id.pid
+            ));
+        }
     }
 
     fn contention(
@@ -351,6 +361,14 @@ impl<'a> Assembler<'a> {
                 ));
                 meta.period = Some(Period { of: CONTENTIONS, length: 1 });
             }
+        }
+        if facts.unsettled > 0 {
+            meta.counters.push(CounterValue {
+                name: UNSETTLED.into(),
+                help: "heap profiles that changed each time that they were read".into(),
+                is_loss: false,
+                count: facts.unsettled,
+            });
         }
         if facts.refused > 0 {
             meta.counters.push(CounterValue {

@@ -160,17 +160,20 @@ impl<M: Memory> Live<M> {
     }
 
     /// Reads the heap profile as of the newest collection that it can be read of. It is read twice, and
-    /// believed when both looks agree. Nothing: collections follow each other too fast.
+    /// believed when both looks agree and nobody was adding counts up. Nothing: collections follow each
+    /// other too fast.
     ///
     /// # Errors
     /// As [`Live::newest_heap`]; the list leads nowhere, is another one than before, or longer than
     /// allowed.
     pub fn heap_as_of(&self, known: &mut Known, limits: Limits) -> Result<Option<AsOf>, Error> {
         for _ in 0..ATTEMPTS {
-            let read = self.try_heap(known, limits)?;
-            self.memory.check()?;
-            if read.is_some() {
-                return Ok(read);
+            if self.is_added_up_soon()? {
+                let read = self.try_heap(known, limits)?;
+                self.memory.check()?;
+                if read.is_some() {
+                    return Ok(read);
+                }
             }
             std::thread::yield_now();
         }
@@ -206,15 +209,15 @@ impl<M: Memory> Live<M> {
                 detail: "it is not the one that it was".to_owned(),
             });
         }
+        let mut agree = self.is_added_up()?;
         windows.read_again();
         let mut then = counts.iter();
-        let mut agree = true;
         self.walk(HEAP, before.head, &mut windows, limits, |raw| {
             let now = self.up_to(raw.record, before.cycle, readable.up_to);
             agree &= then.next() == Some(&now);
             0
         })?;
-        agree &= then.next().is_none();
+        agree &= then.next().is_none() && self.is_added_up()?;
         drop(windows);
         let after = self.moment()?;
         let same = after.is_some_and(|after| {
