@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
         traced_wholly(options, work, &mut table).with_context(|| name.clone())?;
     }
     let mut body = format!(
-        "{} rounds; medians (smallest to largest). Cost is the CPU time that the program took beyond what it takes \
+        "Rounds: {}; medians (smallest to largest). Cost is the CPU time that the program took beyond what it takes \
          alone in the same round, traps included. bpftrace sums bytes by process and stack \
          (`@[pid, ustack(64)] = sum(reg(\"ax\"))`) at the same functions.\n\n{about}\n{table}",
         options.rounds
