@@ -36,15 +36,6 @@ const EXACT: Watcher = Watcher {
     kind: Kind::Records,
 };
 
-/// Measurements of one program that is traced wholly.
-#[derive(Default)]
-struct Times {
-    cpu: Series,
-    /// Events that were counted, and lost ones.
-    events: Series,
-    lost: Series,
-}
-
 pub fn run(options: &Options) -> Result<()> {
     // Somebody to watch before and after the program.
     let _bystander = Target::start_with(&target::build("parked", "1.27")?, &["10"])?;
@@ -80,29 +71,30 @@ fn traced_wholly(options: &Options, mut work: Work, table: &mut String) -> Resul
     if !has_symbols(&work)? {
         work.name_functions(&functions)?;
     }
-    let (mut alone, mut heaptap, mut peer) = (Times::default(), Times::default(), Times::default());
+    let [mut alone, mut heaptap, mut peer] = [(); 3].map(|()| Series::default());
+    let (mut counted, mut lost) = (Series::default(), Series::default());
     for round in 0..options.rounds {
         eprint!("\rexact: {}, round {} of {} ", work.name, round + 1, options.rounds);
-        alone.cpu.push(by_itself(&work)?.cpu);
+        alone.push(by_itself(&work)?.cpu);
         let watched = Watched::start(&options.heaptap, &EXACT, &[])?;
-        heaptap.cpu.push(by_itself(&work)?.cpu);
-        if let Some((events, lost)) = watched.end()? {
-            heaptap.events.push(events);
-            heaptap.lost.push(lost);
+        heaptap.push(by_itself(&work)?.cpu);
+        if let Some((events, missing)) = watched.end()? {
+            counted.push(events);
+            lost.push(missing);
         }
         let mut bpftrace = Tracer::bpftrace(&script(&work, &functions), None)?;
-        peer.cpu.push(by_itself(&work)?.cpu);
+        peer.push(by_itself(&work)?.cpu);
         bpftrace.stop()?;
     }
     eprintln!();
-    let (cost, peers) = (heaptap.cpu.minus(&alone.cpu), peer.cpu.minus(&alone.cpu));
+    let (cost, peers) = (heaptap.minus(&alone), peer.minus(&alone));
     writeln!(
         table,
         "| {} | {} | {} | {} | {} | {} | {} |",
         work.name,
-        alone.cpu.text(2),
-        heaptap.events.text(0),
-        heaptap.lost.text(0),
+        alone.text(2),
+        counted.text(0),
+        lost.text(0),
         cost.text(2),
         peers.text(2),
         peers.over(&cost).text(1),
