@@ -82,10 +82,12 @@ pub struct Account {
     switches: u32,
     /// What it may be caused before it has earned it.
     loan: f64,
-    /// CPU time that heaptap took for its windows.
+    /// CPU time that heaptap took for its windows, and to look at it.
     own: f64,
     /// What it earned beyond what an account can hold.
     forgone: f64,
+    /// What it had used when it was last looked at.
+    looked: Duration,
     allowed: u64,
     /// When it was last put on: what it had taken and used, and what it was to be caused at most.
     opened: (u64, Duration, f64),
@@ -124,6 +126,7 @@ impl Account {
             loan: loan.min(LOAN),
             own: 0.0,
             forgone: 0.0,
+            looked: first.cpu,
             allowed: 0,
             opened: (0, first.cpu, 0.0),
             before: 0.0,
@@ -216,7 +219,18 @@ impl Account {
 
     /// How long it takes it to earn a window on average, as it goes now; in nanoseconds.
     pub(super) fn gap(&self) -> f64 {
-        if self.needed <= 0.0 { 0.0 } else { self.needed / (self.share * self.rate).max(1e-9) }
+        if self.needed <= 0.0 { 0.0 } else { self.needed / self.earns() }
+    }
+
+    /// How fast it earns, in parts of the time.
+    fn earns(&self) -> f64 {
+        (self.share * self.rate).max(1e-9)
+    }
+
+    /// In what time its next window is to begin, as it goes now; in nanoseconds.
+    pub(super) fn until_goal(&self) -> f64 {
+        let solvent = (-DEBT - self.credit()) / self.earns();
+        ((self.goal - self.progress) * self.gap()).max(solvent).max(0.0)
     }
 
     /// Whether it was caused no more since it was put on than it has earned.
@@ -308,7 +322,15 @@ impl Account {
         self.own += own;
     }
 
-    /// CPU time that heaptap took for its windows, in nanoseconds.
+    /// heaptap took so many nanoseconds to see what it has used. Who rests is looked at too: half of what was earned
+    /// meanwhile is counted at most, so that nobody gets into debt by it.
+    pub(super) fn charge_look(&mut self, own: f64) {
+        let used = self.last.cpu.saturating_sub(self.looked).as_nanos() as f64;
+        self.looked = self.last.cpu;
+        self.own += own.min(self.share * used / 2.0);
+    }
+
+    /// CPU time that heaptap took for its windows and to look at it, in nanoseconds.
     pub fn own(&self) -> f64 {
         self.own
     }

@@ -5,7 +5,7 @@
 //! off and put them on again. It reads no clock, attaches nothing and knows no process but by a number.
 //!
 //! An account is a share of the CPU time that the process used, less what it was caused and what heaptap
-//! itself took for its windows. It begins with a loan, so that the process is traced from its start; one that never uses that up is always traced. One
+//! itself took for it. It begins with a loan, so that the process is traced from its start; one that never uses that up is always traced. One
 //! that does is traced in windows from then on, each of which begins when the account has earned a random
 //! part of twice what a window costs. Where what is recorded can't be put together from windows, it is recorded
 //! **once**: until it has cost what the process is expected to earn until the end of the recording.
@@ -18,7 +18,8 @@ pub use super::ahead::{Life, OPEN};
 
 /// The longest time between two windows of a group that is not in debt: in one that rests it costs nothing.
 const LONGEST: Duration = Duration::from_secs(5);
-/// How often it is looked what was earned, on average.
+/// How often it is looked what was earned, on average: at least so often, and not more often than that.
+const RARE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(50);
 /// How long a window is at most. What is seen in it stands for the moment at which it began.
 const LENGTH: Duration = Duration::from_millis(3);
@@ -264,8 +265,18 @@ impl Governor {
 
     /// heaptap took so much CPU time for a window; that is to be earned too.
     pub fn charge(&mut self, own: Duration) {
-        let each = own.as_nanos() as f64 / self.accounts.len().max(1) as f64;
+        let each = self.each(own);
         self.accounts.values_mut().for_each(|account| account.charge(each));
+    }
+
+    /// The same for a look at accounts, which have been read.
+    pub fn charge_look(&mut self, own: Duration) {
+        let each = self.each(own);
+        self.accounts.values_mut().for_each(|account| account.charge_look(each));
+    }
+
+    fn each(&self, own: Duration) -> f64 {
+        own.as_nanos() as f64 / self.accounts.len().max(1) as f64
     }
 
     /// When it is to be looked at again while it is off or in a window.
@@ -298,8 +309,10 @@ impl Governor {
         } else if now.saturating_sub(since) >= LONGEST && solvent() {
             self.gap = LONGEST.as_nanos() as f64;
         } else {
-            // Programs do things at regular intervals too.
-            let poll_at = now + POLL.mul_f64(0.5 + random.clamp(0.0, 1.0));
+            // Half of the way to where it is to begin. Programs do things at regular intervals too.
+            let rest = self.accounts.values().map(Account::until_goal).fold(0.0, f64::max);
+            let half = Duration::from_nanos((rest / 2.0).min(1e12) as u64).clamp(POLL, RARE);
+            let poll_at = now + half.mul_f64(0.5 + random.clamp(0.0, 1.0));
             self.state = State::Off { since, polled: now, poll_at };
             return false;
         }

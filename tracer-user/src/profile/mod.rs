@@ -290,7 +290,7 @@ pub struct Cost {
     pub traps: u64,
     /// Time of its own that it lost to them.
     pub caused: Duration,
-    /// CPU time that heaptap itself took for its windows.
+    /// CPU time that heaptap itself took for its windows and to look at it.
     pub own: Duration,
     /// CPU time that it used while being recorded, as far as it could be read.
     pub cpu: Duration,

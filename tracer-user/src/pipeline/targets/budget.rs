@@ -103,6 +103,14 @@ impl Targets {
         }
     }
 
+    /// What this thread did since it was last asked was a look at a group's accounts.
+    fn charge_look(&mut self, group: GroupId) {
+        let own = self.meters.worked();
+        if let Some(governor) = self.meters.governors.get_mut(&group) {
+            governor.charge_look(own);
+        }
+    }
+
     /// What this thread did since it was last asked was for everybody who is recorded.
     pub fn charged_to_all(&mut self) {
         self.meters.charge_all();
@@ -209,6 +217,8 @@ impl Targets {
         }
         if is_once {
             self.charge(group, Duration::ZERO);
+        } else {
+            self.charge_look(group);
         }
         Ok(self.meters.governors.get(&group).map(|governor| self.meters.next_look(governor)))
     }
@@ -244,7 +254,7 @@ impl Targets {
             }
             self.charge(group, Duration::ZERO);
         } else {
-            self.uncharged();
+            self.charge_look(group);
         }
         let due = self.meters.governors.get(&group).and_then(Governor::due);
         Ok(due.map(|due| self.meters.at(due)))

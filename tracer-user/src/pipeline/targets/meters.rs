@@ -143,7 +143,7 @@ pub struct Spent {
     pub traps: u64,
     /// Nanoseconds.
     pub caused: f64,
-    /// CPU time that heaptap took for its windows, in nanoseconds.
+    /// CPU time that heaptap took for its windows and to look at it, in nanoseconds.
     pub own: f64,
     /// CPU time used while being traced, as far as it could be read.
     pub cpu: Duration,

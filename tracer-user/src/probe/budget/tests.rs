@@ -7,6 +7,8 @@ use crate::probe::{account::LOAN, gate::Taken};
 
 const MS: Duration = Duration::from_millis(1);
 const TRAP: Duration = Duration::from_nanos(700);
+/// What heaptap takes for a look at accounts.
+const LOOKED: Duration = Duration::from_micros(80);
 
 /// A process that uses a share of a CPU and would take so many traps a second.
 struct Program {
@@ -52,6 +54,7 @@ struct Run {
     now: Duration,
     allowed: Vec<u64>,
     closing: u32,
+    looks: u32,
 }
 
 impl Run {
@@ -62,7 +65,7 @@ impl Run {
         }
         let allowed =
             governor.allowances(Duration::ZERO).iter().map(|(_, allowed)| *allowed).collect();
-        Self { governor, programs, state: 9, now: Duration::ZERO, allowed, closing: 0 }
+        Self { governor, programs, state: 9, now: Duration::ZERO, allowed, closing: 0, looks: 0 }
     }
 
     fn random(&mut self) -> f64 {
@@ -110,11 +113,16 @@ impl Run {
                     self.allowed = allowed.iter().map(|(_, allowed)| *allowed).collect();
                 } else if self.governor.polls(self.now, random) {
                     self.governor.looked(self.now);
+                } else {
+                    self.governor.charge_look(LOOKED);
+                    self.looks += 1;
                 }
             } else if governor.is_on() && step % 200 == 0 {
                 self.read();
                 let allowed = self.governor.allowances(Duration::ZERO);
                 self.allowed = allowed.iter().map(|(_, allowed)| *allowed).collect();
+                self.governor.charge_look(LOOKED);
+                self.looks += 1;
             }
         }
         self.read();
@@ -122,7 +130,7 @@ impl Run {
 
     fn percent(&self, number: u32) -> f64 {
         let account = self.governor.account(number).unwrap();
-        100.0 * account.caused() / account.cpu().as_nanos() as f64
+        100.0 * (account.caused() + account.own()) / account.cpu().as_nanos() as f64
     }
 }
 
@@ -152,6 +160,32 @@ fn a_heavy_one_is_kept_to_its_budget() {
         let observed = account.observed(run.now).as_secs_f64();
         assert!(observed > 0.02 && observed < 40.0, "{observed} s");
     }
+}
+
+#[test]
+fn looks_are_paid_for_and_bring_nobody_into_debt() {
+    let mut run = Run::new(vec![Program::new(1.0, 1.2e6)]);
+    run.seconds(60);
+    let own = |run: &Run| run.governor.account(0).unwrap().own();
+    let credit = |run: &Run| run.governor.account(0).unwrap().credit();
+    assert!(own(&run) > 60e6 / 3.0 / 5.0, "{}", own(&run));
+    // It rests for an hour, and is looked at all the time.
+    run.programs[0].cpus = 0.0;
+    run.programs[0].rate = 0.0;
+    run.seconds(1);
+    let before = (credit(&run), own(&run), run.looks);
+    run.seconds(3600);
+    assert!(run.looks > before.2 + 3600, "{}", run.looks);
+    assert_eq!((credit(&run), own(&run)), (before.0, before.1));
+}
+
+#[test]
+fn who_is_far_from_a_window_is_looked_at_rarely() {
+    // Of the time between two windows most is far from either.
+    let mut slow = Run::new(vec![Program::new(0.05, 1.2e6)]);
+    slow.seconds(60);
+    assert!(slow.looks < 60 * 4, "{}", slow.looks);
+    assert!(slow.governor.windows() > 2, "{}", slow.governor.windows());
 }
 
 #[test]
