@@ -27,8 +27,9 @@ const ATTEMPTS: u32 = 8;
 /// Either bit of a lock says that it is held, or about to be (lock_futex.go: locked, sleeping; lock_spinbit.go: the
 /// first; the second that somebody waits).
 const HELD: u64 = 3;
-/// How long whoever holds it is waited for before each attempt: as long as another thread may have its CPU.
-const WAITS: u32 = 20;
+/// How often whoever holds it is waited for, in all attempts together: others may have its CPU for some milliseconds
+/// each time, and who was stopped (SIGSTOP, a frozen control group) holds it until somebody else lets it go on.
+const WAITS: u32 = 40;
 const WAIT: Duration = Duration::from_millis(if cfg!(any(test, fuzzing)) { 0 } else { 1 });
 
 /// What may be read of a list.
@@ -198,9 +199,9 @@ impl<M: Memory> Live<M> {
     pub fn heap_records(&self, limits: Limits) -> Result<HeapRecords, Error> {
         let cycle = self.address(Symbol::MProfCycle)?;
         let mut windows = Windows::new(&self.memory, cycle, limits.memory);
-        let mut attempt = 1;
+        let (mut attempt, mut waits) = (1, WAITS);
         loop {
-            let mut added_up = self.is_added_up_soon()?;
+            let mut added_up = self.is_added_up_soon(&mut waits)?;
             let [head, rate] = self.words([Symbol::MBuckets, Symbol::MemProfileRate])?;
             windows.read_again();
             let mut look = self.look_at_heap(head, rate, &mut windows, limits)?;
@@ -231,15 +232,16 @@ impl<M: Memory> Live<M> {
         Ok(lock & HELD == 0)
     }
 
-    /// The same, after a while if need be.
-    fn is_added_up_soon(&self) -> Result<bool, Error> {
-        for _ in 0..WAITS {
+    /// The same, after a while if need be, of which there are so many left.
+    fn is_added_up_soon(&self, waits: &mut u32) -> Result<bool, Error> {
+        loop {
             if self.is_added_up()? {
                 return Ok(true);
             }
+            let Some(left) = waits.checked_sub(1) else { return Ok(false) };
+            *waits = left;
             std::thread::sleep(WAIT);
         }
-        Ok(false)
     }
 
     fn look_at_heap(

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use super::{ATTEMPTS, Counts, HEAP, Limits, Stacks, number};
+use super::{ATTEMPTS, Counts, HEAP, Limits, Stacks, WAITS, number};
 use crate::address::RuntimeAddr;
 use crate::gobin::bytes::{u32_at, u64_at};
 use crate::gobin::symbols::{SWEEP_DRAINED, Symbol};
@@ -167,8 +167,9 @@ impl<M: Memory> Live<M> {
     /// As [`Live::newest_heap`]; the list leads nowhere, is another one than before, or longer than
     /// allowed.
     pub fn heap_as_of(&self, known: &mut Known, limits: Limits) -> Result<Option<AsOf>, Error> {
+        let mut waits = WAITS;
         for _ in 0..ATTEMPTS {
-            if self.is_added_up_soon()? {
+            if self.is_added_up_soon(&mut waits)? {
                 let read = self.try_heap(known, limits)?;
                 self.memory.check()?;
                 if read.is_some() {
