@@ -138,7 +138,8 @@ impl Recording {
         self.signal(Signal::SIGHUP)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Any other.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().try_into().context("no process id")?);
         kill(pid, signal).with_context(|| format!("can't send {signal} to heaptap"))
     }

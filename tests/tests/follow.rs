@@ -8,10 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use heaptap_tests::holding::{Holding, is_counted, programs};
+use heaptap_tests::holding::{Holding, Processes, is_counted, programs};
 use heaptap_tests::profile::Profile;
 use heaptap_tests::storm::Storm;
 use heaptap_tests::{Fixture, Recording, Running, Variant, require_root};
+use nix::sys::signal::Signal;
 
 /// A program of its own, so that nothing else on the host is meant, and where its profile goes.
 struct Own {
@@ -134,8 +135,50 @@ fn all_waits_for_programs() -> Result<()> {
     late.ask("alloc 1000")?;
     let pid = late.pid();
     drop(late);
-    recording.stop()?.expect(0)?;
-    ensure!(own.profile()?.pids().contains(&pid), "the process is not in the profile");
+    let ended = recording.stop()?;
+    ended.expect(0)?;
+    let is_there = own.profile()?.pids().contains(&pid);
+    ensure!(is_there, "the process is not in the profile: {}", ended.stderr);
+    Ok(())
+}
+
+/// Once it is selected a process is looked at once more. It may have ended by then: what it did is its own.
+#[test]
+fn who_ends_as_it_is_selected_is_recorded() -> Result<()> {
+    require_root()?;
+    const OBJECTS: u64 = 1000;
+    for variant in [Variant::Stripped, Variant::PieStripped] {
+        let own = Own::copy("life", variant, "cut-short")?;
+        let path = own.program.to_str().context("a path that is no text")?.to_owned();
+        let first = own.start()?;
+        let recording = own.record(&["--exe", &path])?;
+        let counted = Processes::of(recording.pid())?;
+        let mut pids = Vec::new();
+        for _ in 0..25 {
+            recording.signal(Signal::SIGSTOP)?;
+            let mut short = own.start()?;
+            recording.signal(Signal::SIGCONT)?;
+            let began = Instant::now();
+            while !counted.is_counted(short.pid()) {
+                ensure!(began.elapsed() < Duration::from_secs(30), "a process is not counted");
+            }
+            recording.signal(Signal::SIGSTOP)?;
+            short.ask(&format!("alloc {OBJECTS}"))?;
+            pids.push(short.pid());
+            drop(short);
+            recording.signal(Signal::SIGCONT)?;
+        }
+        let ended = recording.stop()?;
+        drop(first);
+        ended.expect(0)?;
+        let missing = |pid: &&u32| {
+            let made =
+                own.profile_of(**pid).and_then(|profile| allocated(&profile, "main.allocate"));
+            made.ok() != Some(OBJECTS)
+        };
+        let missing = pids.iter().filter(missing).count();
+        ensure!(missing == 0, "{missing} of {} are not there: {}", pids.len(), ended.stderr);
+    }
     Ok(())
 }
 

@@ -271,6 +271,8 @@ impl Targets {
         // same file moves a position-independent program, and changes nothing for others.
         let still = exe.process == process.id && exe.still_runs();
         let still = still && load_bias(exe, &tapped.go).is_ok_and(|now| now == bias);
+        // Who has ended since is out of the table, and a notice of that is on its way: it was what it was.
+        let still = still || kernel.entry(pid).is_none();
         if selected.is_err() || !still {
             let deselected = kernel.deselect(pid).map_err(failure);
             if let Some(metered) = &metered {
