@@ -30,6 +30,27 @@ pub struct Nearest {
     pub limit: u64,
 }
 
+/// What tells of a process's memory, open to be read again and again.
+#[derive(Debug)]
+pub struct MemoryFiles {
+    pid: u32,
+    status: read::Again,
+    groups: read::Again,
+}
+
+impl MemoryFiles {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// It is gone or may not be looked at.
+    pub fn open(pid: u32) -> Result<Self, Error> {
+        let dir = super::process::dir(pid);
+        let open =
+            |what| read::Again::open(&dir.join(what)).map_err(|err| Error::read(pid, what, &err));
+        Ok(Self { pid, status: open("status")?, groups: open("cgroup")? })
+    }
+}
+
 /// Memory of processes at one time: each control group is asked once, however many it holds.
 #[derive(Debug, Default)]
 pub struct MemoryReader {
@@ -56,6 +77,17 @@ impl MemoryReader {
     pub fn of(&mut self, pid: u32) -> Result<MemoryUse, Error> {
         let mut memory = memory_use(pid)?;
         memory.cgroup = self.cgroup(&groups_of(pid));
+        Ok(memory)
+    }
+
+    /// The same of a process whose files are open.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn of_open(&mut self, files: &MemoryFiles) -> Result<MemoryUse, Error> {
+        let status = files.status.read().map_err(|err| Error::read(files.pid, "status", &err))?;
+        let mut memory = of_status(&String::from_utf8_lossy(&status));
+        memory.cgroup = self.cgroup(&files.groups.read().unwrap_or_default());
         Ok(memory)
     }
 
@@ -171,6 +203,7 @@ fn number(file: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn what_is_resident_is_the_same_in_all_forms() {
@@ -183,6 +216,25 @@ mod tests {
         assert!(same.abs_diff(all_of_it) < 16 << 20, "{same} {all_of_it}");
         assert_eq!(some.cgroup.is_some(), all.cgroup.is_some());
         assert!(matches!(resident(u32::MAX), Err(Error::Gone { .. })));
+    }
+
+    #[test]
+    fn open_files_tell_the_same_until_their_process_ends() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let files = MemoryFiles::open(child.id()).unwrap();
+        // Until it has started and takes no more.
+        let same = || {
+            let by_name = MemoryReader::default().of(child.id()).unwrap();
+            let open = MemoryReader::default().of_open(&files).unwrap();
+            let own = |of: &MemoryUse| (of.resident, of.anonymous, of.swapped, of.cgroup.is_some());
+            by_name.resident > Some(0) && own(&by_name) == own(&open)
+        };
+        assert!((0..10_000).any(|_| same()));
+        assert!(same());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let gone = MemoryReader::default().of_open(&files);
+        assert!(matches!(gone, Err(Error::Gone { .. })), "{gone:?}");
     }
 
     fn write(root: &Path, group: &str, files: &[(&str, &str)]) {

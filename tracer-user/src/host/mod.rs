@@ -33,7 +33,9 @@ pub use error::Error;
 pub use exe::{ExeFile, ExePath, FileKey, exe_key, open_exe, open_memory, open_writable_memory};
 pub use lease::Lease;
 pub use maps::{MAX_MAPPINGS, Mapping, Segment, load_bias, mappings, open_mapped};
-pub use memory::{Brakes, CgroupMemory, MemoryReader, MemoryUse, Nearest, groups_of, memory_use};
+pub use memory::{
+    Brakes, CgroupMemory, MemoryFiles, MemoryReader, MemoryUse, Nearest, groups_of, memory_use,
+};
 pub use names::Names;
 pub use priority::Priority;
 pub use process::{Identity, Process, pids, process, processes};

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Longest small file: `status` of a process in 65,536 groups has 0.7 MiB.
@@ -19,6 +20,33 @@ pub(super) fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL);
     File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A small file that is read again and again: opening and closing it is half of what reading it takes. Only for those
+/// that the kernel gives in one piece, as `status` and `cgroup` of a process.
+#[derive(Debug)]
+pub(super) struct Again(File);
+
+impl Again {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        File::open(path).map(Self)
+    }
+
+    /// What it says now; what lies beyond 1 MiB is left out.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; USUAL];
+        let mut len = 0;
+        loop {
+            let read = self.0.read_at(&mut bytes[len..], len as u64)?;
+            len += read;
+            // All of the piece, which was smaller than the room for it.
+            if len < bytes.len() || len as u64 >= LIMIT {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            bytes.resize(2 * len, 0);
+        }
+    }
 }
 
 /// A small file as text, trimmed; nothing when it can't be read.

@@ -3,6 +3,7 @@
 //! In: pids. Out: a [`LiveProcess`]: who it is and a [`Live`] to read from. A file that several
 //! processes run is read once.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use super::counted;
 use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
 use crate::gobin::{self, GoBinary, LoadType};
-use crate::host::{self, ExeFile, FileKey, Filter, Segment, Selection};
+use crate::host::{
+    self, ExeFile, FileKey, Filter, MemoryFiles, MemoryReader, MemoryUse, Segment, Selection,
+};
 use crate::runtime::memory::Memory;
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
@@ -20,9 +23,26 @@ pub struct LiveProcess {
     /// As the process sees it.
     pub path: String,
     pub live: Live<ProcessMemory>,
+    /// Once they were asked for.
+    memory_files: OnceCell<MemoryFiles>,
 }
 
 impl LiveProcess {
+    /// What the kernel says of its memory.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn memory_use(&self, reader: &mut MemoryReader) -> Result<MemoryUse, host::Error> {
+        let files = match self.memory_files.get() {
+            Some(files) => files,
+            None => {
+                let files = MemoryFiles::open(self.process.id.pid)?;
+                self.memory_files.get_or_init(|| files)
+            }
+        };
+        reader.of_open(files)
+    }
+
     pub fn comm(&self) -> String {
         self.process.comm.to_string_lossy().into_owned()
     }
@@ -82,7 +102,8 @@ impl Opener {
         let program = self.program(&exe).map_err(named)?;
         let bias = load_bias(&exe, &program.go)?;
         let path = exe.path.to_string_lossy().into_owned();
-        Ok(LiveProcess { process, path, live: live(&exe, program, bias)? })
+        let live = live(&exe, program, bias)?;
+        Ok(LiveProcess { process, path, live, memory_files: OnceCell::new() })
     }
 
     /// Whether a file is known to be no Go program.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::live::Record;
+use super::memory::Neighbours;
 use super::{Batch, Error, Live, Memory, Range};
 use crate::address::RuntimeAddr;
 use crate::gobin::bytes::u64_at;
@@ -73,9 +74,10 @@ impl<M: Memory> Live<M> {
             spans.extend(alloc.enumerate().map(|(class, at)| (at, class)));
         }
         let span = &layout.mspan;
-        let ranges: Vec<Range> = spans.keys().map(|at| range(*at, 0, span.elemsize + 8)).collect();
-        self.memory.read_many(&ranges, &mut batch)?;
-        for (class, bytes) in spans.values().zip(batch.iter()) {
+        let places = spans.keys().map(|at| RuntimeAddr(*at));
+        let neighbours = Neighbours::new(places, span.elemsize as usize + 8);
+        self.memory.read_many(neighbours.ranges(), &mut batch)?;
+        for (class, bytes) in spans.values().zip(neighbours.of(&batch)) {
             let record = Record(bytes.unwrap_or_default());
             // Both counts are u16 in every release.
             let now = record.u16(span.alloc_count);

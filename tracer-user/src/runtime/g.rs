@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::live::{Error, Live, Record};
-use super::memory::{Batch, Memory, Range};
+use super::memory::{Batch, Memory, Neighbours};
 use crate::address::RuntimeAddr;
 use crate::gobin::symbols::Symbol;
 
@@ -139,9 +139,8 @@ impl<M: Memory> Live<M> {
         let list = self.steady("the list of goroutines", || {
             // The array grows by copying: its address is written before its length (proc.go,
             // allgadd), so that the length is read first.
-            let [count] = self.words([Symbol::AllGLen])?;
-            let [list] = self.words([Symbol::AllGPtr])?;
-            let [again] = self.words([Symbol::AllGLen])?;
+            let [count, list, again] =
+                self.words([Symbol::AllGLen, Symbol::AllGPtr, Symbol::AllGLen])?;
             let list = List { at: RuntimeAddr(list), count };
             Ok((list.at.0 != 0 && count != 0 && again >= count).then_some(list))
         })?;
@@ -178,26 +177,9 @@ impl<M: Memory> Live<M> {
         mut each: impl FnMut(usize, Entry),
     ) -> Result<(), Error> {
         let len = self.layout().g.size as usize;
-        let mut ranges: Vec<Range> = Vec::new();
-        // Where each lies in its range: neighbours are read together, which is much faster.
-        let mut within: Vec<(usize, usize)> = Vec::with_capacity(places.len());
-        for at in places {
-            let last = ranges.last_mut().filter(|last| is_near(last, *at, len));
-            match last {
-                Some(last) => {
-                    let offset = (at.0 - last.at.0) as usize;
-                    last.len = last.len.max(offset + len);
-                    within.push((ranges.len() - 1, offset));
-                }
-                None => {
-                    ranges.push(Range { at: *at, len });
-                    within.push((ranges.len() - 1, 0));
-                }
-            }
-        }
-        self.memory.read_many(&ranges, batch)?;
-        for (index, (range, offset)) in within.into_iter().enumerate() {
-            let bytes = batch.get(range).and_then(|bytes| bytes.get(offset..offset + len));
+        let neighbours = Neighbours::new(places.iter().copied(), len);
+        self.memory.read_many(neighbours.ranges(), batch)?;
+        for (index, bytes) in neighbours.of(batch).enumerate() {
             let entry = match bytes {
                 Some(bytes) => self.decode(places[index], Record(bytes), kinds)?,
                 None => Entry::Unreadable,
@@ -282,14 +264,6 @@ impl<M: Memory> Live<M> {
         }
         Ok(self.u32(at)? & RUNNING_FINALIZER != 0)
     }
-}
-
-/// Whether a `g` at this address lies in the page that a range begins in, so that the whole of it is
-/// there or nothing.
-fn is_near(range: &Range, at: RuntimeAddr, len: usize) -> bool {
-    const PAGE: u64 = 4096;
-    let last = at.0.saturating_add(len as u64 - 1);
-    at >= range.at && last / PAGE == range.at.0 / PAGE
 }
 
 fn kind(start: &str) -> Kind {

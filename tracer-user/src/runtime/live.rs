@@ -123,7 +123,7 @@ impl<M: Memory> Live<M> {
         sampler_rate(&self.memory, self.address(Symbol::MemProfileRate)?)
     }
 
-    /// The words of several variables, read in one system call.
+    /// The words of several variables, read in one system call, one after the other.
     pub fn words<const N: usize>(&self, symbols: [Symbol; N]) -> Result<[u64; N], Error> {
         let mut ranges = [Range { at: RuntimeAddr(0), len: 8 }; N];
         for (range, symbol) in ranges.iter_mut().zip(symbols) {

@@ -108,12 +108,61 @@ impl Batch {
     }
 }
 
+/// Things of one length at different places, read with as few ranges as can be: those that lie in the page that
+/// another one begins in are read with it, which is much faster. The whole of a page is there or nothing.
+#[derive(Debug)]
+pub struct Neighbours {
+    ranges: Vec<Range>,
+    /// Of each thing, its range and where it lies in that.
+    within: Vec<(usize, usize)>,
+    len: usize,
+}
+
+impl Neighbours {
+    /// Only those that follow one another are looked at as neighbours.
+    pub fn new(places: impl IntoIterator<Item = RuntimeAddr>, len: usize) -> Self {
+        let mut ranges: Vec<Range> = Vec::new();
+        let mut within = Vec::new();
+        for at in places {
+            match ranges.last_mut().filter(|last| is_near(last, at, len)) {
+                Some(last) => {
+                    let offset = (at.0 - last.at.0) as usize;
+                    last.len = last.len.max(offset + len);
+                    within.push((ranges.len() - 1, offset));
+                }
+                None => {
+                    ranges.push(Range { at, len });
+                    within.push((ranges.len() - 1, 0));
+                }
+            }
+        }
+        Self { ranges, within, len }
+    }
+
+    /// What is to be read.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// The bytes of each thing in turn, of what was read.
+    pub fn of<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Option<&'a [u8]>> {
+        self.within.iter().map(|(range, offset)| batch.get(*range)?.get(*offset..offset + self.len))
+    }
+}
+
+/// Whether something at this address lies in the page that a range begins in.
+fn is_near(range: &Range, at: RuntimeAddr, len: usize) -> bool {
+    const PAGE: u64 = 4096;
+    let last = at.0.saturating_add(len as u64 - 1);
+    at >= range.at && last / PAGE == range.at.0 / PAGE
+}
+
 /// The memory of a process.
 pub trait Memory {
     /// Fills `into` from an address on.
     fn read(&self, at: RuntimeAddr, into: &mut [u8]) -> Result<(), MemoryError>;
 
-    /// Reads many ranges; those where there is no memory are left out of the batch.
+    /// Reads many ranges, one after the other; those where there is no memory are left out of the batch.
     ///
     /// # Errors
     /// The process is gone or may not be read, or the ranges are more than [`MAX_BATCH`] together.
@@ -339,6 +388,24 @@ mod tests {
 
     fn at<T>(place: &[T]) -> RuntimeAddr {
         RuntimeAddr(place.as_ptr() as u64)
+    }
+
+    #[test]
+    fn neighbours_of_a_page_are_read_in_one() {
+        let memory = fake::FakeMemory::default();
+        memory.map(0x5000, (0..=255).cycle().take(0x2000).collect());
+        // The third begins in the page and ends in the next one; the fifth lies before the fourth; the last is nowhere.
+        let places = [0x5010, 0x5f00, 0x5ffc, 0x6020, 0x6010, 0x9000].map(RuntimeAddr);
+        let neighbours = Neighbours::new(places, 8);
+        let ranges: Vec<(u64, usize)> =
+            neighbours.ranges().iter().map(|range| (range.at.0, range.len)).collect();
+        let expected = [(0x5010, 0xef8), (0x5ffc, 8), (0x6020, 8), (0x6010, 8), (0x9000, 8)];
+        assert_eq!(ranges, expected);
+        let mut batch = Batch::default();
+        memory.read_many(neighbours.ranges(), &mut batch).unwrap();
+        let firsts: Vec<Option<u8>> = neighbours.of(&batch).map(|bytes| Some(bytes?[0])).collect();
+        assert_eq!(firsts, [Some(0x10), Some(0), Some(0xfc), Some(0x20), Some(0x10), None]);
+        assert!(neighbours.of(&batch).flatten().all(|bytes| bytes.len() == 8));
     }
 
     #[test]

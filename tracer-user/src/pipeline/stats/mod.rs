@@ -162,7 +162,7 @@ impl Round {
 /// # Errors
 /// It is gone, or its records can't be read consistently.
 pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snapshot, Failure> {
-    let LiveProcess { process, path, live } = opened;
+    let LiveProcess { process, path, live, .. } = opened;
     let failure = |err: crate::runtime::Error| {
         Failure::new(err.exit(), format!("process {}: {err}", process.id.pid))
     };
@@ -175,7 +175,7 @@ pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snaps
         Entry::Live(_) => goroutines.program += 1,
     });
     counted.map_err(failure)?;
-    let memory = memory.of(process.id.pid).map_err(not_readable)?;
+    let memory = opened.memory_use(memory).map_err(not_readable)?;
     Ok(Snapshot {
         id: process.id,
         comm: opened.comm(),
