@@ -22,6 +22,7 @@ mod pressure;
 mod priority;
 mod process;
 mod read;
+mod rest;
 mod select;
 mod system;
 
@@ -39,6 +40,7 @@ pub use memory::{
 pub use names::Names;
 pub use priority::Priority;
 pub use process::{Identity, Process, pids, process, processes};
+pub use rest::Rest;
 pub use select::{
     Filter, Kind, Selected, Selection, Selector, matches, matches as matches_glob, select,
 };

@@ -244,7 +244,7 @@ pub(super) mod tests {
         fn spawn(path: &Path) -> Self {
             let mut command = Command::new(path);
             // A copied file stays "busy" for as long as another thread's fork holds it open.
-            let mut child = loop {
+            let child = loop {
                 match command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
                     Ok(child) => break child,
                     Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
@@ -254,10 +254,16 @@ pub(super) mod tests {
                 }
             };
             // It is returned by spawn in the midst of its exec; what it echoes shows that it runs.
+            let mut sleeper = Self(child);
+            sleeper.echo();
+            sleeper
+        }
+
+        /// Makes it run.
+        pub(in crate::host) fn echo(&mut self) {
             let mut echo = [0];
-            child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-            child.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
-            Self(child)
+            self.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+            self.0.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
         }
 
         pub(in crate::host) fn pid(&self) -> u32 {

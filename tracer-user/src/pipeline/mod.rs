@@ -5,6 +5,7 @@
 
 mod agent;
 mod assemble;
+mod at_rest;
 mod diff;
 mod doctor;
 mod documents;

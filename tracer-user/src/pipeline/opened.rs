@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::sync::Arc;
 
+use super::at_rest::{AtRest, Turn};
 use super::counted;
 use crate::address::{LoadBias, VAddr};
 use crate::exit::{Exit, Failure};
@@ -14,7 +15,9 @@ use crate::gobin::{self, GoBinary, LoadType};
 use crate::host::{
     self, ExeFile, FileKey, Filter, MemoryFiles, MemoryReader, MemoryUse, Segment, Selection,
 };
+use crate::runtime::g::Goroutines;
 use crate::runtime::memory::Memory;
+use crate::runtime::stats::Stats;
 use crate::runtime::{self, Live, ProcessMemory, Program};
 
 /// A live process and its memory.
@@ -25,6 +28,7 @@ pub struct LiveProcess {
     pub live: Live<ProcessMemory>,
     /// Once they were asked for.
     memory_files: OnceCell<MemoryFiles>,
+    at_rest: AtRest,
 }
 
 impl LiveProcess {
@@ -41,6 +45,34 @@ impl LiveProcess {
             }
         };
         reader.of_open(files)
+    }
+
+    /// Its memory statistics; they are read unless it has not run since they were.
+    ///
+    /// # Errors
+    /// As [`Live::stats`].
+    pub fn stats(&self) -> Result<Stats, runtime::Error> {
+        self.stats_in(self.at_rest.turn())
+    }
+
+    /// The same, and how many goroutines it has.
+    ///
+    /// # Errors
+    /// As [`Live::stats`] and [`Live::count_goroutines`].
+    pub fn stats_and_goroutines(&self) -> Result<(Stats, Goroutines), runtime::Error> {
+        let turn = self.at_rest.turn();
+        let stats = self.stats_in(turn)?;
+        Ok((stats, self.at_rest.goroutines(turn, || self.live.count_goroutines())?))
+    }
+
+    fn stats_in(&self, turn: Turn) -> Result<Stats, runtime::Error> {
+        let (mut stats, kept) = self.at_rest.stats(turn, || self.live.stats())?;
+        if kept {
+            // heaptap itself writes that (`heap --enable-sampler`).
+            stats.sampler_rate = self.live.sampler_rate()?;
+            self.live.memory.check()?;
+        }
+        Ok(stats)
     }
 
     pub fn comm(&self) -> String {
@@ -103,7 +135,8 @@ impl Opener {
         let bias = load_bias(&exe, &program.go)?;
         let path = exe.path.to_string_lossy().into_owned();
         let live = live(&exe, program, bias)?;
-        Ok(LiveProcess { process, path, live, memory_files: OnceCell::new() })
+        let (memory_files, at_rest) = (OnceCell::new(), AtRest::new(pid));
+        Ok(LiveProcess { process, path, live, memory_files, at_rest })
     }
 
     /// Whether a file is known to be no Go program.

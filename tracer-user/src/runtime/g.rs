@@ -85,6 +85,17 @@ pub enum Entry {
     Unreadable,
 }
 
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Goroutines {
+    /// As `runtime.NumGoroutine` counts.
+    pub program: u64,
+    /// The runtime's own.
+    pub runtime: u64,
+    /// Entries that could not be read.
+    pub unreadable: u64,
+}
+
 /// Where `allgs` lies.
 #[derive(Clone, Copy, Debug)]
 pub struct List {
@@ -129,6 +140,21 @@ impl<M: Memory> Live<M> {
             next += places.len() as u64;
         }
         Ok(self.memory.check()?)
+    }
+
+    /// Counts every goroutine.
+    ///
+    /// # Errors
+    /// As [`Live::each_goroutine`].
+    pub fn count_goroutines(&self) -> Result<Goroutines, Error> {
+        let mut found = Goroutines::default();
+        self.each_goroutine(MAX_GOROUTINES, |entry| match entry {
+            Entry::Unreadable => found.unreadable += 1,
+            Entry::Dead => {}
+            Entry::Live(g) if g.system => found.runtime += 1,
+            Entry::Live(_) => found.program += 1,
+        })?;
+        Ok(found)
     }
 
     /// Where the list of goroutines is, ended ones included.

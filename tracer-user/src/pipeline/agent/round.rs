@@ -261,7 +261,7 @@ fn read(
 ) -> Result<(Instant, Stats, MemoryUse), Failure> {
     let pid = opened.process.id.pid;
     let at = Instant::now();
-    let stats = opened.live.stats();
+    let stats = opened.stats();
     let stats = stats.map_err(|err| Failure::new(err.exit(), format!("process {pid}: {err}")))?;
     let used = match watched {
         Some(watched) => memory.resident(pid, watched.groups()),

@@ -72,7 +72,7 @@ impl<'a> Watched<'a> {
         let unreadable =
             |err: crate::runtime::Error| Failure::new(err.exit(), format!("process {pid}: {err}"));
         let at = self.began.elapsed().as_secs_f64();
-        let stats = process.live.stats().map_err(unreadable)?;
+        let stats = process.stats().map_err(unreadable)?;
         let resident = memory.of(pid).map_err(not_readable)?.resident;
         self.off_heap.extend(resident.map(|resident| Point {
             at,

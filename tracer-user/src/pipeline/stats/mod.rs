@@ -22,7 +22,7 @@ use crate::host::{Identity, MemoryReader, MemoryUse};
 use crate::output::text::printable;
 use crate::profile::Workload;
 use crate::recording::Writer;
-use crate::runtime::g::{Entry, MAX_GOROUTINES};
+use crate::runtime::g::Goroutines;
 use crate::runtime::stats::Stats;
 
 pub use json::{document, process};
@@ -41,16 +41,6 @@ pub struct Snapshot {
     pub stats: Stats,
     pub goroutines: Goroutines,
     pub memory: MemoryUse,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Goroutines {
-    /// As `runtime.NumGoroutine` counts.
-    pub program: u64,
-    /// The runtime's own.
-    pub runtime: u64,
-    /// Entries that could not be read.
-    pub unreadable: u64,
 }
 
 /// What one look at all processes told.
@@ -162,19 +152,11 @@ impl Round {
 /// # Errors
 /// It is gone, or its records can't be read consistently.
 pub fn snapshot(opened: &LiveProcess, memory: &mut MemoryReader) -> Result<Snapshot, Failure> {
-    let LiveProcess { process, path, live, .. } = opened;
+    let LiveProcess { process, path, .. } = opened;
     let failure = |err: crate::runtime::Error| {
         Failure::new(err.exit(), format!("process {}: {err}", process.id.pid))
     };
-    let stats = live.stats().map_err(failure)?;
-    let mut goroutines = Goroutines::default();
-    let counted = live.each_goroutine(MAX_GOROUTINES, |entry| match entry {
-        Entry::Unreadable => goroutines.unreadable += 1,
-        Entry::Dead => {}
-        Entry::Live(g) if g.system => goroutines.runtime += 1,
-        Entry::Live(_) => goroutines.program += 1,
-    });
-    counted.map_err(failure)?;
+    let (stats, goroutines) = opened.stats_and_goroutines().map_err(failure)?;
     let memory = opened.memory_use(memory).map_err(not_readable)?;
     Ok(Snapshot {
         id: process.id,

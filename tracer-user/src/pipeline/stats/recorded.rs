@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Goroutines, Round, Snapshot, snapshot};
+use super::{Round, Snapshot, snapshot};
 use crate::exit::{Exit, Failure};
 use crate::host::{CgroupMemory, Identity, MemoryReader, MemoryUse};
 use crate::output::json::unix_ns;
@@ -15,6 +15,7 @@ use crate::pipeline::opened::LiveProcess;
 use crate::pipeline::roster::Unseen;
 use crate::profile::Workload;
 use crate::recording::{Reading, Statistics, Unread, Value};
+use crate::runtime::g::Goroutines;
 use crate::runtime::stats::{Class, Pause, Phase, Stats};
 
 /// Statistics that are read along with something else, for a recording.
