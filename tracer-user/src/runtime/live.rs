@@ -189,9 +189,13 @@ impl<M: Memory> Live<M> {
 /// [`Live::sampler_rate`], where only the variable's place is known.
 pub fn sampler_rate(memory: &impl Memory, at: RuntimeAddr) -> Result<u64, Error> {
     let mut bytes = [0; 8];
-    memory.read(at, &mut bytes)?;
-    // It is an int; what is below 0 is off too (malloc.go, `nextSample`).
-    Ok(i64::from_le_bytes(bytes).try_into().unwrap_or(0))
+    memory.read_checked(at, &mut bytes)?;
+    Ok(rate_of(u64::from_le_bytes(bytes)))
+}
+
+/// The rate is an int; what is below 0 is off too (malloc.go, `nextSample`).
+pub(super) fn rate_of(word: u64) -> u64 {
+    if word > i64::MAX as u64 { 0 } else { word }
 }
 
 /// Numbers at offsets of a structure that was read whole; 0 beyond its end.

@@ -180,6 +180,15 @@ pub trait Memory {
         Ok(())
     }
 
+    /// Fills a few bytes as [`Self::read`] does; they need no [`Self::check`].
+    ///
+    /// # Errors
+    /// Those of both.
+    fn read_checked(&self, at: RuntimeAddr, into: &mut [u8]) -> Result<(), MemoryError> {
+        self.read(at, into)?;
+        self.check()
+    }
+
     /// Whether this still is the memory of the same exec of the same process: asked after reading and
     /// before what was read is believed.
     fn check(&self) -> Result<(), MemoryError>;
@@ -292,6 +301,10 @@ impl Memory for ProcessMemory {
             }
         }
         Ok(())
+    }
+
+    fn read_checked(&self, at: RuntimeAddr, into: &mut [u8]) -> Result<(), MemoryError> {
+        self.read_file(at, into)
     }
 
     fn check(&self) -> Result<(), MemoryError> {

@@ -11,7 +11,7 @@ use crate::gobin::bytes::u64_at;
 use crate::gobin::layout::SIZE_CLASSES;
 use crate::gobin::symbols::Symbol;
 use crate::runtime::caches::Caches;
-use crate::runtime::live::{Error, Live, Record};
+use crate::runtime::live::{Error, Live, Record, rate_of};
 use crate::runtime::memory::{Batch, Memory, Range};
 use crate::runtime::pacer::{NO_LIMIT, Pacer};
 
@@ -100,7 +100,7 @@ impl<M: Memory> Live<M> {
             controller: bytes(1)?.to_vec(),
             spans_in_use: word(2)?,
             caches_in_use: word(3)?,
-            sampler_rate: word(4)?,
+            sampler_rate: rate_of(word(4)?),
             phase: Record(bytes(5)?).u32(0),
             procs: (word(6)?, u64_at(bytes(6)?, 8).unwrap_or(0)),
         })
@@ -395,6 +395,16 @@ mod tests {
             });
             assert_eq!(class_5(&live.stats().unwrap()), (110, 40, true));
             assert_eq!(live.memory.looks.get(), 4, "two looks that differ, and two more");
+        }
+    }
+
+    #[test]
+    fn a_rate_below_0_is_off() {
+        let live = moving(&LAYOUTS[7], |_, _| {});
+        for (word, rate) in [(524_288, 524_288), (0, 0), (u64::MAX, 0), (1 << 63, 0)] {
+            live.memory.memory.put_u64(RATE, word);
+            assert_eq!(live.stats().unwrap().sampler_rate, rate);
+            assert_eq!(live.sampler_rate().unwrap(), rate);
         }
     }
 
