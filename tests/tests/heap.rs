@@ -198,8 +198,11 @@ fn counts_that_are_being_added_up_are_not_read() -> Result<()> {
         heap.tell(line)?;
     }
     let (pid, path) = (heap.program.pid().to_string(), heap.path("read.folded"));
-    let (mut last, mut settled) = (0, 0);
-    for read in 0..READS {
+    let (mut last, mut settled, mut read) = (0, 0, 0);
+    // On a busy machine heaptap loses the CPU between its looks more often, and few reads settle.
+    while read < READS || settled < READS / 4 {
+        ensure!(read < 20 * READS, "{settled} of {read} were in one piece");
+        read += 1;
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", "0"]).arg(heaptap::program()?);
         command.args(["heap", "-p", &pid, "--type", "alloc_objects", "-o"]).arg(&path);
@@ -219,7 +222,7 @@ fn counts_that_are_being_added_up_are_not_read() -> Result<()> {
         ensure!(count >= last, "read {read}: {count} after {last}");
         last = count;
     }
-    ensure!(last > 0 && settled >= READS / 4, "{settled} of {READS}");
+    ensure!(last > 0, "nothing was allocated from there");
     Ok(())
 }
 
