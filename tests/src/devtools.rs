@@ -216,7 +216,11 @@ impl Browser {
         let until = Instant::now() + PATIENCE;
         loop {
             let found = std::fs::read_dir(self.dir.path().join("downloads"));
-            let is_whole = |path: &Path| path.extension().is_none_or(|end| end != "crdownload");
+            // Its name is kept by an empty file until it is renamed to it.
+            let is_whole = |path: &Path| {
+                path.extension().is_none_or(|end| end != "crdownload")
+                    && path.metadata().is_ok_and(|file| file.len() > 0)
+            };
             let mut paths = found
                 .into_iter()
                 .flatten()
