@@ -5,7 +5,8 @@ use heaptap_tests::{Fixture, Variant};
 use xtask::each_release;
 
 /// The counts of all paths add up to what the runtime counted, but for a few allocations of the
-/// runtime's own, and the program allocates nothing while it waits.
+/// runtime's own, and the program allocates nothing while it waits: the runtime alone does, five objects for each
+/// thread that it starts in that time.
 fn adds_up(go: &str) -> Result<()> {
     let mut alloc = Fixture::build("alloc", go, Variant::Default)?.start()?;
     let first = alloc.rounds(20)?;
@@ -20,7 +21,7 @@ fn adds_up(go: &str) -> Result<()> {
         "paths count {counted} of {} allocations",
         report.mallocs
     );
-    ensure!(report.idle < 10, "{} allocations while it waited", report.idle);
+    ensure!(report.idle < 40, "{} allocations while it waited", report.idle);
     for path in &report.paths {
         let expected = !path.id.starts_with("zero_");
         ensure!((path.count > 0) == expected, "path {} counts {}", path.id, path.count);
